@@ -1,0 +1,46 @@
+# shellcheck shell=bash
+# One line of state: in place on a terminal, else a line for each change.
+
+LAST_STATUS=
+
+# Publishers fresh, components by outcome, and why those are not up that are not, from the subscriber's own exposition.
+count_metrics() {
+  fetch "http://127.0.0.1:${PORTS[subscriber]}/metrics" | awk '
+    /^heartbeat_publisher_up[{ ]/        { publishers++; fresh += $NF }
+    /^heartbeat_component_up[{ ]/        { if ($NF == 1) up++; else down++ }
+    /^heartbeat_component_unknown[{ ]/   { unknown += $NF }
+    /^heartbeat_component_reason[{ ]/    { why = why (why ? ", " : "") label("name") " " label("reason") }
+    END { printf "publishers %d/%d fresh | %d up, %d down, %d unknown%s",
+          fresh, publishers, up, down, unknown, why ? " (" why ")" : "" }
+    # The demo has no quotes in its names.
+    function label(key) {
+      if (!match($0, "[{,]" key "=\"[^\"]*")) return ""
+      return substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3)
+    }'
+}
+
+# The names of the alerts that fire, each once.
+firing_alerts() {
+  fetch "http://127.0.0.1:${PORTS[prometheus]}/api/v1/alerts" | sed 's/{"labels"/\n&/g' |
+    sed -n '/"state":"firing"/s/.*"alertname":"\([^"]*\)".*/\1/p' | sort | uniq -c |
+    awk '{ printf "%s%s%s", sep, $2, ($1 > 1 ? " x" $1 : ""); sep = ", " }'
+}
+
+status_text() {
+  local metrics alerts
+  metrics=$(count_metrics) || metrics="the subscriber does not answer"
+  alerts=$(firing_alerts) || alerts="Prometheus does not answer"
+  printf '%s | firing: %s' "$metrics" "${alerts:-none}"
+}
+
+show_status() {
+  local text
+  text=$(status_text)
+  if [[ -t 1 ]]; then
+    # Cut to the width, since a line that wraps cannot be written over.
+    printf '\r\033[K%.*s' "$(($(tput cols 2>/dev/null || echo 80) - 1))" "$(date +%T) $text"
+  elif [[ $text != "$LAST_STATUS" ]]; then
+    printf '%s %s\n' "$(date +%T)" "$text"
+  fi
+  LAST_STATUS=$text
+}

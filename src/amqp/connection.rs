@@ -1,0 +1,183 @@
+//! One connection to the broker, each step of its making under a deadline.
+
+use std::time::Duration;
+
+use lapin::tcp::{AsyncTcpStream, RustlsConnector};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{Connection, ConnectionProperties};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::AmqpError;
+use crate::secret::Secret;
+use crate::tls::{self, TlsFiles};
+
+/// How to reach the broker, and what to find there.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Host name or address.
+    pub host: String,
+    /// Port, of TLS where that is on.
+    pub port: u16,
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+    /// Virtual host, as it is called, not encoded.
+    pub vhost: String,
+    /// Topic exchange.
+    pub exchange: String,
+    /// Queue; empty for a link that only sends, to whatever is bound.
+    pub queue: String,
+    /// Key that binds the queue to the exchange.
+    pub routing_key: String,
+    /// TLS, where it is on. The files are read for each connection, so that renewed ones count.
+    pub tls: Option<TlsFiles>,
+    /// AMQP heartbeat: a peer that is silent for twice as long is dead. 5 to 20 s are sane.
+    pub heartbeat: Duration,
+    /// Longest wait between two attempts to connect.
+    pub reconnect_max: Duration,
+    /// Name of the connection in RabbitMQ's own pages.
+    pub name: String,
+}
+
+/// Longest wait for a connection: TCP, TLS and the AMQP handshake each.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the answer to any one call.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sent data that stays unacknowledged for so long ends the connection, where heartbeats cannot.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Config {
+    /// Host and port, for people.
+    pub fn target(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+
+    /// Built by hand: lapin reads an IPv6 address in a URI as `localhost`.
+    fn uri(&self) -> AMQPUri {
+        AMQPUri {
+            scheme: if self.tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo {
+                    username: self.user.clone(),
+                    password: self.password.expose().to_owned(),
+                },
+                host: self.host.clone(),
+                port: self.port,
+            },
+            vhost: self.vhost.clone(),
+            query: AMQPQueryString {
+                heartbeat: Some(u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1)),
+                ..AMQPQueryString::default()
+            },
+        }
+    }
+}
+
+/// Opens a connection.
+///
+/// # Errors
+/// Says which step failed. A handshake that is given up is also cut off, so that nothing of it
+/// stays behind.
+pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
+    let target = config.target();
+    let socket = timeout(CONNECT_TIMEOUT, TcpStream::connect((config.host.as_str(), config.port)))
+        .await
+        .map_err(|_| AmqpError::Deadline {
+            operation: format!("connecting to {target}"),
+            limit: CONNECT_TIMEOUT,
+        })?
+        .map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
+    let cutter = prepare(&socket).map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
+
+    let stream = AsyncTcpStream::Plain(async_compat::Compat::new(socket));
+    let stream = match &config.tls {
+        None => stream,
+        Some(files) => {
+            let tls = tls::client_config(files)
+                .map_err(|source| AmqpError::TlsFiles { target: target.clone(), source })?;
+            let connector = RustlsConnector::from(tls);
+            timeout(CONNECT_TIMEOUT, stream.into_rustls(&connector, &config.host))
+                .await
+                .map_err(|_| AmqpError::Deadline {
+                    operation: format!("the TLS handshake with {target}"),
+                    limit: CONNECT_TIMEOUT,
+                })?
+                .map_err(|source| AmqpError::Tls { target: target.clone(), source })?
+        }
+    };
+
+    // The library asks for a stream by calling back, and would call again to recover. It gets
+    // this one, once.
+    let once = std::sync::Mutex::new(Some(stream));
+    let hand_over = async move |_, _| {
+        let stream = once.lock().ok().and_then(|mut slot| slot.take());
+        stream.ok_or_else(|| lapin::Error::from(std::io::Error::from(std::io::ErrorKind::NotConnected)))
+    };
+    let properties = ConnectionProperties::default()
+        .with_connection_name(config.name.as_str().into())
+        .with_client_property("product".into(), "heartbeat".into())
+        .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
+    let runtime = lapin::runtime::default_runtime()
+        .map_err(|source| AmqpError::Open { target: target.clone(), source })?;
+    let opening = Connection::connector(config.uri(), runtime, hand_over, properties);
+    match timeout(CONNECT_TIMEOUT, opening).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(source)) => Err(not_opened(target, source)),
+        Err(_) => {
+            // Ends the library's thread, which would wait for this peer for ever.
+            let _ = cutter.shutdown(std::net::Shutdown::Both);
+            Err(AmqpError::Deadline {
+                operation: format!("the AMQP handshake with {target}"),
+                limit: CONNECT_TIMEOUT,
+            })
+        }
+    }
+}
+
+/// Since TLS 1.3 a client's certificate is refused only after the handshake.
+fn not_opened(target: String, source: lapin::Error) -> AmqpError {
+    match source.kind() {
+        lapin::ErrorKind::IOError(error)
+            if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) =>
+        {
+            let source = std::io::Error::new(error.kind(), std::sync::Arc::clone(error));
+            AmqpError::Tls { target, source }
+        }
+        _ => AmqpError::Open { target, source },
+    }
+}
+
+/// Sets the socket up to notice a dead peer, and returns a handle by which to cut it off.
+fn prepare(socket: &TcpStream) -> std::io::Result<socket2::Socket> {
+    let options = SockRef::from(socket);
+    options.set_tcp_nodelay(true)?;
+    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
+    options.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    options.try_clone()
+}
+
+/// Waits for one call, with a deadline.
+pub(super) async fn call<T>(
+    operation: impl FnOnce() -> String,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, AmqpError> {
+    match timeout(CALL_TIMEOUT, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(AmqpError::Call { operation: operation(), source }),
+        Err(_) => Err(AmqpError::Deadline { operation: operation(), limit: CALL_TIMEOUT }),
+    }
+}
+
+/// Closes a connection politely, within a bound.
+pub(super) async fn close(connection: Connection) {
+    let _ = timeout(Duration::from_secs(2), connection.close(200, "goodbye".into())).await;
+}

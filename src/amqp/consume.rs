@@ -1,0 +1,483 @@
+//! Takes deliveries: a task owns the connection and the consumer, reconnects for ever, and notices
+//! a consumer that was cancelled, forgotten, or fell silent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lapin::message::Delivery as LapinDelivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Consumer};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::acks::Acks;
+use super::connection::{self, CALL_TIMEOUT, Config, call};
+use super::{AmqpError, topology};
+use crate::backoff::Backoff;
+use crate::clock::{self, StoreClock};
+use crate::heartbeat::Timestamp;
+use crate::state::live::LiveGate;
+use crate::telemetry::Chain;
+
+/// Deliveries between the consumer and the ingest. Small: what waits here counts as waiting.
+const EVENTS_MAX: usize = 1024;
+
+/// How often the task looks at the time, to notice that it slept.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A gap between two looks at the time beyond this is a sleep: a stopped process, a suspended
+/// machine, a starved one.
+const SLEPT: Duration = Duration::from_millis(600);
+
+/// How often the queue is looked at: its depth, and how many consume it.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Looks in a row that find messages waiting, and no delivery between, before the consumer is
+/// taken to be dead.
+const SILENT_LOOKS: u32 = 10;
+
+/// Looks in a row that do not find our consumer before it is taken to be lost.
+const LOST_LOOKS: u32 = 3;
+
+/// How long deliveries are held for want of the store. RabbitMQ takes them back by itself after
+/// 30 minutes by default, with an error that closes the channel.
+pub const HOLD_MAX: Duration = Duration::from_secs(600);
+
+/// AMQP's largest prefetch.
+const PREFETCH_MAX: u16 = u16::MAX;
+
+/// One message, with all that must be known of how it came.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which channel it came on; acks are void on any other.
+    pub generation: u64,
+    /// Its tag on that channel.
+    pub tag: u64,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The routing key with which it was published.
+    pub routing_key: Arc<str>,
+    /// The broker has tried to deliver it before.
+    pub redelivered: bool,
+    /// It survives a restart of the broker, does not expire, and was seldom redelivered: a message
+    /// that it supersedes may be let go.
+    pub durable: bool,
+    /// When it came, in the store's clock.
+    pub at: Timestamp,
+    /// Whether nothing had been waiting (see [`LiveGate`]).
+    pub live: bool,
+    /// Since when deliveries have been live.
+    pub live_since: Timestamp,
+    /// When the broker took it, if it says so.
+    pub broker_at: Option<Timestamp>,
+}
+
+/// What the ingest hears.
+#[derive(Debug)]
+pub enum Event {
+    /// A new channel: deliveries of every earlier one will come again.
+    Began {
+        /// Its number.
+        generation: u64,
+        /// Its acks.
+        acks: Acks,
+    },
+    /// A message.
+    Delivered(Delivery),
+    /// The channel is gone.
+    Ended,
+}
+
+/// How the consumer is, for readiness, metrics and judgement.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ConsumerState {
+    /// There is a connection.
+    pub connected: bool,
+    /// The consumer stands, what the queue held at its start is taken in, and its window is not full.
+    pub listening: bool,
+    /// Consumers of the queue, ours included, at the last look.
+    pub consumers: u32,
+    /// Whether our consumer stands, so that it is one of those.
+    pub consuming: bool,
+    /// Connections made after the first.
+    pub reconnects: u64,
+}
+
+/// What the ingest tells the consumer.
+#[derive(Debug, Default)]
+pub struct Window {
+    /// Deliveries that the ingest holds unsettled.
+    pub open: AtomicUsize,
+    /// Deliveries are held for want of the store: the window should grow.
+    pub wants_more: std::sync::atomic::AtomicBool,
+    /// Give everything back and begin anew: it was held for too long.
+    pub give_back: std::sync::atomic::AtomicBool,
+}
+
+/// The task that consumes.
+pub struct ConsumerTask {
+    config: Config,
+    prefetch: u16,
+    tag: String,
+    clock: Arc<StoreClock>,
+    window: Arc<Window>,
+    events: mpsc::Sender<Event>,
+    state: watch::Sender<ConsumerState>,
+    backoff: Backoff,
+    generation: u64,
+}
+
+/// One consumer on one channel.
+struct Session {
+    channel: Channel,
+    looker: Channel,
+    consumer: Consumer,
+    gate: LiveGate,
+    prefetch: u16,
+    grown: u32,
+    silent_looks: u32,
+    lost_looks: u32,
+    deliveries_since_look: u64,
+    deliveries: u64,
+    began: Timestamp,
+    drained: bool,
+    last_tick: Duration,
+}
+
+impl ConsumerTask {
+    /// Makes the task and the ends by which it is heard. `tag` names the consumer in RabbitMQ.
+    pub fn new(
+        config: Config,
+        prefetch: u16,
+        tag: String,
+        clock: Arc<StoreClock>,
+        window: Arc<Window>,
+    ) -> (Self, mpsc::Receiver<Event>, watch::Receiver<ConsumerState>) {
+        let (events, receiver) = mpsc::channel(EVENTS_MAX);
+        let (state, state_out) = watch::channel(ConsumerState::default());
+        let backoff = Backoff::new(config.reconnect_max);
+        let task = Self { config, prefetch, tag, clock, window, events, state, backoff, generation: 0 };
+        (task, receiver, state_out)
+    }
+
+    /// Runs until `stop`: then cancels the consumer, and keeps the connection until `acked`, so
+    /// that what is being stored can still be acknowledged.
+    pub async fn run(mut self, stop: CancellationToken, acked: CancellationToken) {
+        while !stop.is_cancelled() {
+            let ended = self.session(&stop, &acked).await;
+            self.state.send_modify(|state| {
+                let reconnects = state.reconnects;
+                *state = ConsumerState { reconnects, ..ConsumerState::default() };
+            });
+            if self.events.send(Event::Ended).await.is_err() {
+                return;
+            }
+            let Err(error) = ended else { return };
+            warn!(error = %Chain(&error), "Not consuming; trying again");
+            tokio::select! {
+                () = sleep(self.backoff.next_wait()) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Connects, consumes until something goes wrong, or ends orderly when told to stop.
+    async fn session(
+        &mut self,
+        stop: &CancellationToken,
+        acked: &CancellationToken,
+    ) -> Result<(), AmqpError> {
+        let opened = tokio::select! {
+            opened = self.open() => opened?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let (connection, mut session) = opened;
+        self.backoff.reset();
+        let queue = self.config.queue.clone();
+        info!(queue, prefetch = session.prefetch, "Consuming");
+        let result = self.consume(&mut session, stop).await;
+        if result.is_ok() {
+            // Whatever was delivered and not taken in goes back to the queue with the connection.
+            let tag = self.consumer_tag(session.grown);
+            let cancelled = session.channel.basic_cancel(tag.into(), BasicCancelOptions::default());
+            let _ = timeout(CALL_TIMEOUT, cancelled).await;
+            let _ = self.events.send(Event::Ended).await;
+            acked.cancelled().await;
+            connection::close(connection).await;
+        }
+        result
+    }
+
+    /// Deliveries that are not settled: with the ingest, or on their way to it.
+    fn open_deliveries(&self) -> usize {
+        self.window.open.load(Ordering::Relaxed) + self.events.max_capacity() - self.events.capacity()
+    }
+
+    fn consumer_tag(&self, grown: u32) -> String {
+        format!("{}.{}.{grown}", self.tag, self.generation)
+    }
+
+    async fn open(&mut self) -> Result<(lapin::Connection, Session), AmqpError> {
+        let connection = connection::open(&self.config).await?;
+        topology::ensure(&connection, &self.config).await?;
+        let channel = topology::channel(&connection).await?;
+        let looker = topology::channel(&connection).await?;
+        let ready = topology::inspect(&looker, &self.config.queue).await?.message_count();
+        self.generation += 1;
+        let consumer = self.start_consumer(&channel, self.prefetch, 0).await?;
+        let acks = Acks::new(Some(channel.clone()));
+        let began = Event::Began { generation: self.generation, acks };
+        if self.events.send(began).await.is_err() {
+            return Err(AmqpError::Ended { target: self.config.target() });
+        }
+        let reconnected = self.generation > 1;
+        self.state.send_modify(|state| {
+            state.connected = true;
+            state.consuming = true;
+            state.reconnects += u64::from(reconnected);
+        });
+        let session = Session {
+            channel,
+            looker,
+            consumer,
+            gate: LiveGate::begin(self.clock.now(), u64::from(ready)),
+            prefetch: self.prefetch,
+            grown: 0,
+            silent_looks: 0,
+            lost_looks: 0,
+            deliveries_since_look: 0,
+            deliveries: 0,
+            began: self.clock.now(),
+            drained: false,
+            last_tick: clock::boot(),
+        };
+        Ok((connection, session))
+    }
+
+    async fn start_consumer(
+        &self,
+        channel: &Channel,
+        prefetch: u16,
+        grown: u32,
+    ) -> Result<Consumer, AmqpError> {
+        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+        call(|| format!("setting the prefetch to {prefetch}"), qos).await?;
+        let consume = channel.basic_consume(
+            self.config.queue.as_str().into(),
+            self.consumer_tag(grown).into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        call(|| format!("consuming queue {:?}", self.config.queue), consume).await
+    }
+
+    async fn consume(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), AmqpError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = Instant::now() + LOOK;
+        loop {
+            tokio::select! {
+                delivery = session.consumer.next() => self.next(session, delivery, stop).await?,
+                _ = tick.tick() => {
+                    note_sleep(session, &self.clock);
+                    match session.consumer.next().now_or_never() {
+                        Some(delivery) => self.next(session, delivery, stop).await?,
+                        None => session.gate.caught_up(self.clock.now()),
+                    }
+                    self.tick(session);
+                    if self.window.give_back.swap(false, Ordering::Relaxed) {
+                        return Err(AmqpError::HeldTooLong { held: HOLD_MAX });
+                    }
+                    if self.should_grow(session) {
+                        self.grow(session, stop).await?;
+                    }
+                    if Instant::now() >= look_at {
+                        self.look(session).await?;
+                        look_at = Instant::now() + LOOK;
+                    }
+                }
+                () = stop.cancelled() => return Ok(()),
+            }
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes in what the consumer said next.
+    async fn next(
+        &mut self,
+        session: &mut Session,
+        next: Option<lapin::Result<LapinDelivery>>,
+        stop: &CancellationToken,
+    ) -> Result<(), AmqpError> {
+        match next {
+            Some(Ok(delivery)) => self.deliver(session, delivery, stop).await,
+            Some(Err(source)) => {
+                let operation = format!("consuming queue {:?}", self.config.queue);
+                Err(AmqpError::Call { operation, source })
+            }
+            None => Err(AmqpError::Cancelled { queue: self.config.queue.clone() }),
+        }
+    }
+
+    /// Hands a delivery on, stamped with when and how it came.
+    async fn deliver(
+        &mut self,
+        session: &mut Session,
+        delivery: LapinDelivery,
+        stop: &CancellationToken,
+    ) -> Result<(), AmqpError> {
+        note_sleep(session, &self.clock);
+        let at = self.clock.now();
+        let live = session.gate.delivered(at, delivery.redelivered);
+        session.deliveries_since_look += 1;
+        session.deliveries += 1;
+        let delivery = stamp(delivery, self.generation, at, live, session.gate.live_since());
+        match self.events.try_send(Event::Delivered(delivery)) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(event)) => {
+                // The ingest is behind, so what comes next will have waited in the library's buffer.
+                let sent = tokio::select! {
+                    sent = self.events.send(event) => sent,
+                    () = stop.cancelled() => return Ok(()),
+                };
+                session.gate.something_waits(self.clock.now());
+                sent.map_err(|_| AmqpError::Ended { target: self.config.target() })
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                Err(AmqpError::Ended { target: self.config.target() })
+            }
+        }
+    }
+
+    fn tick(&mut self, session: &mut Session) {
+        let now = self.clock.now();
+        let full = self.open_deliveries() >= usize::from(session.prefetch);
+        if full {
+            session.gate.something_waits(now);
+        }
+        let drained = session.gate.is_drained();
+        if drained && !std::mem::replace(&mut session.drained, true) {
+            let (messages, seconds) = (session.deliveries, now.ms_since(session.began) as f64 / 1e3);
+            info!(queue = self.config.queue, messages, seconds, "Starting backlog taken in");
+        }
+        let listening = drained && !full;
+        self.state.send_if_modified(|state| {
+            let changed = state.listening != listening;
+            state.listening = listening;
+            changed
+        });
+    }
+
+    /// Looks at the queue: is it empty, who consumes it, are we one of them.
+    async fn look(&mut self, session: &mut Session) -> Result<(), AmqpError> {
+        let queue = topology::inspect(&session.looker, &self.config.queue).await?;
+        let (ready, consumers) = (u64::from(queue.message_count()), queue.consumer_count());
+        let full = self.open_deliveries() >= usize::from(session.prefetch);
+        // In a stream without a pause something is always on its way. By the rate since the last
+        // look, so much of it waits for less than a fifth of a second, which is no backlog.
+        let on_its_way = session.deliveries_since_look / 5;
+        session.gate.queue_depth(self.clock.now(), ready.saturating_sub(on_its_way));
+
+        let silent = ready > 0 && session.deliveries_since_look == 0 && !full;
+        session.silent_looks = if silent { session.silent_looks + 1 } else { 0 };
+        session.deliveries_since_look = 0;
+        if session.silent_looks >= SILENT_LOOKS {
+            return Err(AmqpError::Silent { queue: self.config.queue.clone(), ready });
+        }
+        session.lost_looks = if consumers == 0 { session.lost_looks + 1 } else { 0 };
+        if session.lost_looks >= LOST_LOOKS {
+            return Err(AmqpError::Lost { queue: self.config.queue.clone() });
+        }
+        self.state.send_if_modified(|state| {
+            let changed = state.consumers != consumers;
+            state.consumers = consumers;
+            changed
+        });
+        Ok(())
+    }
+
+    fn should_grow(&self, session: &Session) -> bool {
+        let open = self.open_deliveries();
+        self.window.wants_more.load(Ordering::Relaxed)
+            && session.prefetch < PREFETCH_MAX
+            && open >= usize::from(session.prefetch) / 5 * 4
+    }
+
+    /// Makes the consumer anew with a wider window, on the same channel, so that nothing held is
+    /// given back. What the old one still had in its buffer is taken in first.
+    async fn grow(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), AmqpError> {
+        let prefetch = session.prefetch.saturating_mul(2);
+        let old = self.consumer_tag(session.grown);
+        let cancelled = session.channel.basic_cancel(old.into(), BasicCancelOptions::default());
+        call(|| "making the consumer anew with a wider window".into(), cancelled).await?;
+        while let Ok(Some(delivery)) = timeout(CALL_TIMEOUT, session.consumer.next()).await {
+            let delivery = delivery.map_err(|source| AmqpError::Call {
+                operation: "making the consumer anew with a wider window".into(),
+                source,
+            })?;
+            self.deliver(session, delivery, stop).await?;
+        }
+        session.grown += 1;
+        session.consumer = self.start_consumer(&session.channel, prefetch, session.grown).await?;
+        session.prefetch = prefetch;
+        info!(prefetch, "Window grown while the store is away");
+        Ok(())
+    }
+}
+
+/// A process that slept finds what came meanwhile all at once: none of it is live.
+fn note_sleep(session: &mut Session, clock: &StoreClock) {
+    let now = clock::boot();
+    if now.saturating_sub(session.last_tick) > SLEPT {
+        session.gate.something_waits(clock.now());
+    }
+    session.last_tick = now;
+}
+
+/// Redeliveries of a message after which it may not stand in for others: RabbitMQ 4.0 drops a
+/// message after 20 of them by default.
+const DELIVERY_COUNT_MAX: i64 = 15;
+
+fn stamp(
+    delivery: LapinDelivery,
+    generation: u64,
+    at: Timestamp,
+    live: bool,
+    live_since: Timestamp,
+) -> Delivery {
+    let properties = &delivery.properties;
+    let header = |name: &str| {
+        let headers = properties.headers().as_ref()?;
+        let value = headers.inner().iter().find(|(key, _)| key.as_str() == name)?.1;
+        match value {
+            AMQPValue::LongLongInt(number) => Some(*number),
+            AMQPValue::LongInt(number) => Some(i64::from(*number)),
+            AMQPValue::LongUInt(number) => Some(i64::from(*number)),
+            AMQPValue::Timestamp(number) => i64::try_from(*number).ok(),
+            _ => None,
+        }
+    };
+    let durable = *properties.delivery_mode() == Some(2)
+        && properties.expiration().is_none()
+        && header("x-delivery-count").is_none_or(|count| count < DELIVERY_COUNT_MAX);
+    let broker_at = header("timestamp_in_ms").map(Timestamp::from_unix_ms);
+    Delivery {
+        generation,
+        tag: delivery.delivery_tag,
+        routing_key: delivery.routing_key.as_str().into(),
+        redelivered: delivery.redelivered,
+        durable,
+        at,
+        live,
+        live_since,
+        broker_at,
+        body: delivery.data,
+    }
+}

@@ -1,0 +1,115 @@
+//! What can go wrong with the broker, by what was attempted.
+
+use std::time::Duration;
+
+/// A failed operation on the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum AmqpError {
+    /// No TCP connection.
+    #[error("could not connect to RabbitMQ at {target}")]
+    Connect {
+        /// Where to.
+        target: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The files of TLS cannot be used.
+    #[error("no TLS with RabbitMQ at {target}")]
+    TlsFiles {
+        /// Where to.
+        target: String,
+        /// Which file, and why.
+        source: crate::tls::TlsError,
+    },
+    /// The TLS handshake failed.
+    #[error(
+        "TLS with RabbitMQ at {target} failed: check the CA file, the client certificate and the host name"
+    )]
+    Tls {
+        /// Where to.
+        target: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The broker did not let us in.
+    #[error("RabbitMQ at {target} did not open the connection: check user, password and vhost")]
+    Open {
+        /// Where to.
+        target: String,
+        /// What the broker or the library said.
+        source: lapin::Error,
+    },
+    /// One call on an open connection failed.
+    #[error("RabbitMQ: {operation} failed")]
+    Call {
+        /// What was attempted, and on what.
+        operation: String,
+        /// What the broker or the library said.
+        source: lapin::Error,
+    },
+    /// The broker did not answer in time.
+    #[error("RabbitMQ: no answer to {operation} within {limit:?}")]
+    Deadline {
+        /// What was attempted, and on what.
+        operation: String,
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// The broker ended the consumer: its queue was deleted, or a node went away.
+    #[error("RabbitMQ cancelled the consumer of queue {queue:?}")]
+    Cancelled {
+        /// The queue.
+        queue: String,
+    },
+    /// The broker holds messages and delivers none.
+    #[error("the consumer of queue {queue:?} fell silent while {ready} messages wait")]
+    Silent {
+        /// The queue.
+        queue: String,
+        /// Messages that wait.
+        ready: u64,
+    },
+    /// The broker no longer knows of our consumer.
+    #[error("RabbitMQ counts no consumer on queue {queue:?}, not even this one")]
+    Lost {
+        /// The queue.
+        queue: String,
+    },
+    /// The connection ended.
+    #[error("the connection to RabbitMQ at {target} ended")]
+    Ended {
+        /// Where to.
+        target: String,
+    },
+    /// Deliveries were held so long that they had to be given back before the broker takes them.
+    #[error("deliveries were held for {held:?} for want of the store, and are given back")]
+    HeldTooLong {
+        /// How long.
+        held: Duration,
+    },
+}
+
+impl AmqpError {
+    /// Whether the broker answered that what was asked for is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.reply_code() == Some(404)
+    }
+
+    /// Whether the broker answered that this user may not do it.
+    pub(super) fn is_denied(&self) -> bool {
+        self.reply_code() == Some(403)
+    }
+
+    /// Whether the broker has it with other arguments.
+    pub(super) fn is_other_arguments(&self) -> bool {
+        self.reply_code() == Some(406)
+    }
+
+    fn reply_code(&self) -> Option<u16> {
+        let Self::Call { source, .. } = self else { return None };
+        match source.kind() {
+            lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! RabbitMQ: the only user of lapin.
+//!
+//! lapin's own recovery is off, since it can hang for ever without a word. Here a session is
+//! built, used until anything at all goes wrong with it, and built anew: [`connection`] opens
+//! one, [`topology`] makes exchange, queue and binding, [`publish`] sends with confirms,
+//! [`consume`] takes deliveries, and [`acks`] says which of them may be let go.
+
+pub mod acks;
+pub mod connection;
+pub mod consume;
+mod error;
+mod inspect;
+pub mod publish;
+mod send;
+mod topology;
+
+pub use connection::Config;
+pub use error::AmqpError;

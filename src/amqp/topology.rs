@@ -1,0 +1,118 @@
+//! Exchange, queue and binding: used as they are where they stand, created where they are missing.
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ExchangeKind, Queue};
+use tracing::{debug, info};
+
+use super::AmqpError;
+use super::connection::{Config, call};
+
+/// Makes sure that exchange, queue and binding are there; what has no name is left out.
+///
+/// Many users may only read or only write, so nothing is created before a passive declaration has
+/// said that it is missing. Each step that the broker may refuse has a channel of its own, since
+/// a refusal closes the channel.
+///
+/// # Errors
+/// Where the exchange or the queue is neither there nor can be created.
+pub(super) async fn ensure(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
+    if !config.exchange.is_empty() {
+        ensure_exchange(connection, config).await?;
+    }
+    if config.queue.is_empty() {
+        return Ok(());
+    }
+    ensure_queue(connection, config).await?;
+    bind(connection, config).await
+}
+
+/// Opens a channel.
+pub(super) async fn channel(connection: &Connection) -> Result<Channel, AmqpError> {
+    call(|| "opening a channel".into(), connection.create_channel()).await
+}
+
+/// Asks for the state of a queue, changing nothing. Closes the channel if there is no such queue.
+pub(super) async fn inspect(channel: &Channel, queue: &str) -> Result<Queue, AmqpError> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare(queue.into(), passive, FieldTable::default());
+    call(|| format!("looking at queue {queue:?}"), declared).await
+}
+
+async fn ensure_exchange(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
+    let exchange = &config.exchange;
+    let declare = async |passive: bool| {
+        let channel = channel(connection).await?;
+        let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
+        let declared = channel.exchange_declare(
+            exchange.as_str().into(),
+            ExchangeKind::Topic,
+            options,
+            FieldTable::default(),
+        );
+        let verb = if passive { "looking at" } else { "creating" };
+        call(|| format!("{verb} exchange {exchange:?}"), declared).await
+    };
+    match declare(true).await {
+        Err(error) if error.is_not_found() => {
+            declare(false).await?;
+            info!(exchange, "Exchange created");
+            Ok(())
+        }
+        // Whoever may not even look may still be allowed to use it.
+        Err(error) if error.is_denied() => {
+            debug!(exchange, "Not allowed to look at the exchange; taken to be there");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn ensure_queue(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
+    let queue = &config.queue;
+    match inspect(&channel(connection).await?, queue).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_not_found() => {
+            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            let channel = channel(connection).await?;
+            let declared = channel.queue_declare(queue.as_str().into(), durable, FieldTable::default());
+            match call(|| format!("creating queue {queue:?}"), declared).await {
+                Ok(_) => {
+                    info!(queue, "Queue created");
+                    Ok(())
+                }
+                // Another was faster, with arguments of its own: used as it is.
+                Err(error) if error.is_other_arguments() => {
+                    info!(queue, "Queue has other arguments than the default; used as it is");
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) if error.is_denied() => {
+            debug!(queue, "Not allowed to look at the queue; taken to be there");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn bind(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
+    let Config { exchange, queue, routing_key, .. } = config;
+    let channel = channel(connection).await?;
+    let bound = channel.queue_bind(
+        queue.as_str().into(),
+        exchange.as_str().into(),
+        routing_key.as_str().into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    match call(|| format!("binding queue {queue:?} to exchange {exchange:?}"), bound).await {
+        // A binding cannot be looked at. The publisher's mandatory messages tell if it is missing.
+        Err(error) if error.is_denied() => {
+            info!(queue, exchange, routing_key, "Not allowed to bind the queue; taken to be bound");
+            Ok(())
+        }
+        other => other,
+    }
+}

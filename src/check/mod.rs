@@ -1,0 +1,68 @@
+//! Asks the world how its components are. A check never fails: what it could not find out is an outcome
+//! too, with its reason.
+//!
+//! - [`tcp`]: whether a host takes connections.
+//! - [`management`]: whether the expected listeners consume their queues.
+//! - [`pattern`]: which consumers are a listener's.
+//!
+//! Every check has a deadline for the whole of its work and knows nothing of where its settings came from.
+
+pub mod management;
+pub mod pattern;
+mod resolve;
+pub mod tcp;
+
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::heartbeat::{Outcome, Reason};
+
+/// What one check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// Whether the component works.
+    pub outcome: Outcome,
+    /// Why it is not up; `None` exactly when it is.
+    pub reason: Option<Reason>,
+    /// How long the check took.
+    pub took: Duration,
+}
+
+/// An outcome with its reason, before anyone looked at the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the component works.
+    pub outcome: Outcome,
+    /// Why it is not up; `None` exactly when it is.
+    pub reason: Option<Reason>,
+}
+
+impl Verdict {
+    /// It works.
+    pub const UP: Self = Self { outcome: Outcome::Up, reason: None };
+
+    /// It was checked and does not work.
+    pub const fn down(reason: Reason) -> Self {
+        Self { outcome: Outcome::Down, reason: Some(reason) }
+    }
+
+    /// It could not be checked.
+    pub const fn unknown(reason: Reason) -> Self {
+        Self { outcome: Outcome::Unknown, reason: Some(reason) }
+    }
+
+    /// With the time that the check took.
+    pub const fn after(self, took: Duration) -> Checked {
+        Checked { outcome: self.outcome, reason: self.reason, took }
+    }
+}
+
+/// Whether an error says that this machine had not the means or the permission to try, and so nothing about
+/// the peer: no descriptors, no buffers, no memory, a local firewall or security module.
+fn is_local_failure(error: &io::Error) -> bool {
+    let local =
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ACCESS, Errno::PERM, Errno::AGAIN];
+    Errno::from_io_error(error).is_some_and(|errno| local.contains(&errno))
+}

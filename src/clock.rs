@@ -1,0 +1,114 @@
+//! The clocks: one that nobody steps, one that people read, and the store's.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::heartbeat::Timestamp;
+
+/// Time since the machine started, sleep included: it never steps, and goes on in suspend, unlike
+/// [`std::time::Instant`]. Two readings tell how much time passed for everybody else.
+pub fn boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// The wall clock.
+pub fn wall() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::EPOCH.plus(since)
+}
+
+/// The store's clock (Redis `TIME`), carried on by our own monotonic clock between samples and
+/// while the store is away. Before the first sample it is the wall clock as of the start.
+#[derive(Debug)]
+pub struct StoreClock {
+    offset_ms: AtomicI64,
+}
+
+impl Default for StoreClock {
+    fn default() -> Self {
+        Self { offset_ms: AtomicI64::new(wall().unix_ms() - boot_ms()) }
+    }
+}
+
+impl StoreClock {
+    /// Now, by the store's clock.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_unix_ms(boot_ms() + self.offset_ms.load(Ordering::Relaxed))
+    }
+
+    /// Takes in that the store told `sample` in answer to a question asked at `asked`, by [`boot`].
+    pub fn sample(&self, sample: Timestamp, asked: Duration) {
+        // The answer was true somewhere between question and answer; the middle errs least.
+        let answered = boot();
+        let middle = asked + (answered.saturating_sub(asked)) / 2;
+        let middle_ms = i64::try_from(middle.as_millis()).unwrap_or(0);
+        self.offset_ms.store(sample.unix_ms() - middle_ms, Ordering::Relaxed);
+    }
+}
+
+fn boot_ms() -> i64 {
+    i64::try_from(boot().as_millis()).unwrap_or(0)
+}
+
+/// Wall-clock times of one process that do not wobble: monotonic time plus an offset that is
+/// taken anew only when the wall clock was stepped. Times that were told before a step move with
+/// it, so that ages stay true.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyWall {
+    offset_ms: i64,
+}
+
+/// A difference between the clocks beyond this is a step, not slewing.
+const STEP: Duration = Duration::from_millis(500);
+
+impl SteadyWall {
+    /// Starts from the two clocks' readings of one moment.
+    pub fn new(wall: Timestamp, boot: Duration) -> Self {
+        Self { offset_ms: wall.unix_ms() - ms(boot) }
+    }
+
+    /// Compares the clocks again; returns by how many milliseconds the wall clock was stepped, if
+    /// it was.
+    pub fn check(&mut self, wall: Timestamp, boot: Duration) -> Option<i64> {
+        let step = wall.unix_ms() - ms(boot) - self.offset_ms;
+        let stepped = step.unsigned_abs() > STEP.as_millis() as u64;
+        stepped.then(|| {
+            self.offset_ms += step;
+            step
+        })
+    }
+
+    /// The wall-clock time of a moment of the monotonic clock.
+    pub fn at(&self, boot: Duration) -> Timestamp {
+        Timestamp::from_unix_ms(ms(boot) + self.offset_ms)
+    }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slewing_does_not_move_what_was_told_and_a_step_does() {
+        let start = Duration::from_secs(1000);
+        let mut steady = SteadyWall::new(Timestamp::from_unix_ms(50_000_000), start);
+        let later = start + Duration::from_secs(10);
+        assert_eq!(steady.check(Timestamp::from_unix_ms(50_010_300), later), None);
+        assert_eq!(steady.at(start), Timestamp::from_unix_ms(50_000_000));
+        assert_eq!(steady.check(Timestamp::from_unix_ms(53_610_000), later), Some(3_600_000));
+        assert_eq!(steady.at(start), Timestamp::from_unix_ms(53_600_000));
+    }
+
+    #[test]
+    fn the_store_clock_follows_its_samples() {
+        let clock = StoreClock::default();
+        clock.sample(Timestamp::from_unix_ms(5_000), boot());
+        let now = clock.now().unix_ms();
+        assert!((5_000..6_000).contains(&now), "{now}");
+    }
+}

@@ -1,0 +1,156 @@
+//! Guesses about what an operator meant, and about names that machines make up.
+
+use super::problem::Warning;
+use super::setting::Setting;
+use super::settings;
+
+/// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
+const SHORT_NAME: usize = 12;
+
+/// Warns of variables that begin like a setting's and are most likely a misspelt one.
+///
+/// Only near misses count: `RABBITMQ_NODENAME` is the broker's own, `REDIS_SERVICE_HOST` comes
+/// from Kubernetes, and neither is anybody's mistake.
+pub(crate) fn misspelt_variables(names: &[String]) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = Vec::new();
+    for name in names {
+        if settings::ALL.iter().any(|setting| is_of(setting, name)) {
+            continue;
+        }
+        let near =
+            settings::ALL.iter().filter_map(|setting| Some((remoteness(name, setting.variable)?, setting)));
+        let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting);
+        if let Some(meant) = meant {
+            let text = format!("it is not a setting and is not read; is {} meant?", meant.variable);
+            warnings.push(Warning::new(name, text));
+        }
+    }
+    warnings.sort_by(|a, b| a.name.cmp(&b.name));
+    warnings
+}
+
+fn is_of(setting: &Setting, name: &str) -> bool {
+    setting.variable == name || setting.file_variable().as_deref() == Some(name)
+}
+
+/// How far a name is from a variable that may be meant by it; `None`: too far.
+fn remoteness(name: &str, variable: &str) -> Option<usize> {
+    // The part before the first underscore says whose variable it is; a typo in there is not ours to see.
+    let prefix = variable.split_inclusive('_').next().unwrap_or(variable);
+    if !name.starts_with(prefix) || !prefix.ends_with('_') {
+        return None;
+    }
+    // RABBITMQ_PASSWORD for RABBITMQ_PASS, REDIS_PASS for REDIS_PASSWORD.
+    let (short, long) = if name.len() < variable.len() { (name, variable) } else { (variable, name) };
+    let rest = long.strip_prefix(short).filter(|_| short.len() > prefix.len() + 1);
+    if rest.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphabetic())) {
+        return Some(1);
+    }
+    let allowed = if variable.len() > SHORT_NAME { 2 } else { 1 };
+    // Lengths alone rule most names out, however long a stranger's may be.
+    if long.len() - short.len() > allowed {
+        return None;
+    }
+    Some(distance(name, variable)).filter(|distance| *distance <= allowed)
+}
+
+/// Number of letters to insert, drop, replace or swap with their neighbour to get from `a` to `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[a.len()][b.len()]
+}
+
+/// Whether a host's name is one that a container runtime or Kubernetes made up, and that will be
+/// another one after the next start: 12 hex digits, or a Deployment's pod (`x-7d4b9c6f5d-x2x9z`).
+pub(crate) fn is_random_host_name(name: &str) -> bool {
+    let hex = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+    if name.len() == 12 && name.bytes().all(hex) {
+        return true;
+    }
+    // Kubernetes draws both parts from letters that form no words.
+    let drawn = |part: &str| part.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b));
+    let mut parts = name.rsplit('-');
+    let (pod, set) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    parts.next().is_some() && pod.len() == 5 && (6..=10).contains(&set.len()) && drawn(pod) && drawn(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint(name: &str) -> Option<String> {
+        misspelt_variables(&[name.to_owned()]).first().map(ToString::to_string)
+    }
+
+    #[test]
+    fn near_misses_are_told() {
+        for (name, meant) in [
+            ("RABBITMQ_POT", "RABBITMQ_PORT"),
+            ("RABBITMQ_PASSWORD", "RABBITMQ_PASS"),
+            ("RABBITMQ_USERNAME", "RABBITMQ_USER"),
+            ("RABBITMQ_ROUTINGKEY", "RABBITMQ_ROUTING_KEY"),
+            ("REDIS_PASS", "REDIS_PASSWORD"),
+            ("REDIS_HSOT", "REDIS_HOST"),
+            ("PUBLISH_INTERVALL", "PUBLISH_INTERVAL"),
+        ] {
+            let hint = hint(name);
+            assert!(
+                hint.as_deref().is_some_and(|hint| hint.contains(&format!("is {meant} meant"))),
+                "{hint:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn others_variables_are_left_alone() {
+        for name in [
+            "PATH",
+            "RABBITMQ_HOST",
+            "RABBITMQ_PASS_FILE",
+            "RABBITMQ_NODENAME",
+            "REDIS_SERVICE_HOST",
+            "REDIS_PORT_6379_TCP_ADDR",
+            "REDIS_URL",
+            "LOG_DIR",
+            "WEB_CONCURRENCY",
+            "RETENTIO",
+        ] {
+            assert_eq!(hint(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn distances() {
+        for (a, b, expected) in
+            [("", "", 0), ("", "ab", 2), ("abc", "abc", 0), ("abc", "acb", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!(distance(a, b), expected, "{a} {b}");
+            assert_eq!(distance(b, a), expected, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn made_up_host_names() {
+        for name in ["3f2a9c0d1e4b", "heartbeat-7d4b9c6f5d-x2x9z", "a-b-c-6b4f8d-bcdfg"] {
+            assert!(is_random_host_name(name), "{name}");
+        }
+        for name in
+            ["", "oslo", "heartbeat-0", "3f2a9c0d1e4", "3F2A9C0D1E4B", "mq-production-node1", "-7d4b9c6f5d"]
+        {
+            assert!(!is_random_host_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! What the program runs on once its settings are read: plain, valid values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::secret::Secret;
+pub use crate::telemetry::log::LogFormat;
+
+use super::targets::Targets;
+use crate::heartbeat::PublisherId;
+use crate::tls::TlsFiles;
+
+/// What one process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Checks components and sends heartbeats.
+    Publisher,
+    /// Takes heartbeats, stores and shows them.
+    Subscriber,
+    /// Both in one process, without a server.
+    Standalone,
+}
+
+impl Role {
+    /// The role's subcommand, and its part of file names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publisher => "publisher",
+            Self::Subscriber => "subscriber",
+            Self::Standalone => "standalone",
+        }
+    }
+}
+
+/// The whole configuration of one process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// What every role needs.
+    pub process: ProcessConfig,
+    /// What its role needs.
+    pub role: RoleConfig,
+}
+
+/// A role with what it needs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RoleConfig {
+    /// See [`Role::Publisher`].
+    Publisher(Box<PublisherConfig>),
+    /// See [`Role::Subscriber`].
+    Subscriber(Box<SubscriberConfig>),
+    /// See [`Role::Standalone`].
+    Standalone(Box<StandaloneConfig>),
+}
+
+/// What every role needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessConfig {
+    /// How to log.
+    pub log: LogConfig,
+    /// Longest time from the signal to stop until the process ends by itself.
+    pub shutdown_grace: Duration,
+    /// The file in which the role notes its health, for `heartbeat healthcheck`.
+    pub health_file: PathBuf,
+}
+
+/// How to log: on stderr, always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Events below it are left out.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// Severity of an event, as Prometheus' own programs name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Everything, down to single messages.
+    Debug,
+    /// The life of the process and changes of components.
+    #[default]
+    Info,
+    /// What the program recovered from.
+    Warn,
+    /// Data lost, or an operator needed.
+    Error,
+}
+
+impl LogLevel {
+    /// Its word, as it is configured.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A publisher.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PublisherConfig {
+    /// What it checks, and how often it tells.
+    pub emitter: EmitterConfig,
+    /// Where it sends heartbeats.
+    pub amqp: AmqpConfig,
+    /// Longest wait for the broker's confirmation of one heartbeat.
+    pub publish_timeout: Duration,
+    /// Its own exposition. `None`: it listens nowhere, as an enclave wants it.
+    pub web: Option<WebConfig>,
+}
+
+/// The checking half: of a publisher, and of standalone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmitterConfig {
+    /// Who it says it is.
+    pub id: PublisherId,
+    /// What to check. `None`, in standalone only: the default file is not there.
+    pub targets: Option<Targets>,
+    /// Time between two heartbeats; announced in each.
+    pub publish_interval: Duration,
+    /// Time between two rounds of checks.
+    pub probe_interval: Duration,
+    /// Longest time of one check, unless the check has its own.
+    pub check_timeout: Duration,
+    /// Most checks that run at one time.
+    pub check_concurrency: usize,
+    /// Where consumers and queues are looked up.
+    pub management: ManagementConfig,
+}
+
+/// The RabbitMQ management API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManagementConfig {
+    /// Host name or address.
+    pub host: String,
+    /// Port of its HTTP listener.
+    pub port: u16,
+    /// User; needs the `monitoring` tag to see others' consumers.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// The vhost of the queues, not yet percent-encoded.
+    pub vhost: String,
+    /// `Some`: https.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The broker: connection, topology and flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AmqpConfig {
+    /// Host name or address.
+    pub host: String,
+    /// The port that goes with `tls`.
+    pub port: u16,
+    /// User.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// Virtual host.
+    pub vhost: String,
+    /// Topic exchange of the heartbeats.
+    pub exchange: String,
+    /// Queue of the heartbeats.
+    pub queue: String,
+    /// Key from the exchange to the queue.
+    pub routing_key: String,
+    /// `Some`: AMQPS.
+    pub tls: Option<TlsFiles>,
+    /// AMQP heartbeat to ask for, in whole seconds; silence of twice that ends the connection.
+    pub heartbeat: Duration,
+    /// Deliveries that may be unacked at one time.
+    pub prefetch: u16,
+    /// Longest pause between two attempts to connect.
+    pub reconnect_max: Duration,
+    /// Exchange for what cannot be understood. `None`: a bounded list in Redis.
+    pub dead_letter_exchange: Option<String>,
+}
+
+/// A subscriber.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriberConfig {
+    /// What it makes of heartbeats.
+    pub view: ViewConfig,
+    /// Where heartbeats come from.
+    pub amqp: AmqpConfig,
+    /// Where the latest state is kept.
+    pub store: RedisConfig,
+    /// How much it stores at one time.
+    pub batch: BatchConfig,
+    /// Where it shows the state.
+    pub web: WebConfig,
+}
+
+/// The judging half: of a subscriber, and of standalone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewConfig {
+    /// Publishers that are shown before they are first seen.
+    pub expected: Vec<PublisherId>,
+    /// Ids for messages of the original program.
+    pub legacy_ids: Vec<LegacyId>,
+    /// Grace periods that are set rather than derived from the interval.
+    pub grace: GraceRules,
+    /// A publisher that was silent for so long is forgotten.
+    pub retention: Duration,
+    /// What is refused.
+    pub limits: Limits,
+    /// Whether a message's timestamp is the broker's own (RabbitMQ 3.12 and later, with overwrite).
+    pub broker_timestamp_trusted: bool,
+}
+
+/// An id for messages of the original program, which carry none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegacyId {
+    /// Which messages.
+    pub matches: LegacyMatch,
+    /// The id that they get.
+    pub id: PublisherId,
+}
+
+/// What tells messages of the original program apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LegacyMatch {
+    /// The routing key with which it was published.
+    RoutingKey(String),
+    /// The queue from which it was taken.
+    Queue(String),
+}
+
+/// Grace periods that are set rather than derived from the interval.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GraceRules {
+    /// For publishers that are not named.
+    pub everybody: Option<Duration>,
+    /// For publishers by id.
+    pub by_publisher: BTreeMap<PublisherId, Duration>,
+}
+
+impl GraceRules {
+    /// The period set for a publisher, if any is.
+    pub fn of(&self, id: &PublisherId) -> Option<Duration> {
+        self.by_publisher.get(id).copied().or(self.everybody)
+    }
+}
+
+/// What is refused or dropped, and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message, in bytes.
+    pub message_bytes: usize,
+    /// Most components in one message.
+    pub components_per_message: usize,
+    /// Most publishers in the view.
+    pub publishers: usize,
+    /// Most components in the view.
+    pub components: usize,
+}
+
+/// How much is stored in one round trip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// Most publishers stored in one round trip.
+    pub publishers_max: usize,
+}
+
+/// Redis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedisConfig {
+    /// Which servers, and how they belong together.
+    pub topology: RedisTopology,
+    /// ACL user. `None`: the default user.
+    pub username: Option<String>,
+    /// Password. `None`: none is asked for.
+    pub password: Option<Secret>,
+    /// `Some`: TLS.
+    pub tls: Option<TlsFiles>,
+    /// Longest time of one command.
+    pub timeout: Duration,
+    /// Longest pause between two attempts to connect.
+    pub reconnect_max: Duration,
+    /// Whether the contract's `service:*` and `queue:*` keys are written.
+    pub contract_keys: bool,
+}
+
+/// How Redis is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RedisTopology {
+    /// One server.
+    Single {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Number of the database.
+        database: u8,
+    },
+    /// A primary that Sentinels name.
+    Sentinel {
+        /// The Sentinels, each host and port.
+        nodes: Vec<(String, u16)>,
+        /// The name of the primary.
+        service: String,
+        /// Number of the database.
+        database: u8,
+    },
+    /// A Redis Cluster, which has database 0 alone.
+    Cluster {
+        /// Nodes to ask first, each host and port.
+        nodes: Vec<(String, u16)>,
+    },
+}
+
+/// An HTTP server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebConfig {
+    /// Where it listens; never empty.
+    pub listen: Vec<ListenAddress>,
+    /// Path of the exposition.
+    pub telemetry_path: String,
+    /// Most connections that are open at one time.
+    pub connections_max: usize,
+}
+
+/// An address to listen on. `Display` writes it as it is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// Host name or address, without brackets. `None`: every address of the machine, both families.
+    pub host: Option<String>,
+    /// Port; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.as_deref() {
+            Some(host) if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            host => write!(f, "{}:{}", host.unwrap_or_default(), self.port),
+        }
+    }
+}
+
+/// Both halves in one process, with an in-process link and an in-memory store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StandaloneConfig {
+    /// The checking half.
+    pub emitter: EmitterConfig,
+    /// The judging half.
+    pub view: ViewConfig,
+    /// How much is taken at one time.
+    pub batch: BatchConfig,
+    /// Where the state is shown.
+    pub web: WebConfig,
+    /// The broker whose queues are checked; no heartbeat goes there.
+    pub amqp: AmqpConfig,
+}
+
+/// What `heartbeat forget` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetConfig {
+    /// How to log.
+    pub log: LogConfig,
+    /// Where the publisher is forgotten.
+    pub store: RedisConfig,
+}

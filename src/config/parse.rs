@@ -1,0 +1,309 @@
+//! From text to values. Pure: what a setting's text means, or why it means nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::model::{GraceRules, LegacyId, LegacyMatch, ListenAddress, LogFormat, LogLevel};
+use crate::heartbeat::PublisherId;
+
+/// Why a text cannot be taken: a clause about "it", for [`super::Problem::why`].
+pub type Why = String;
+
+/// Longest name that AMQP 0-9-1 can carry (its "short string"), in bytes.
+const AMQP_NAME_BYTES_MAX: usize = 255;
+
+/// Paths that the server keeps for itself begin so.
+const RESERVED_PATH: &str = "/-/";
+
+/// A whole number from `min` to `max`.
+///
+/// # Errors
+/// Not a number, or out of the range.
+pub fn whole_number(text: &str, min: u64, max: u64) -> Result<u64, Why> {
+    let text = text.trim();
+    if let Some(why) = service_link(text) {
+        return Err(why);
+    }
+    let out_of_range = || format!("it is not from {min} to {max}");
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("it is not a whole number from {min} to {max}"));
+    }
+    // What is left to fail is the sign and the width, and both are a matter of range.
+    let number = text.parse::<u64>().map_err(|_| out_of_range())?;
+    if (min..=max).contains(&number) { Ok(number) } else { Err(out_of_range()) }
+}
+
+/// Kubernetes gives every pod `REDIS_PORT=tcp://10.0.0.7:6379` for a service named `redis`, which
+/// takes the place of the setting of that name. The operator cannot guess that.
+fn service_link(text: &str) -> Option<Why> {
+    text.starts_with("tcp://").then(|| {
+        "it is what Kubernetes sets for a service of this name; set it in the pod, or enableServiceLinks: false"
+            .to_owned()
+    })
+}
+
+/// A duration from `min` to `max`: a bare number counts seconds (as the original has it), anything
+/// else is read as people write it, `500ms`, `90s`, `7days`.
+///
+/// # Errors
+/// Not a duration, or out of the range.
+pub fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Why> {
+    let text = text.trim();
+    if text.starts_with('-') {
+        return Err("it is negative".into());
+    }
+    let bare = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let parsed = if bare {
+        text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    } else {
+        humantime::parse_duration(text).ok()
+    };
+    let value = parsed.ok_or("it is not a duration: a number of seconds, or a number and a unit")?;
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    let (min, max) = (humantime::format_duration(min), humantime::format_duration(max));
+    Err(format!("it is not from {min} to {max}"))
+}
+
+/// A number of bytes from `min` to `max`, bare or with `kB`, `KiB`, `MB` or `MiB`.
+///
+/// # Errors
+/// Not a number, or out of the range.
+pub fn bytes(text: &str, min: u64, max: u64) -> Result<u64, Why> {
+    let text = text.trim();
+    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("kB", 1_000), ("MB", 1_000_000), ("B", 1)];
+    let (number, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim_end(), *factor)))
+        .unwrap_or((text, 1));
+    let number = whole_number(number, 0, u64::MAX)
+        .map_err(|_| "it is not a number of bytes, bare or with kB, KiB, MB or MiB")?;
+    number
+        .checked_mul(factor)
+        .filter(|value| (min..=max).contains(value))
+        .ok_or_else(|| format!("it is not from {min} to {max} bytes"))
+}
+
+/// Yes or no, in the spellings that people use, in any case.
+///
+/// # Errors
+/// Anything else. (The original takes anything else for "no", which hides a misspelt `true`.)
+pub fn boolean(text: &str) -> Result<bool, Why> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("it is neither true nor false (1, 0, yes, no, on, off)".into()),
+    }
+}
+
+/// A host name or address, without a port. IPv6 may stand in brackets, which are taken off.
+///
+/// # Errors
+/// A URL, a port, or characters that no host has.
+pub fn host(text: &str) -> Result<String, Why> {
+    let text = text.trim();
+    if text.contains("://") {
+        return Err("it is a URL, and only the host belongs here".into());
+    }
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if inner.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(inner.to_owned());
+    }
+    if text.contains(':') {
+        return Err("it holds a colon: a port has a setting of its own".into());
+    }
+    let printable = |c: char| !c.is_whitespace() && !c.is_control() && !"/@[]?#,\"'".contains(c);
+    if text.is_empty() || !text.chars().all(printable) {
+        return Err("it is not a host name or an address".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// A name that AMQP can carry: an exchange, a queue, a routing key, a vhost.
+///
+/// # Errors
+/// Too long, or with control characters.
+pub fn amqp_name(text: &str) -> Result<String, Why> {
+    if text.len() > AMQP_NAME_BYTES_MAX {
+        return Err(format!("it is longer than {AMQP_NAME_BYTES_MAX} bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it holds a control character".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// The path of the exposition.
+///
+/// # Errors
+/// Not a plain absolute path, or one that the server keeps for itself.
+pub fn url_path(text: &str) -> Result<String, Why> {
+    let text = text.trim();
+    let plain = |c: char| c.is_ascii_graphic() && !"?#%\"<>\\".contains(c);
+    if !text.starts_with('/') || !text.chars().all(plain) {
+        return Err("it is not a path that begins with / and has no ?, # or %".into());
+    }
+    if text == "/" || text.starts_with(RESERVED_PATH) {
+        return Err("it is taken: / is the landing page, /-/ holds the health endpoints".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// One address to listen on: `:port` (every address of the machine), `host:port`, `[ipv6]:port`.
+///
+/// # Errors
+/// Another form, or a port that is none. Port 0 lets the system choose.
+pub fn listen_address(text: &str) -> Result<ListenAddress, Why> {
+    let text = text.trim();
+    let (name, port) =
+        text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port; write it as host:port"))?;
+    let port = port.parse::<u16>().map_err(|_| format!("{text:?} has no port from 0 to 65535"))?;
+    if name.contains(':') && !name.starts_with('[') {
+        return Err(format!("{text:?} is an IPv6 address without brackets; write it as [::1]:port"));
+    }
+    let name =
+        if name.is_empty() { None } else { Some(host(name).map_err(|why| format!("{text:?}: {why}"))?) };
+    Ok(ListenAddress { host: name, port })
+}
+
+/// Addresses to listen on, separated by commas; each once.
+///
+/// # Errors
+/// As [`listen_address`], for the first that is wrong.
+pub fn listen_addresses(text: &str) -> Result<Vec<ListenAddress>, Why> {
+    let mut addresses = Vec::new();
+    for item in list(text) {
+        let address = listen_address(item)?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// The entries of a comma-separated list, trimmed, empty ones left out.
+pub fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// `host:port` entries, separated by commas.
+///
+/// # Errors
+/// An entry without a host or without a port from 1.
+pub fn nodes(text: &str) -> Result<Vec<(String, u16)>, Why> {
+    list(text)
+        .map(|item| match listen_address(item)? {
+            ListenAddress { host: Some(host), port } if port > 0 => Ok((host, port)),
+            _ => Err(format!("{item:?} is not host:port")),
+        })
+        .collect()
+}
+
+/// A publisher's id.
+///
+/// # Errors
+/// Says which rule of names it breaks.
+pub fn publisher_id(text: &str) -> Result<PublisherId, Why> {
+    PublisherId::new(text).map_err(|error| error.to_string())
+}
+
+/// Publisher ids, separated by commas; each once.
+///
+/// # Errors
+/// As [`publisher_id`], for the first that is wrong.
+pub fn publisher_ids(text: &str) -> Result<Vec<PublisherId>, Why> {
+    let mut ids = Vec::new();
+    for item in list(text) {
+        let id = publisher_id(item).map_err(|why| format!("{item:?}: {why}"))?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// Splits `left=right` at the last `=`: a routing key may hold one, a duration cannot.
+fn pair(item: &str) -> Result<(&str, &str), Why> {
+    match item.rsplit_once('=') {
+        Some((left, right)) if !left.trim().is_empty() && !right.trim().is_empty() => {
+            Ok((left.trim(), right.trim()))
+        }
+        _ => Err(format!("{item:?} is not of the form left=right")),
+    }
+}
+
+/// Ids for the messages of the original: `routing-key=id` or `queue:NAME=id`, separated by commas.
+///
+/// # Errors
+/// An entry of another form, or one key given two ids.
+pub fn legacy_ids(text: &str) -> Result<Vec<LegacyId>, Why> {
+    let mut ids: Vec<LegacyId> = Vec::new();
+    for item in list(text) {
+        let (left, right) = pair(item)?;
+        let matches = match left.strip_prefix("queue:") {
+            Some(queue) => LegacyMatch::Queue(amqp_name(queue)?),
+            None => LegacyMatch::RoutingKey(amqp_name(left)?),
+        };
+        let id = publisher_id(right).map_err(|why| format!("{item:?}: {why}"))?;
+        if ids.iter().any(|known| known.matches == matches && known.id != id) {
+            return Err(format!("{left:?} is given two ids"));
+        }
+        ids.push(LegacyId { matches, id });
+    }
+    Ok(ids)
+}
+
+/// Grace periods: `id=duration`, and `*=duration` for everybody else, separated by commas.
+///
+/// # Errors
+/// An entry of another form, a duration that is none, or one id twice.
+pub fn grace_rules(text: &str) -> Result<GraceRules, Why> {
+    const MIN: Duration = Duration::from_secs(1);
+    const MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+    let mut rules = GraceRules { everybody: None, by_publisher: BTreeMap::new() };
+    for item in list(text) {
+        let (left, right) = pair(item)?;
+        let grace = duration(right, MIN, MAX).map_err(|why| format!("{item:?}: {why}"))?;
+        let before = if left == "*" {
+            rules.everybody.replace(grace)
+        } else {
+            let id = publisher_id(left).map_err(|why| format!("{item:?}: {why}"))?;
+            rules.by_publisher.insert(id, grace)
+        };
+        if before.is_some() {
+            return Err(format!("{left:?} is given twice"));
+        }
+    }
+    Ok(rules)
+}
+
+/// The least severity that is logged.
+///
+/// # Errors
+/// Not one of the words.
+pub fn log_level(text: &str) -> Result<LogLevel, Why> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "debug" => Ok(LogLevel::Debug),
+        "info" => Ok(LogLevel::Info),
+        "warn" | "warning" => Ok(LogLevel::Warn),
+        "error" => Ok(LogLevel::Error),
+        _ => Err("it is none of debug, info, warn, error".into()),
+    }
+}
+
+/// The form of a log line.
+///
+/// # Errors
+/// Not one of the words.
+pub fn log_format(text: &str) -> Result<LogFormat, Why> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "logfmt" => Ok(LogFormat::Logfmt),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("it is neither logfmt nor json".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

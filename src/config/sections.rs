@@ -1,0 +1,368 @@
+//! One function per part of the configuration: settings in, a plain struct out, checks in between.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::hints::is_random_host_name;
+use super::model::{
+    AmqpConfig, BatchConfig, EmitterConfig, Limits, LogConfig, ManagementConfig, ProcessConfig, RedisConfig,
+    RedisTopology, Role, ViewConfig, WebConfig,
+};
+use super::parse::{self, Why};
+use super::problem::{Problem, Warning};
+use super::reader::{Reader, why_unreadable};
+use super::setting::Setting;
+use super::settings as s;
+use super::targets::{self, Targets};
+use crate::heartbeat::PublisherId;
+use crate::tls::{self, ClientFiles, TlsError, TlsFile, TlsFiles};
+
+/// The id where the host's name is none; also what the original calls itself in its messages.
+const FALLBACK_ID: &str = "publisher";
+
+/// RabbitMQ's port without TLS, which the original's users set explicitly beside `RABBITMQ_TLS`.
+const AMQP_PORT: u16 = 5672;
+/// RabbitMQ's port with TLS.
+const AMQPS_PORT: u16 = 5671;
+/// The management API's port without TLS.
+const MANAGEMENT_PORT: u16 = 15_672;
+
+pub(super) fn process(r: &mut Reader<'_>, role: Role) -> ProcessConfig {
+    ProcessConfig {
+        log: log(r),
+        shutdown_grace: r.time(&s::SHUTDOWN_GRACE),
+        health_file: health_file(r, role),
+    }
+}
+
+pub(super) fn log(r: &mut Reader<'_>) -> LogConfig {
+    LogConfig {
+        level: r.read(&s::LOG_LEVEL, parse::log_level),
+        format: r.read(&s::LOG_FORMAT, parse::log_format),
+    }
+}
+
+pub(super) fn health_file(r: &mut Reader<'_>, role: Role) -> PathBuf {
+    let in_temp_dir = r.source.temp_dir().join(format!("heartbeat-{}.health", role.as_str()));
+    r.path(&s::HEALTH_FILE).unwrap_or(in_temp_dir)
+}
+
+/// The settings of one peer's TLS.
+struct TlsSettings {
+    switch: &'static Setting,
+    ca: &'static Setting,
+    cert: &'static Setting,
+    key: &'static Setting,
+}
+
+const RABBITMQ_TLS: TlsSettings = TlsSettings {
+    switch: &s::RABBITMQ_TLS,
+    ca: &s::RABBITMQ_CA_CERT_PATH,
+    cert: &s::RABBITMQ_CLIENT_CERT_PATH,
+    key: &s::RABBITMQ_CLIENT_KEY_PATH,
+};
+
+const REDIS_TLS: TlsSettings = TlsSettings {
+    switch: &s::REDIS_TLS,
+    ca: &s::REDIS_CA_CERT_PATH,
+    cert: &s::REDIS_CLIENT_CERT_PATH,
+    key: &s::REDIS_CLIENT_KEY_PATH,
+};
+
+/// The files of a peer's TLS; with `used`, they are tried at once, so that a wrong one is found
+/// now and not when the peer is first needed.
+fn tls_files(r: &mut Reader<'_>, settings: &TlsSettings, used: bool) -> TlsFiles {
+    let (ca, cert, key) = (r.path(settings.ca), r.path(settings.cert), r.path(settings.key));
+    if !used {
+        for (setting, path) in [(settings.ca, &ca), (settings.cert, &cert), (settings.key, &key)] {
+            if path.is_some() {
+                r.warn(
+                    setting,
+                    format!("it is set and not used, since {} is not on", settings.switch.variable),
+                );
+            }
+        }
+        return TlsFiles::default();
+    }
+    let client = match (cert, key) {
+        (Some(cert), Some(key)) => Some(ClientFiles { cert, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            r.problem(settings.key, None, format!("it is not set, and {} is", settings.cert.variable));
+            None
+        }
+        (None, Some(_)) => {
+            r.problem(settings.cert, None, format!("it is not set, and {} is", settings.key.variable));
+            None
+        }
+    };
+    let files = TlsFiles { ca, client };
+    if let Err(error) = tls::client_config(&files) {
+        blame(r, settings, &error);
+    }
+    files
+}
+
+fn blame(r: &mut Reader<'_>, settings: &TlsSettings, error: &TlsError) {
+    let setting = match error.file() {
+        Some(TlsFile::Ca) => settings.ca,
+        Some(TlsFile::ClientCert) => settings.cert,
+        Some(TlsFile::ClientKey) => settings.key,
+        None => settings.switch,
+    };
+    let (path, why): (Option<&Path>, Why) = match error {
+        TlsError::Read { path, source, .. } => (Some(path), why_unreadable(source)),
+        TlsError::Content { path, why, .. } => (Some(path), format!("the file {why}")),
+        TlsError::Pair { key, source, .. } => {
+            (Some(key), format!("the key and the client certificate cannot be used together: {source}"))
+        }
+        TlsError::NoSystemRoots => (None, "it is not set, and this system has no trusted roots".into()),
+        TlsError::Provider(source) => (None, format!("there can be no TLS: {source}")),
+    };
+    r.problem(setting, path.map(|path| path.display().to_string()), why);
+}
+
+pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
+    let tls = r.switch(&s::RABBITMQ_TLS);
+    let management_tls = r.given(&s::RABBITMQ_MANAGEMENT_TLS, parse::boolean).unwrap_or(tls);
+    let files = tls_files(r, &RABBITMQ_TLS, tls || management_tls);
+    let port = amqp_port(r, tls);
+    let amqp = AmqpConfig {
+        host: r.read(&s::RABBITMQ_HOST, parse::host),
+        port,
+        user: r.read(&s::RABBITMQ_USER, parse::amqp_name),
+        password: r.secret(&s::RABBITMQ_PASS).unwrap_or_default(),
+        vhost: r.read(&s::RABBITMQ_VHOST, parse::amqp_name),
+        exchange: r.required(&s::RABBITMQ_EXCHANGE),
+        queue: r.required(&s::RABBITMQ_QUEUE),
+        routing_key: r.required(&s::RABBITMQ_ROUTING_KEY),
+        tls: tls.then(|| files.clone()),
+        heartbeat: whole_seconds(r, &s::RABBITMQ_HEARTBEAT),
+        prefetch: r.number(&s::RABBITMQ_PREFETCH),
+        reconnect_max: r.time(&s::RECONNECT_MAX),
+        dead_letter_exchange: r.given(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, parse::amqp_name),
+    };
+    let management = ManagementConfig {
+        host: r.given(&s::RABBITMQ_MANAGEMENT_HOST, parse::host).unwrap_or_else(|| amqp.host.clone()),
+        port: r.number(&s::RABBITMQ_MANAGEMENT_PORT),
+        user: amqp.user.clone(),
+        password: amqp.password.clone(),
+        vhost: amqp.vhost.clone(),
+        tls: management_tls.then_some(files),
+    };
+    (amqp, management)
+}
+
+/// With TLS, the TLS port. The original connects to `RABBITMQ_PORT` in either case, so where that
+/// alone was set to something unusual, its deployments expect it to count.
+fn amqp_port(r: &mut Reader<'_>, tls: bool) -> u16 {
+    let (plain, secured): (u16, u16) = (r.number(&s::RABBITMQ_PORT), r.number(&s::RABBITMQ_TLS_PORT));
+    if !tls {
+        if plain == AMQPS_PORT {
+            r.warn(&s::RABBITMQ_PORT, "it is 5671, where RabbitMQ speaks TLS, and RABBITMQ_TLS is not on");
+        }
+        return plain;
+    }
+    if plain == AMQP_PORT || plain == secured {
+        return secured;
+    }
+    if r.is_given(&s::RABBITMQ_TLS_PORT) {
+        r.warn(&s::RABBITMQ_PORT, format!("it is not used: with TLS, RABBITMQ_TLS_PORT counts, {secured}"));
+        return secured;
+    }
+    r.warn(&s::RABBITMQ_PORT, format!("{plain} is used for TLS; RABBITMQ_TLS_PORT is the setting for that"));
+    plain
+}
+
+/// AMQP tells its heartbeat in whole seconds.
+fn whole_seconds(r: &mut Reader<'_>, setting: &'static Setting) -> Duration {
+    let time = r.time(setting);
+    if time.subsec_nanos() != 0 {
+        r.problem(setting, Some(humantime::format_duration(time).to_string()), "it is not in whole seconds");
+    }
+    time
+}
+
+/// How Redis is run, as the setting names it.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum RedisMode {
+    #[default]
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+fn redis_mode(text: &str) -> Result<RedisMode, Why> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "single" => Ok(RedisMode::Single),
+        "sentinel" => Ok(RedisMode::Sentinel),
+        "cluster" => Ok(RedisMode::Cluster),
+        _ => Err("it is none of single, sentinel, cluster".into()),
+    }
+}
+
+pub(super) fn redis(r: &mut Reader<'_>, reconnect_max: Duration) -> RedisConfig {
+    let tls = r.switch(&s::REDIS_TLS);
+    let files = tls_files(r, &REDIS_TLS, tls);
+    RedisConfig {
+        topology: redis_topology(r),
+        username: r.given(&s::REDIS_USERNAME, |text| Ok(text.to_owned())),
+        password: r.secret(&s::REDIS_PASSWORD),
+        tls: tls.then_some(files),
+        timeout: r.time(&s::REDIS_TIMEOUT),
+        reconnect_max,
+        contract_keys: r.switch(&s::REDIS_CONTRACT_KEYS),
+    }
+}
+
+fn redis_topology(r: &mut Reader<'_>) -> RedisTopology {
+    let mode = r.read(&s::REDIS_MODE, redis_mode);
+    let (host, port) = (r.read(&s::REDIS_HOST, parse::host), r.number(&s::REDIS_PORT));
+    let database: u8 = r.number(&s::REDIS_DB);
+    let service = r.read(&s::REDIS_SENTINEL_SERVICE, |text| Ok(text.to_owned()));
+    let nodes = r.given(&s::REDIS_NODES, parse::nodes).filter(|nodes| !nodes.is_empty());
+    match mode {
+        RedisMode::Single => {
+            if nodes.is_some() {
+                r.warn(&s::REDIS_NODES, "it is set and not used, since REDIS_MODE is single");
+            }
+            RedisTopology::Single { host, port, database }
+        }
+        RedisMode::Sentinel => {
+            RedisTopology::Sentinel { nodes: nodes.unwrap_or_else(|| vec![(host, port)]), service, database }
+        }
+        RedisMode::Cluster => {
+            if database != 0 {
+                r.problem(&s::REDIS_DB, Some(database.to_string()), "a Redis Cluster has database 0 alone");
+            }
+            RedisTopology::Cluster { nodes: nodes.unwrap_or_else(|| vec![(host, port)]) }
+        }
+    }
+}
+
+pub(super) fn web(r: &mut Reader<'_>, address: &'static Setting) -> Option<WebConfig> {
+    let listen = r.read(address, parse::listen_addresses);
+    let web = WebConfig {
+        listen,
+        telemetry_path: r.read(&s::WEB_TELEMETRY_PATH, parse::url_path),
+        connections_max: r.number(&s::WEB_MAX_CONNECTIONS),
+    };
+    (!web.listen.is_empty()).then_some(web)
+}
+
+pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConfig) -> EmitterConfig {
+    let publish_interval = r.time(&s::PUBLISH_INTERVAL);
+    let probe_interval = r.time_given(&s::PROBE_INTERVAL).unwrap_or(publish_interval);
+    let check_timeout = r.time(&s::CHECK_TIMEOUT);
+    if probe_interval > publish_interval {
+        r.warn(&s::PROBE_INTERVAL, "it is longer than PUBLISH_INTERVAL, so heartbeats repeat old results");
+    }
+    if check_timeout > probe_interval {
+        r.warn(
+            &s::CHECK_TIMEOUT,
+            "it is longer than PROBE_INTERVAL, so a check that hangs holds up the next round",
+        );
+    }
+    if management.tls.is_some() && management.port == MANAGEMENT_PORT {
+        r.warn(
+            &s::RABBITMQ_MANAGEMENT_PORT,
+            "it is 15672, where RabbitMQ speaks http; with TLS it is usually 15671",
+        );
+    }
+    EmitterConfig {
+        id: publisher_id(r),
+        targets: targets(r, role),
+        publish_interval,
+        probe_interval,
+        check_timeout,
+        check_concurrency: r.number(&s::CHECK_CONCURRENCY),
+        management,
+    }
+}
+
+fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
+    if let Some(id) = r.given(&s::PUBLISHER_ID, parse::publisher_id) {
+        return id;
+    }
+    let host_name = r.source.host_name();
+    match PublisherId::new(&host_name) {
+        Ok(id) if !is_random_host_name(&host_name) => id,
+        _ => {
+            if !r.is_given(&s::PUBLISHER_ID) {
+                let text = format!(
+                    "it is not set, and the host's name {host_name:?} will be another after the next start; \
+                     {FALLBACK_ID:?} is used, which no other publisher may be called"
+                );
+                r.warn(&s::PUBLISHER_ID, text);
+            }
+            PublisherId::new(FALLBACK_ID).expect("the fallback id is a valid name")
+        }
+    }
+}
+
+fn targets(r: &mut Reader<'_>, role: Role) -> Option<Targets> {
+    let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
+    let path = chosen.clone().unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default));
+    if role == Role::Standalone && chosen.is_none() && !path.exists() {
+        r.warn(
+            &s::PUBLISHER_CONFIG_PATH,
+            "it is not set, and the default file is not there; checking its own port",
+        );
+        return None;
+    }
+    read_targets(r, &path)
+}
+
+/// Reads the publisher's file. Its warnings and problems join the others, by file and path in it.
+fn read_targets(r: &mut Reader<'_>, path: &Path) -> Option<Targets> {
+    let setting = &s::PUBLISHER_CONFIG_PATH;
+    let shown = path.display().to_string();
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let why = match error.kind() {
+                std::io::ErrorKind::InvalidData => "the file is not UTF-8".into(),
+                _ => why_unreadable(&error),
+            };
+            r.problem(setting, Some(shown), why);
+            return None;
+        }
+    };
+    match targets::parse(&text) {
+        Ok((targets, warnings)) => {
+            let named = |warning: &targets::Warning| format!("{shown}, {}", warning.path);
+            r.warnings
+                .extend(warnings.iter().map(|warning| Warning::new(named(warning), warning.why.clone())));
+            Some(targets)
+        }
+        Err(problems) => {
+            r.problems.extend(problems.into_iter().map(|problem| Problem {
+                name: format!("{shown}, {}", problem.path),
+                value: problem.value,
+                why: problem.why,
+                example: problem.example.to_owned(),
+            }));
+            None
+        }
+    }
+}
+
+pub(super) fn view(r: &mut Reader<'_>) -> ViewConfig {
+    ViewConfig {
+        expected: r.read(&s::EXPECTED_PUBLISHERS, parse::publisher_ids),
+        legacy_ids: r.read(&s::LEGACY_PUBLISHER_IDS, parse::legacy_ids),
+        grace: r.read(&s::PUBLISHER_GRACE, parse::grace_rules),
+        retention: r.time(&s::RETENTION),
+        limits: Limits {
+            message_bytes: r.number(&s::LIMIT_MESSAGE_BYTES),
+            components_per_message: r.number(&s::LIMIT_COMPONENTS_PER_MESSAGE),
+            publishers: r.number(&s::LIMIT_PUBLISHERS),
+            components: r.number(&s::LIMIT_COMPONENTS),
+        },
+        broker_timestamp_trusted: r.switch(&s::BROKER_TIMESTAMP_TRUSTED),
+    }
+}
+
+pub(super) fn batch(r: &mut Reader<'_>) -> BatchConfig {
+    BatchConfig { publishers_max: r.number(&s::BATCH_MAX_PUBLISHERS) }
+}

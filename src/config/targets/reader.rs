@@ -1,0 +1,281 @@
+//! Takes single values out of the file, and keeps what is wrong with them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::{Problem, Warning};
+use crate::check::pattern::TagPattern;
+use crate::heartbeat::check_name;
+
+/// Longest host name, in bytes: what DNS allows, with the dot that ends it (RFC 1035).
+const HOST_BYTES_MAX: usize = 254;
+
+/// Characters of a value that a message repeats.
+const SHOWN_MAX: usize = 60;
+
+/// Keys that people write for the known ones.
+const ALIASES: &[(&str, &str)] = &[
+    ("address", "host"),
+    ("hostname", "host"),
+    ("ip", "host"),
+    ("consumers", "rmq_consumers"),
+    ("queues", "rmq_consumers"),
+    ("rmq", "rmq_consumers"),
+    ("consumer_tag", "tag"),
+    ("pattern", "tag"),
+    ("consumers", "listeners"),
+    ("queue_name", "queue"),
+    ("deadline", "timeout"),
+];
+
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Warning>,
+}
+
+impl Reader {
+    pub(super) fn warn(&mut self, path: String, why: String) {
+        self.warnings.push(Warning { path, why });
+    }
+
+    fn problem(&mut self, path: String, value: &Value, why: impl Into<String>, example: &'static str) {
+        self.problems.push(Problem { path, value: Some(shown(value)), why: why.into(), example });
+    }
+
+    /// Warns of an entry whose name stood before.
+    pub(super) fn repeated(&mut self, path: &str, name: &str, what: &str, effect: &str) {
+        let name = shown(&Value::from(name));
+        self.warn(path.into(), format!("is a {what} named {name} again: {effect}"));
+    }
+
+    /// An object.
+    pub(super) fn object<'a>(
+        &mut self,
+        value: &'a Value,
+        path: &str,
+        example: &'static str,
+    ) -> Option<&'a Map<String, Value>> {
+        if !value.is_object() {
+            self.problem(path.into(), value, "which is no object", example);
+        }
+        value.as_object()
+    }
+
+    /// Warns of every key that nothing reads.
+    pub(super) fn unknown_keys(&mut self, object: &Map<String, Value>, path: &str, known: &[&str]) {
+        for key in object.keys().filter(|key| !known.contains(&key.as_str())) {
+            let mut why = "is not known and has no effect".to_owned();
+            match known.iter().find(|known| !object.contains_key(**known) && is_meant(key, known)) {
+                Some(meant) => why.push_str(&format!("; is `{meant}` meant?")),
+                None if path.is_empty() && matches!(key.as_str(), "hosts" | "rmq_consumers") => {
+                    why.push_str("; its place is within `heartbeat`");
+                }
+                None => {}
+            }
+            let dot = if path.is_empty() { "" } else { "." };
+            self.warn(format!("{path}{dot}{}", escaped(key)), why);
+        }
+    }
+
+    /// A list; nothing where the key is missing.
+    pub(super) fn list<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        key: &str,
+        path: &str,
+        example: &'static str,
+    ) -> &'a [Value] {
+        match object.get(key) {
+            None | Some(Value::Null) => &[],
+            Some(Value::Array(list)) => list,
+            Some(other) => {
+                self.problem(format!("{path}.{key}"), other, "which is no list", example);
+                &[]
+            }
+        }
+    }
+
+    /// A value that has to be there.
+    fn required<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        key: &str,
+        path: &str,
+        example: &'static str,
+    ) -> Option<&'a Value> {
+        let value = object.get(key);
+        if value.is_none() {
+            let mut why = "is missing".to_owned();
+            if let Some(instead) = object.keys().find(|other| is_meant(other, key)) {
+                why.push_str(&format!("; is `{}` meant to be it?", escaped(instead)));
+            }
+            self.problems.push(Problem { path: format!("{path}.{key}"), value: None, why, example });
+        }
+        value
+    }
+
+    /// A text that has to be there.
+    fn text<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        key: &str,
+        path: &str,
+        example: &'static str,
+    ) -> Option<&'a str> {
+        let value = self.required(object, key, path, example)?;
+        if !value.is_string() {
+            self.problem(format!("{path}.{key}"), value, "which is no text", example);
+        }
+        value.as_str()
+    }
+
+    /// A component's name that has to be there.
+    pub(super) fn name(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &str,
+        path: &str,
+        example: &'static str,
+    ) -> Option<Arc<str>> {
+        let text = self.text(object, key, path, example)?;
+        if let Err(error) = check_name(text) {
+            let why = format!("which is no name: {error}");
+            self.problem(format!("{path}.{key}"), &Value::from(text), why, example);
+            return None;
+        }
+        Some(text.into())
+    }
+
+    /// A host that serves as its own name, which then has to be one.
+    pub(super) fn name_as(&mut self, host: &str, path: &str) -> Option<Arc<str>> {
+        if let Err(error) = check_name(host) {
+            let why = format!("which is no name: {error}; a `name` beside it would do");
+            self.problem(path.into(), &Value::from(host), why, r#""db""#);
+            return None;
+        }
+        Some(host.into())
+    }
+
+    /// What to connect to.
+    pub(super) fn host<'a>(&mut self, object: &'a Map<String, Value>, path: &str) -> Option<&'a str> {
+        const EXAMPLE: &str = r#""db.example.org""#;
+        let host = self.text(object, "host", path, EXAMPLE)?;
+        let path = format!("{path}.host");
+        if host.is_empty() || host.len() > HOST_BYTES_MAX || host.chars().any(char::is_control) {
+            self.problem(path, &Value::from(host), "which is no host name or address", EXAMPLE);
+            return None;
+        }
+        // The original takes it, and finds it down for ever.
+        let colons = host.matches(':').count();
+        if host.contains(|c: char| c == '/' || c.is_whitespace()) || colons == 1 {
+            let why = format!("is {}: only a host name or an address can be looked up", shown(&host.into()));
+            self.warn(path, why);
+        }
+        Some(host)
+    }
+
+    /// A port, as a number or a text.
+    pub(super) fn port(&mut self, object: &Map<String, Value>, path: &str) -> Option<u16> {
+        const EXAMPLE: &str = "5432";
+        let value = self.required(object, "port", path, EXAMPLE)?;
+        let number = match value {
+            Value::Number(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()),
+            // As Python's int() reads it.
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        let port = number.filter(|port| *port > 0);
+        if port.is_none() {
+            self.problem(format!("{path}.port"), value, "which is no port from 1 to 65535", EXAMPLE);
+        }
+        port
+    }
+
+    /// The pattern of a listener's consumer tags.
+    pub(super) fn pattern(&mut self, object: &Map<String, Value>, path: &str) -> Option<TagPattern> {
+        const EXAMPLE: &str = r#""sda-ingest""#;
+        let text = self.text(object, "tag", path, EXAMPLE)?;
+        let path = format!("{path}.tag");
+        if text.is_empty() {
+            self.warn(path.clone(), "is empty: it finds every consumer of the queue".into());
+        }
+        match TagPattern::new(text) {
+            Ok(pattern) => Some(pattern),
+            Err(error) => {
+                let why = format!("which cannot be searched for: {}", escaped(&error.to_string()));
+                self.problem(path, &Value::from(text), why, EXAMPLE);
+                None
+            }
+        }
+    }
+
+    /// A duration: seconds as a number, or a text such as `500ms`.
+    pub(super) fn duration(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &str,
+        path: &str,
+        max: Duration,
+    ) -> Option<Duration> {
+        let value = object.get(key).filter(|value| !value.is_null())?;
+        let seconds = |number: f64| Duration::try_from_secs_f64(number).ok();
+        let duration = match value {
+            Value::Number(number) => number.as_f64().and_then(seconds),
+            Value::String(text) => match text.trim().parse::<f64>() {
+                Ok(number) => seconds(number),
+                Err(_) => humantime::parse_duration(text.trim()).ok(),
+            },
+            _ => None,
+        };
+        let fits = duration.filter(|duration| !duration.is_zero() && *duration <= max);
+        if fits.is_none() {
+            let max = humantime::format_duration(max);
+            let why = format!("which is no time above 0 and up to {max}");
+            self.problem(format!("{path}.{key}"), value, why, r#"2.5 (seconds) or "500ms""#);
+        }
+        fits
+    }
+
+    /// A count from 1.
+    pub(super) fn count(&mut self, object: &Map<String, Value>, key: &str, path: &str) -> Option<u32> {
+        let value = object.get(key).filter(|value| !value.is_null())?;
+        let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+        if count.is_none() {
+            self.problem(format!("{path}.{key}"), value, "which is no whole number from 1", "3");
+        }
+        count
+    }
+}
+
+/// A value as a message shows it: as JSON, on one line, shortened.
+fn shown(value: &Value) -> String {
+    let text = escaped(&value.to_string());
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Text of the file, so that no control character of it reaches a terminal or a log.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Whether one who wrote `key` may have meant `known`: another name for it, or a letter or two off.
+fn is_meant(key: &str, known: &str) -> bool {
+    let key = key.to_lowercase().replace('-', "_");
+    key == known
+        || ALIASES.contains(&(key.as_str(), known))
+        || (key.len() <= 2 * known.len() && strsim::osa_distance(&key, known) <= known.len().min(6) / 3)
+}

@@ -1,0 +1,399 @@
+use std::fs;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// The variables that the original's README exports, `X=` where it exports `X=`, and the three
+/// names that must not be empty filled in.
+const ORIGINAL: &[(&str, &str)] = &[
+    ("HEARTBEAT_MODE", "publisher"),
+    ("RABBITMQ_HOST", ""),
+    ("RABBITMQ_PORT", "5672"),
+    ("RABBITMQ_USER", ""),
+    ("RABBITMQ_PASS", ""),
+    ("RABBITMQ_VHOST", ""),
+    ("RABBITMQ_EXCHANGE", "sda"),
+    ("RABBITMQ_QUEUE", "heartbeats"),
+    ("RABBITMQ_ROUTING_KEY", "service.heartbeat"),
+    ("RABBITMQ_TLS", ""),
+    ("RABBITMQ_CA_CERT_PATH", ""),
+    ("RABBITMQ_TLS_PORT", "5671"),
+    ("PUBLISH_INTERVAL", "60"),
+    ("RABBITMQ_MANAGEMENT_PORT", "15671"),
+    ("REDIS_HOST", "redis"),
+    ("REDIS_PORT", "6379"),
+    ("REDIS_DB", "0"),
+];
+
+fn with(variables: &[(&str, &str)]) -> MapSource {
+    MapSource::new(variables)
+}
+
+fn subscriber(source: &MapSource) -> (SubscriberConfig, Vec<Warning>) {
+    let (config, warnings) = load(Role::Subscriber, &Flags::new(), source).unwrap();
+    let RoleConfig::Subscriber(config) = config.role else { panic!("another role") };
+    (*config, warnings)
+}
+
+fn problems(role: Role, variables: &[(&str, &str)]) -> Vec<Problem> {
+    let result = load(role, &Flags::new(), &with(variables));
+    result.map(drop).unwrap_err().iter().cloned().collect()
+}
+
+/// A folder with an empty publisher's file, and the variable that names it.
+fn publisher_file() -> (TempDir, String) {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("publisher.json");
+    fs::write(&path, r#"{"heartbeat": {"hosts": [], "rmq_consumers": []}}"#).unwrap();
+    (dir, path.display().to_string())
+}
+
+fn publisher(variables: &[(&str, &str)], host_name: &str) -> (PublisherConfig, Vec<Warning>) {
+    let (_dir, path) = publisher_file();
+    let mut source = with(variables);
+    source.variables.insert("PUBLISHER_CONFIG_PATH".into(), path);
+    source.host_name = host_name.into();
+    let (config, warnings) = load(Role::Publisher, &Flags::new(), &source).unwrap();
+    let RoleConfig::Publisher(config) = config.role else { panic!("another role") };
+    (*config, warnings)
+}
+
+#[test]
+fn defaults_are_valid_and_are_what_the_contract_says() {
+    let (config, warnings) = subscriber(&with(&[]));
+    assert_eq!(warnings, []);
+    assert_eq!(
+        (config.amqp.host.as_str(), config.amqp.port, config.amqp.vhost.as_str()),
+        ("localhost", 5672, "/")
+    );
+    assert_eq!((config.amqp.user.as_str(), config.amqp.password.expose()), ("guest", "guest"));
+    assert_eq!(config.amqp.heartbeat, Duration::from_secs(10));
+    assert_eq!(config.amqp.prefetch, 8192);
+    assert_eq!(config.amqp.reconnect_max, Duration::from_secs(4));
+    let redis = RedisTopology::Single { host: "redis".into(), port: 6379, database: 0 };
+    assert_eq!(config.store.topology, redis);
+    assert_eq!((config.store.timeout, config.store.password), (Duration::from_secs(2), None));
+    assert!(config.store.contract_keys);
+    assert_eq!(config.view.retention, Duration::from_secs(7 * 24 * 3600));
+    let limits = Limits {
+        message_bytes: 1 << 20,
+        components_per_message: 2000,
+        publishers: 10_000,
+        components: 250_000,
+    };
+    assert_eq!(config.view.limits, limits);
+    assert_eq!(config.batch, BatchConfig { publishers_max: 4096 });
+    assert_eq!(config.web.listen, [ListenAddress { host: None, port: 11_911 }]);
+    assert_eq!((config.web.telemetry_path.as_str(), config.web.connections_max), ("/metrics", 64));
+}
+
+#[test]
+fn the_originals_environment_is_valid() {
+    let (config, warnings) = subscriber(&with(ORIGINAL));
+    assert_eq!(warnings, []);
+    assert_eq!(config.amqp.host, "localhost");
+    assert_eq!(config.amqp.exchange, "sda");
+    let (config, warnings) = publisher(ORIGINAL, "oslo");
+    assert_eq!(warnings, []);
+    assert_eq!(config.emitter.publish_interval, Duration::from_secs(60));
+    assert_eq!(config.emitter.probe_interval, Duration::from_secs(60));
+    assert_eq!(config.emitter.management.port, 15_671);
+    assert_eq!(config.emitter.id.as_str(), "oslo");
+    assert_eq!(config.web, None);
+}
+
+#[test]
+fn the_three_names_must_not_be_empty() {
+    let empty = [("RABBITMQ_EXCHANGE", ""), ("RABBITMQ_QUEUE", ""), ("RABBITMQ_ROUTING_KEY", "")];
+    let found = problems(Role::Subscriber, &empty);
+    assert_eq!(found.len(), 3);
+    for (problem, (name, _)) in found.iter().zip(empty) {
+        assert!(problem.name.starts_with(name) && problem.why.contains("empty"), "{problem}");
+    }
+}
+
+#[test]
+fn every_wrong_setting_is_reported_at_once() {
+    let wrong = [
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("SHUTDOWN_GRACE", "-1"),
+        ("RABBITMQ_HOST", "amqp://me:canary@mq"),
+        ("RABBITMQ_PORT", "0"),
+        ("RABBITMQ_TLS", "ture"),
+        ("RABBITMQ_PREFETCH", "65536"),
+        ("RABBITMQ_HEARTBEAT", "1500ms"),
+        ("RECONNECT_MAX", "0"),
+        ("REDIS_PORT", "tcp://10.0.0.7:6379"),
+        ("REDIS_DB", "256"),
+        ("REDIS_MODE", "many"),
+        ("PUBLISHER_GRACE", "oslo"),
+        ("LIMIT_MESSAGE_BYTES", "1"),
+        ("BATCH_MAX_PUBLISHERS", "0"),
+        ("WEB_LISTEN_ADDRESS", "11911"),
+        ("WEB_TELEMETRY_PATH", "metrics"),
+        ("WEB_MAX_CONNECTIONS", "0"),
+        ("EXPECTED_PUBLISHERS", "a\nb"),
+        ("LEGACY_PUBLISHER_IDS", "x"),
+    ];
+    let found = problems(Role::Subscriber, &wrong);
+    for (name, _) in wrong {
+        let mine: Vec<_> = found.iter().filter(|p| p.name.starts_with(&format!("{name} ("))).collect();
+        assert_eq!(mine.len(), 1, "{name}: {mine:?}");
+        assert!(mine[0].value.is_some() && !mine[0].example.is_empty(), "{name}");
+    }
+    assert_eq!(found.len(), wrong.len(), "{found:?}");
+    assert!(!found.iter().any(|problem| problem.to_string().contains("canary")));
+}
+
+#[test]
+fn every_default_parses() {
+    // A default that does not parse would come back as the type's own, and never be zero by right.
+    let (_dir, path) = publisher_file();
+    let flags = Flags::from([("publisher.config-path", path)]);
+    let (config, _) = load(Role::Standalone, &flags, &with(&[])).unwrap();
+    let RoleConfig::Standalone(config) = config.role else { panic!("another role") };
+    let text = format!("{config:?}");
+    for nothing in [": 0,", ": 0ns", "\"\"", "listen: []"] {
+        assert!(!text.contains(nothing), "{nothing} in {text}");
+    }
+    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 6);
+}
+
+#[test]
+fn a_flag_goes_before_its_variable() {
+    let flags = Flags::from([("rabbitmq.host", "by-flag".to_owned()), ("redis.host", String::new())]);
+    let source = with(&[("RABBITMQ_HOST", "by-variable"), ("REDIS_HOST", "by-variable")]);
+    let (config, _) = load(Role::Subscriber, &flags, &source).unwrap();
+    let RoleConfig::Subscriber(config) = config.role else { panic!("another role") };
+    assert_eq!(config.amqp.host, "by-flag");
+    // An empty flag counts as unset, like an empty variable.
+    assert!(matches!(config.store.topology, RedisTopology::Single { host, .. } if host == "by-variable"));
+}
+
+#[test]
+fn another_roles_settings_are_nobodys_problem() {
+    publisher(&[("REDIS_PORT", "tcp://10.0.0.7:6379"), ("RABBITMQ_PREFETCH", "x")], "oslo");
+    let flags = Flags::from([("publish.interval", "5".to_owned())]);
+    let (_, warnings) = load(Role::Subscriber, &flags, &with(&[])).unwrap();
+    assert!(warnings.iter().any(|w| w.to_string().contains("not used by the subscriber")), "{warnings:?}");
+}
+
+#[test]
+fn secrets_come_from_a_variable_or_a_file() {
+    let dir = TempDir::new().unwrap();
+    let file = |name: &str, text: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let password = |path: &str| subscriber(&with(&[("REDIS_PASSWORD_FILE", path)])).0.store.password.unwrap();
+    assert_eq!(password(&file("lf", b"canary\n")).expose(), "canary");
+    assert_eq!(password(&file("crlf", b" canary \r\n")).expose(), " canary ");
+    assert_eq!(password(&file("two", b"canary\n\n")).expose(), "canary\n");
+    let (config, _) = subscriber(&with(&[("REDIS_PASSWORD", "canary"), ("REDIS_PASSWORD_FILE", "")]));
+    assert_eq!(config.store.password.unwrap().expose(), "canary");
+
+    let good = file("good", b"canary");
+    let wrong = [
+        (dir.path().join("none").display().to_string(), "no such file"),
+        (dir.path().display().to_string(), "directory"),
+        (file("empty", b"\n"), "empty"),
+        (file("binary", b"canary\xff"), "UTF-8"),
+        (file("long", &[b'x'; 100_000]), "longer"),
+    ];
+    for (path, why) in wrong {
+        let found = problems(Role::Subscriber, &[("RABBITMQ_PASS_FILE", &path)]);
+        assert!(found.len() == 1 && found[0].why.contains(why), "{found:?}");
+        assert!(!found[0].to_string().contains("canary"));
+    }
+    let found = problems(Role::Subscriber, &[("RABBITMQ_PASS", "canary"), ("RABBITMQ_PASS_FILE", &good)]);
+    assert!(found.len() == 1 && found[0].why.contains("keep one"), "{found:?}");
+    assert!(!found[0].to_string().contains("canary"));
+}
+
+#[test]
+fn a_printed_configuration_holds_no_secret() {
+    let source = with(&[("RABBITMQ_PASS", "canary-1"), ("REDIS_PASSWORD", "canary-2")]);
+    let (config, _) = subscriber(&source);
+    assert_eq!(config.amqp.password.expose(), "canary-1");
+    assert!(!format!("{config:?}{config:#?}").contains("canary"));
+}
+
+#[test]
+fn bytes_that_are_not_utf8_are_refused() {
+    let found =
+        problems(Role::Subscriber, &[("RABBITMQ_USER", "a\u{fffd}"), ("RABBITMQ_PASS", "canary\u{fffd}")]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found.iter().all(|p| p.why.contains("UTF-8") && !p.to_string().contains("canary")));
+}
+
+fn pem_files(dir: &TempDir) -> (String, String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = rcgen::CertificateParams::new(vec!["x".into()]).unwrap().self_signed(&key).unwrap();
+    let write = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    (write("ca.pem", cert.pem()), write("cert.pem", cert.pem()), write("key.pem", key.serialize_pem()))
+}
+
+#[test]
+fn tls_takes_the_tls_port_and_covers_the_management_api() {
+    let dir = TempDir::new().unwrap();
+    let (ca, cert, key) = pem_files(&dir);
+    let tls = [
+        ("RABBITMQ_TLS", "True"),
+        ("RABBITMQ_CA_CERT_PATH", &ca),
+        ("RABBITMQ_CLIENT_CERT_PATH", &cert),
+        ("RABBITMQ_CLIENT_KEY_PATH", &key),
+        ("RABBITMQ_MANAGEMENT_PORT", "15671"),
+    ];
+    let port = |more: &[(&str, &str)]| {
+        let (config, warnings) = publisher(&[&tls[..], more].concat(), "oslo");
+        assert!(config.amqp.tls.is_some());
+        assert_eq!(config.amqp.tls, config.emitter.management.tls);
+        (config.amqp.port, warnings.len())
+    };
+    assert_eq!(port(&[]), (5671, 0));
+    assert_eq!(port(&[("RABBITMQ_PORT", "5672"), ("RABBITMQ_TLS_PORT", "5673")]), (5673, 0));
+    // The original used RABBITMQ_PORT, whatever it was.
+    assert_eq!(port(&[("RABBITMQ_PORT", "5671")]), (5671, 0));
+    assert_eq!(port(&[("RABBITMQ_PORT", "5700")]), (5700, 1));
+    assert_eq!(port(&[("RABBITMQ_PORT", "5700"), ("RABBITMQ_TLS_PORT", "5673")]), (5673, 1));
+
+    let (config, _) = publisher(&[&tls[..], &[("RABBITMQ_MANAGEMENT_TLS", "false")]].concat(), "oslo");
+    assert!(config.amqp.tls.is_some() && config.emitter.management.tls.is_none());
+}
+
+#[test]
+fn only_who_asks_the_management_api_hears_of_its_port() {
+    let dir = TempDir::new().unwrap();
+    let (ca, ..) = pem_files(&dir);
+    let tls = [("RABBITMQ_TLS", "true"), ("RABBITMQ_CA_CERT_PATH", ca.as_str())];
+    assert_eq!(subscriber(&with(&tls)).1, []);
+    let (_, warnings) = publisher(&tls, "oslo");
+    assert!(warnings.len() == 1 && warnings[0].text.contains("15671"), "{warnings:?}");
+}
+
+#[test]
+fn files_of_tls_are_tried_at_once() {
+    let dir = TempDir::new().unwrap();
+    let (ca, cert, key) = pem_files(&dir);
+    let none = dir.path().join("none").display().to_string();
+    let on = ("RABBITMQ_TLS", "true");
+    for (variables, name, why) in [
+        (vec![("RABBITMQ_CA_CERT_PATH", &none)], "RABBITMQ_CA_CERT_PATH", "no such file"),
+        (vec![("RABBITMQ_CA_CERT_PATH", &key)], "RABBITMQ_CA_CERT_PATH", "no certificate in PEM form"),
+        (
+            vec![("RABBITMQ_CA_CERT_PATH", &ca), ("RABBITMQ_CLIENT_CERT_PATH", &cert)],
+            "RABBITMQ_CLIENT_KEY_PATH",
+            "RABBITMQ_CLIENT_CERT_PATH is",
+        ),
+        (
+            vec![("RABBITMQ_CA_CERT_PATH", &ca), ("RABBITMQ_CLIENT_KEY_PATH", &key)],
+            "RABBITMQ_CLIENT_CERT_PATH",
+            "RABBITMQ_CLIENT_KEY_PATH is",
+        ),
+    ] {
+        let mut variables: Vec<(&str, &str)> =
+            variables.into_iter().map(|(name, v)| (name, v.as_str())).collect();
+        variables.push(on);
+        let found = problems(Role::Subscriber, &variables);
+        assert!(
+            found.len() == 1 && found[0].name.starts_with(name) && found[0].why.contains(why),
+            "{found:?}"
+        );
+    }
+    let (_, warnings) = subscriber(&with(&[("RABBITMQ_CA_CERT_PATH", &none)]));
+    assert!(warnings.len() == 1 && warnings[0].text.contains("RABBITMQ_TLS is not on"), "{warnings:?}");
+}
+
+#[test]
+fn a_cluster_has_one_database() {
+    let cluster = [("REDIS_MODE", "cluster"), ("REDIS_NODES", "a:1,b:2"), ("REDIS_DB", "1")];
+    assert!(problems(Role::Subscriber, &cluster)[0].name.starts_with("REDIS_DB"));
+    let (config, _) = subscriber(&with(&cluster[..2]));
+    let nodes = vec![("a".to_owned(), 1), ("b".to_owned(), 2)];
+    assert_eq!(config.store.topology, RedisTopology::Cluster { nodes });
+    let (config, _) = subscriber(&with(&[("REDIS_MODE", "sentinel"), ("REDIS_DB", "3")]));
+    let nodes = vec![("redis".to_owned(), 6379)];
+    assert_eq!(
+        config.store.topology,
+        RedisTopology::Sentinel { nodes, service: "mymaster".into(), database: 3 }
+    );
+}
+
+#[test]
+fn a_publisher_has_an_id_that_lasts() {
+    assert_eq!(publisher(&[("PUBLISHER_ID", "me")], "3f2a9c0d1e4b").0.emitter.id.as_str(), "me");
+    for host_name in ["3f2a9c0d1e4b", "heartbeat-7d4b9c6f5d-x2x9z", ""] {
+        let (config, warnings) = publisher(&[], host_name);
+        assert_eq!(config.emitter.id.as_str(), "publisher");
+        assert!(warnings.len() == 1 && warnings[0].name.starts_with("PUBLISHER_ID"), "{warnings:?}");
+    }
+}
+
+#[test]
+fn times_that_do_not_fit_together_are_warned_of() {
+    for (variables, name) in [
+        (&[("PROBE_INTERVAL", "61")][..], "PROBE_INTERVAL"),
+        (&[("PROBE_INTERVAL", "1s")], "CHECK_TIMEOUT"),
+        (&[("RECONNECT_MAX", "181s")], "RECONNECT_MAX"),
+    ] {
+        let (_, warnings) = publisher(variables, "oslo");
+        assert!(warnings.len() == 1 && warnings[0].name.starts_with(name), "{warnings:?}");
+    }
+}
+
+#[test]
+fn the_publishers_file_must_be_there() {
+    let found = problems(Role::Publisher, &[("PUBLISHER_CONFIG_PATH", "/does/not/exist.json")]);
+    assert!(found.len() == 1 && found[0].why.contains("no such file"), "{found:?}");
+    assert_eq!(problems(Role::Standalone, &[("PUBLISHER_CONFIG_PATH", "/does/not/exist.json")]).len(), 1);
+    let (config, warnings) = load(Role::Standalone, &Flags::new(), &with(&[])).unwrap();
+    let RoleConfig::Standalone(config) = config.role else { panic!("another role") };
+    assert_eq!(config.emitter.targets, None);
+    assert!(warnings[0].text.contains("its own port"), "{warnings:?}");
+}
+
+#[test]
+fn the_mode_is_what_the_original_makes_of_it() {
+    let mode = |value: &str| mode(&Flags::new(), &with(&[("HEARTBEAT_MODE", value)]));
+    for value in ["", "publisher", "PUBLISHER", "Publisher"] {
+        assert_eq!(mode(value), (Role::Publisher, None), "{value}");
+    }
+    assert_eq!(mode("Subscriber"), (Role::Subscriber, None));
+    for value in ["standalone", " publisher", "x"] {
+        let (role, warning) = mode(value);
+        assert!(role == Role::Subscriber && warning.is_some(), "{value}");
+    }
+    let flags = Flags::from([("heartbeat.mode", "subscriber".to_owned())]);
+    assert_eq!(super::mode(&flags, &with(&[])).0, Role::Subscriber);
+}
+
+#[test]
+fn the_health_file_goes_by_role() {
+    let source = with(&[("TMPDIR", "/var/tmp")]);
+    let file = |role| health_file(role, &Flags::new(), &source).unwrap().display().to_string();
+    assert_eq!(file(None), "/var/tmp/heartbeat-publisher.health");
+    assert_eq!(file(Some(Role::Standalone)), "/var/tmp/heartbeat-standalone.health");
+    let (config, _) = load(Role::Subscriber, &Flags::new(), &with(&[("HEALTH_FILE", "/x")])).unwrap();
+    assert_eq!(config.process.health_file, PathBuf::from("/x"));
+}
+
+#[test]
+fn forget_reads_redis_alone() {
+    let source = with(&[("REDIS_HOST", "r"), ("RABBITMQ_PORT", "x"), ("RECONNECT_MAX", "1")]);
+    let (config, _) = load_forget(&Flags::new(), &source).unwrap();
+    assert_eq!(config.store.topology, RedisTopology::Single { host: "r".into(), port: 6379, database: 0 });
+    assert!(load_forget(&Flags::new(), &with(&[("REDIS_PORT", "x")])).is_err());
+}
+
+#[test]
+fn addresses_of_commas_alone_are_none() {
+    assert!(problems(Role::Subscriber, &[("WEB_LISTEN_ADDRESS", ",")])[0].why.contains("no address"));
+}

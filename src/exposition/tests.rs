@@ -1,0 +1,375 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::own::tests::registry;
+use super::*;
+use crate::heartbeat::{
+    Component, ComponentKey, Epoch, FigureSource, Kind, Outcome, PublisherId, PublisherTotals, QueueFigures,
+    Reason, Timestamp,
+};
+use crate::state::snapshot::{ComponentView, PublisherCounts, PublisherView};
+
+const NOW_MS: i64 = 1_795_451_095_123;
+
+fn at(ms_ago: i64) -> Timestamp {
+    Timestamp::from_unix_ms(NOW_MS - ms_ago)
+}
+
+/// A component with every figure, last found `told`, shown as `outcome` for `reason`.
+fn component(
+    key: ComponentKey,
+    told: Outcome,
+    outcome: Option<Outcome>,
+    reason: Option<Reason>,
+) -> ComponentView {
+    ComponentView {
+        component: Component {
+            key,
+            target: None,
+            outcome: told,
+            reason: (told != Outcome::Up).then_some(reason.unwrap_or(Reason::Other)),
+            checked_at: at(5_000),
+            changed_at: Some(at(3_600_000)),
+            last_up_at: Some(at(5_000)),
+            last_down_at: None,
+            last_unknown_at: None,
+            duration_seconds: Some(0.0125),
+            checks_total: Some(42),
+            failures_total: Some(7),
+            figures: Some(QueueFigures {
+                messages: Some(12),
+                consumers: Some(0),
+                source: FigureSource::Management,
+            }),
+        },
+        outcome,
+        reason,
+    }
+}
+
+fn publisher(id: &str) -> PublisherView {
+    PublisherView {
+        id: PublisherId::new(id).unwrap(),
+        expected: false,
+        up: Some(true),
+        last_seen: Some(at(5_000)),
+        deadline: Some(at(-175_000)),
+        interval: Some(Duration::from_secs(60)),
+        clock_offset_ms: Some(-1_250),
+        started_at: Some(at(86_400_000)),
+        sequence: Some(1440),
+        version: Some("0.1.0".into()),
+        epoch: Epoch::parse("00c0ffee00c0ffee"),
+        conflict: false,
+        counts: Some(PublisherCounts {
+            heartbeats: 1440,
+            lost: 3,
+            duplicates: 2,
+            superseded: 1,
+            restarts: 0,
+        }),
+        totals: Some(PublisherTotals { publish_failures: 4, reconnects: 1, blocked_seconds: 2.5 }),
+        components: Vec::new(),
+    }
+}
+
+fn never_seen(id: &str) -> PublisherView {
+    PublisherView {
+        expected: true,
+        up: Some(false),
+        last_seen: None,
+        deadline: None,
+        interval: None,
+        clock_offset_ms: None,
+        started_at: None,
+        sequence: None,
+        version: None,
+        epoch: None,
+        counts: None,
+        totals: None,
+        ..publisher(id)
+    }
+}
+
+/// A publisher of each sort, with names that break careless writers.
+fn snapshot() -> Snapshot {
+    use Outcome::{Down, Unknown, Up};
+    let mut nasty = publisher("a \"b\" \\c {d=\"e\"} # \u{1f600}");
+    nasty.conflict = true;
+    nasty.components = vec![
+        component(ComponentKey::host("back\\slash"), Up, Some(Up), None),
+        component(ComponentKey::host("\u{202e}rtl\u{200f}"), Down, Some(Down), Some(Reason::Refused)),
+        component(
+            ComponentKey::consumer("}, quoted \"\\", "q\\"),
+            Unknown,
+            Some(Unknown),
+            Some(Reason::StatsDisabled),
+        ),
+        component(ComponentKey::queue("q\\"), Up, Some(Up), None),
+    ];
+    let mut stale = publisher("stale");
+    stale.up = Some(false);
+    stale.components = vec![
+        component(ComponentKey::host("db"), Up, Some(Unknown), Some(Reason::Stale)),
+        component(ComponentKey::queue("files"), Down, Some(Unknown), Some(Reason::Stale)),
+    ];
+    let mut original =
+        PublisherView { version: Some("original".into()), epoch: None, ..never_seen("original") };
+    original.expected = false;
+    original.up = None;
+    original.last_seen = Some(at(0));
+    let unjudged = Component {
+        duration_seconds: None,
+        checks_total: None,
+        failures_total: None,
+        figures: None,
+        ..component(ComponentKey::queue("inbox"), Up, None, None).component
+    };
+    original.components = vec![ComponentView { component: unjudged, outcome: None, reason: None }];
+    Snapshot {
+        now: at(0),
+        view_synced: true,
+        view_lag: Duration::from_millis(250),
+        publishers: vec![nasty, never_seen("expected"), original, stale],
+    }
+}
+
+fn rendered(snapshot: &Snapshot, registry: &Registry, format: Format) -> String {
+    let mut out = Vec::new();
+    render(Some(snapshot), registry, format, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// Compares with a file, or writes it where `UPDATE_GOLDEN` is set.
+fn assert_golden(name: &str, text: &str) {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(golden == text, "{name} differs; UPDATE_GOLDEN=1 writes it anew. Rendered:\n{text}");
+}
+
+#[test]
+fn both_formats_are_as_in_the_golden_files() {
+    assert_golden("metrics.openmetrics.txt", &rendered(&snapshot(), &registry(), Format::OpenMetrics1));
+    assert_golden("metrics.txt", &rendered(&snapshot(), &registry(), Format::Text));
+    assert_eq!(
+        rendered(&snapshot(), &registry(), Format::OpenMetrics0),
+        rendered(&snapshot(), &registry(), Format::OpenMetrics1)
+    );
+}
+
+#[test]
+fn without_a_state_the_own_metrics_are_still_told() {
+    let mut out = Vec::new();
+    render(None, &registry(), Format::OpenMetrics1, &mut out);
+    let parsed = parse(std::str::from_utf8(&out).unwrap(), true);
+    assert_eq!(parsed.values("heartbeat_subscriber_received_total"), [5.0]);
+    assert!(parsed.values("heartbeat_subscriber_view_synced").is_empty());
+}
+
+#[test]
+fn the_tables_keep_the_rules_of_the_formats() {
+    let mut names = BTreeSet::new();
+    for family in families::all() {
+        assert!(names.insert(family.name), "{} is there twice", family.name);
+        assert!(family.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", family.name);
+        assert!(family.unit.is_none_or(|unit| family.name.ends_with(unit)), "{}", family.name);
+        assert_eq!(family.unit.is_some(), family.name.ends_with("_seconds"), "{}", family.name);
+        let reserved = ["_total", "_info", "_count", "_sum", "_bucket", "_created"];
+        assert!(!reserved.iter().any(|suffix| family.name.ends_with(suffix)), "{}", family.name);
+        assert!(!family.help.contains(['\n', '\\', '"']) && family.help.ends_with('.'), "{}", family.name);
+    }
+}
+
+#[test]
+fn what_is_stale_keeps_its_reason_times_and_counters_only() {
+    let parsed = parse(&rendered(&snapshot(), &Registry::default(), Format::Text), false);
+    let of_stale = |name: &str| {
+        let of = |sample: &&Sample| sample.name == name && sample.label("publisher") == "stale";
+        parsed.samples.iter().filter(of).map(|sample| sample.value).collect::<Vec<_>>()
+    };
+    for withdrawn in [
+        "heartbeat_component_up",
+        "heartbeat_component_check_duration_seconds",
+        "heartbeat_queue_messages",
+        "heartbeat_queue_consumers",
+    ] {
+        assert!(of_stale(withdrawn).is_empty(), "{withdrawn}");
+    }
+    for kept in [
+        "heartbeat_component_unknown",
+        "heartbeat_component_reason",
+        "heartbeat_component_last_change_timestamp_seconds",
+        "heartbeat_component_last_up_timestamp_seconds",
+        "heartbeat_component_checks_total",
+        "heartbeat_component_check_failures_total",
+    ] {
+        assert_eq!(of_stale(kept).len(), 2, "{kept}");
+    }
+    assert_eq!(of_stale("heartbeat_publisher_up"), [0.0]);
+}
+
+#[test]
+fn a_view_out_of_step_gives_no_verdicts() {
+    let mut unsynced = snapshot();
+    unsynced.view_synced = false;
+    for publisher in &mut unsynced.publishers {
+        publisher.up = None;
+        for view in &mut publisher.components {
+            (view.outcome, view.reason) = (None, None);
+        }
+    }
+    let parsed = parse(&rendered(&unsynced, &Registry::default(), Format::OpenMetrics1), true);
+    assert_eq!(parsed.values("heartbeat_subscriber_view_synced"), [0.0]);
+    for verdict in ["publisher_up", "component_up", "component_unknown", "component_reason", "queue_messages"]
+    {
+        assert!(parsed.values(&format!("heartbeat_{verdict}")).is_empty(), "{verdict}");
+    }
+    assert!(!parsed.values("heartbeat_component_checks_total").is_empty());
+}
+
+fn any_name() -> impl Strategy<Value = Arc<str>> {
+    let printable =
+        any::<char>().prop_filter("no control", |c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}'));
+    let character = prop_oneof![3 => printable, 2 => proptest::sample::select(vec!['"', '\\', '{', '}', ',', '=', '#', ' ', 'n'])];
+    proptest::collection::vec(character, 1..20).prop_map(|chars| chars.into_iter().collect::<String>().into())
+}
+
+fn any_key() -> impl Strategy<Value = ComponentKey> {
+    prop_oneof![
+        any_name().prop_map(|name| ComponentKey::host(&name)),
+        (any_name(), any_name()).prop_map(|(name, queue)| ComponentKey::consumer(&name, &queue)),
+        any_name().prop_map(|name| ComponentKey::queue(&name)),
+        any_name().prop_map(|name| ComponentKey { kind: Kind::Other("disk".into()), name, queue: "".into() }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_the_names_they_are_read_back(
+        publishers in proptest::collection::btree_map(
+            any_name(), proptest::collection::btree_map(any_key(), 0u8..3, 0..6), 0..4),
+    ) {
+        let outcomes = [Outcome::Up, Outcome::Down, Outcome::Unknown];
+        let mut snapshot = Snapshot { publishers: Vec::new(), ..snapshot() };
+        let mut expected = Vec::new();
+        for (id, keys) in &publishers {
+            let mut view = publisher(id);
+            for (key, outcome) in keys {
+                let outcome = outcomes[usize::from(*outcome)];
+                let reason = (outcome != Outcome::Up).then_some(Reason::Timeout);
+                view.components.push(component(key.clone(), outcome, Some(outcome), reason));
+                let labels = [("publisher", &**id), ("kind", key.kind.as_str()), ("name", &*key.name), ("queue", &*key.queue)];
+                let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+                expected.push((labels, f64::from(u8::from(outcome == Outcome::Unknown))));
+            }
+            snapshot.publishers.push(view);
+        }
+        for format in [Format::OpenMetrics1, Format::Text] {
+            let text = rendered(&snapshot, &Registry::default(), format);
+            let parsed = parse(&text, format.is_open_metrics());
+            let unknown = parsed.samples.iter().filter(|sample| sample.name == "heartbeat_component_unknown");
+            let found: Vec<_> = unknown.map(|sample| (sample.labels.clone(), sample.value)).collect();
+            prop_assert_eq!(&found, &expected);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Sample {
+    name: String,
+    labels: Vec<(String, String)>,
+    value: f64,
+}
+
+impl Sample {
+    fn label(&self, name: &str) -> &str {
+        self.labels.iter().find(|(label, _)| label == name).map_or("", |(_, value)| value)
+    }
+}
+
+#[derive(Debug)]
+struct Parsed {
+    samples: Vec<Sample>,
+}
+
+impl Parsed {
+    fn values(&self, name: &str) -> Vec<f64> {
+        self.samples.iter().filter(|sample| sample.name == name).map(|sample| sample.value).collect()
+    }
+}
+
+/// A reader of both formats that shares nothing with the writer, and panics where a rule is broken: each
+/// family declared once and in one piece, every sample within its family, no series twice.
+fn parse(text: &str, open_metrics: bool) -> Parsed {
+    let body = if open_metrics { text.strip_suffix("# EOF\n").expect("no end mark") } else { text };
+    let (mut declared, mut series) = (BTreeSet::new(), BTreeSet::new());
+    let (mut family, mut kind) = (String::new(), String::new());
+    let mut samples = Vec::new();
+    for line in body.strip_suffix('\n').unwrap_or(body).split('\n').filter(|line| !line.is_empty()) {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, of) = rest.split_once(' ').unwrap();
+            assert!(declared.insert(name.to_owned()), "{name} is declared twice");
+            (family, kind) = (name.to_owned(), of.to_owned());
+        } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+            let (name, unit) = rest.split_once(' ').unwrap();
+            assert!(open_metrics && name == family && name.ends_with(&format!("_{unit}")), "{line}");
+        } else if !line.starts_with("# HELP ") {
+            let sample = parse_sample(line);
+            let suffixes: &[&str] = match kind.as_str() {
+                "counter" if open_metrics => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_sum", "_count", "_bucket"],
+                _ => &[""],
+            };
+            let belongs = suffixes.iter().any(|suffix| sample.name == format!("{family}{suffix}"));
+            assert!(belongs, "{} is no sample of {family} ({kind})", sample.name);
+            assert!(series.insert(format!("{}{:?}", sample.name, sample.labels)), "{line} is there twice");
+            samples.push(sample);
+        }
+    }
+    Parsed { samples }
+}
+
+fn parse_sample(line: &str) -> Sample {
+    let mut chars = line.chars().peekable();
+    let mut name = String::new();
+    while let Some(c) = chars.next_if(|c| !matches!(c, '{' | ' ')) {
+        name.push(c);
+    }
+    let mut labels = Vec::new();
+    if chars.next_if_eq(&'{').is_some() {
+        while chars.next_if_eq(&'}').is_none() {
+            let mut label = String::new();
+            while let Some(c) = chars.next_if(|c| *c != '=') {
+                label.push(c);
+            }
+            assert_eq!((chars.next(), chars.next()), (Some('='), Some('"')), "{line}");
+            let mut value = String::new();
+            loop {
+                match chars.next().expect("the label ends") {
+                    '"' => break,
+                    '\\' => value.push(match chars.next() {
+                        Some('n') => '\n',
+                        Some(c @ ('\\' | '"')) => c,
+                        other => panic!("no escape: {other:?} in {line}"),
+                    }),
+                    c => value.push(c),
+                }
+            }
+            labels.push((label, value));
+            chars.next_if_eq(&',');
+        }
+    }
+    assert_eq!(chars.next(), Some(' '), "{line}");
+    let rest: String = chars.collect();
+    let value = rest.split(' ').next().unwrap();
+    Sample { name, labels, value: value.parse().unwrap() }
+}

@@ -1,0 +1,187 @@
+//! Listens, accepts, and stops.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::metrics::Place;
+use super::routes::Routes;
+use super::{Config, Handlers, Metrics, connection};
+
+/// Connections that the system holds until they are accepted.
+const BACKLOG: i32 = 1024;
+
+/// Connections that are being told that there is no place for them; more are closed without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// Between two attempts to accept when the system has nothing to give, file descriptors for one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the server does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// There is nothing to listen on.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// One of the addresses is not to be had.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A server that listens and does not yet answer.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    shared: Shared,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) routes: Routes,
+    pub(super) metrics: Metrics,
+    /// One permit for every connection that may be open.
+    pub(super) places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    /// Finish what was begun, then close.
+    pub(super) stop: CancellationToken,
+    /// Close now.
+    pub(super) kill: CancellationToken,
+}
+
+/// Listens on every address of the configuration. To be called within a tokio runtime.
+///
+/// # Errors
+/// Where one of the addresses is not to be had, or none is given.
+pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Server, BindError> {
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for &address in &config.listen {
+        let bound =
+            listen(address, &config.listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+        let (local, listener) = bound.map_err(|source| BindError::Listen { address, source })?;
+        addresses.push(local);
+        listeners.push(listener);
+    }
+    if listeners.is_empty() {
+        return Err(BindError::NoAddress);
+    }
+    let shared = Shared {
+        routes: Routes::new(&config, handlers, metrics.clone()),
+        metrics,
+        places: Arc::new(Semaphore::new(config.connections_max)),
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        stop: CancellationToken::new(),
+        kill: CancellationToken::new(),
+        config,
+    };
+    Ok(Server { listeners, addresses, shared })
+}
+
+fn listen(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // An IPv6 wildcard that took IPv4 along would leave nothing for the other listener.
+        socket.set_only_v6(all.iter().any(|other| other.is_ipv4() && other.port() == address.port()))?;
+    }
+    // A restart must not wait for connections of the process before.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Server {
+    /// What it listens on, with the ports that the system chose, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Answers until `stop`; then takes no more connections, and ends when those that are open have their
+    /// answers, or at the latest after the configured time to close. Dropping the future ends everything.
+    pub async fn serve(self, stop: CancellationToken) {
+        let Self { listeners, mut shared, .. } = self;
+        shared.stop = stop;
+        let shared = Arc::new(shared);
+        let _killed_when_dropped = shared.kill.clone().drop_guard();
+        let tasks = TaskTracker::new();
+        for listener in listeners {
+            tasks.spawn(accept(Arc::clone(&shared), listener, tasks.clone()));
+        }
+        shared.stop.cancelled().await;
+        tasks.close();
+        if timeout(shared.config.close_timeout, tasks.wait()).await.is_err() {
+            tracing::warn!("HTTP connections cut: they did not end in time");
+            shared.kill.cancel();
+            tasks.wait().await;
+        }
+    }
+}
+
+/// Accepts connections until the server stops. No failure ends it: whatever is missing may come back.
+async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: TaskTracker) {
+    let mut failing = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            () = shared.kill.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                failing = false;
+                admit(&shared, stream, &tasks);
+            }
+            Err(error) if is_of_the_client(&error) => {}
+            Err(error) => {
+                shared.metrics.accept_failures.inc();
+                // The first of a row says it all.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "HTTP connections cannot be accepted");
+                }
+                tokio::select! {
+                    () = shared.stop.cancelled() => return,
+                    () = shared.kill.cancelled() => return,
+                    () = sleep(ACCEPT_PAUSE) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Whether only the connection that was to be accepted is gone.
+fn is_of_the_client(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn admit(shared: &Arc<Shared>, stream: TcpStream, tasks: &TaskTracker) {
+    if let Ok(permit) = Arc::clone(&shared.places).try_acquire_owned() {
+        let place = Place::new(permit, &shared.metrics);
+        tasks.spawn(connection::serve(Arc::clone(shared), stream, place));
+        return;
+    }
+    shared.metrics.rejected.inc();
+    if let Ok(permit) = Arc::clone(&shared.refusals).try_acquire_owned() {
+        tasks.spawn(async move {
+            connection::refuse(stream).await;
+            drop(permit);
+        });
+    }
+}

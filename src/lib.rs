@@ -1,0 +1,74 @@
+//! Heartbeat sees into a network that cannot be reached. This page is the map of its source.
+//!
+//! # From above
+//!
+//! Inside a secluded network a *publisher* checks *components*: hosts, consumers, queues. What it finds, up,
+//! down or unknown with a reason, it sends as a *heartbeat*, a full snapshot, through RabbitMQ. Outside,
+//! *subscribers* keep the latest state of every publisher in Redis and show it to Prometheus. The program
+//! `heartbeat` is both, and [`role`] is where each is put together.
+//!
+//! # The way of a heartbeat
+//!
+//! ```text
+//! publisher::round ─▶ check ─▶ publisher::track ─▶ heartbeat::wire ─▶ amqp::publish ─▶ RabbitMQ
+//!                                                                                        │
+//!        store (compare and set, change log) ◀─ state::apply ◀─ subscriber::ingest ◀─ amqp::consume
+//!          │                                                          └─▶ amqp::acks, once it is stored
+//!          └─▶ subscriber::follow ─▶ subscriber::replica ─▶ state::snapshot ─▶ exposition ─▶ http
+//! ```
+//!
+//! 1. A round of checks asks every component side by side; each check has a deadline and always an outcome.
+//! 2. The publisher tracks what turned, and sends a snapshot on the beat, and at once when something turned.
+//! 3. A subscriber decides what a message does to the record of its publisher. It writes the record only if
+//!    nobody else did meanwhile, in one step with the change log, and then acknowledges.
+//! 4. Every subscriber follows the change log, so that all show the same. Whether a publisher is fresh is
+//!    computed when somebody asks.
+//!
+//! # Modules, in reading order
+//!
+//! - [`heartbeat`]: the domain, and the message as bytes.
+//! - [`state`]: what is kept of a publisher, what a message does to it, and what silence means.
+//! - [`store`]: where that survives: Redis, or memory.
+//! - [`amqp`]: RabbitMQ, with connections that are built anew for ever.
+//! - [`check`]: how components are asked.
+//! - [`publisher`]: rounds, turns and beats.
+//! - [`subscriber`]: messages into the store, the store into a view.
+//! - [`exposition`]: the view as text for Prometheus.
+//! - [`http`]: the server that hands it out.
+//! - [`telemetry`]: the program's own log and metrics.
+//! - [`config`] and [`cli`]: the table of settings, the files, the command line.
+//! - [`role`]: from a configuration to running tasks and back to an exit code.
+//! - Small ones: [`clock`], [`backoff`], [`health`], [`tls`], [`secret`], [`build_info`].
+//!
+//! # What there is not
+//!
+//! `tests/architecture.rs` holds these:
+//!
+//! - Imports go one way: no module uses one that uses it. Only `main` uses [`role`].
+//! - [`heartbeat`] and [`state`] never wait, never read a clock, and know no peer: `now` is a parameter.
+//! - A scrape does no network I/O: [`exposition`] and [`subscriber::replica`] hold no store and no broker.
+//! - lapin is named under `amqp` alone, and fred in `store/redis.rs` alone, save for its error's type in
+//!   [`store`]. HTTP servers are known under `http` alone.
+//! - Only [`config`] reads the environment.
+//! - There is no channel without a bound.
+//! - Only `main` prints; everything else logs.
+
+pub mod amqp;
+pub mod backoff;
+pub mod build_info;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod exposition;
+pub mod health;
+pub mod heartbeat;
+pub mod http;
+pub mod publisher;
+pub mod role;
+pub mod secret;
+pub mod state;
+pub mod store;
+pub mod subscriber;
+pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,93 @@
+//! The program's stages: TLS, command line, configuration, log, role. Each has its exit code.
+// Before the log is set up, and for what was asked of it, a program speaks by its own two streams.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation};
+use heartbeat_bridge::config::{self, LogConfig, Problems, ProcessEnvironment, Warning};
+use heartbeat_bridge::telemetry::{Chain, log};
+use heartbeat_bridge::{health, role, tls};
+use tracing::warn;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tls::install_provider();
+    match cli::parse_args(std::env::args_os()) {
+        Ok(invocation) => ExitCode::from(run(&invocation)),
+        Err(exit) if exit.code == 0 => {
+            print!("{}", exit.text);
+            ExitCode::SUCCESS
+        }
+        Err(exit) => {
+            eprint!("{}", exit.text);
+            ExitCode::from(exit.code)
+        }
+    }
+}
+
+fn run(invocation: &Invocation) -> u8 {
+    let done = match &invocation.command {
+        Command::Run(role) => run_role(*role, invocation),
+        Command::Forget { publisher } => forget(publisher, invocation),
+        Command::Healthcheck { role, ready } => {
+            config::health_file(*role, &invocation.flags, &ProcessEnvironment)
+                .map(|file| healthcheck(&file, *ready))
+        }
+    };
+    done.unwrap_or_else(|problems| {
+        eprint!("{problems}");
+        EXIT_USAGE
+    })
+}
+
+fn run_role(named: Option<config::Role>, invocation: &Invocation) -> Result<u8, Problems> {
+    let source = ProcessEnvironment;
+    let (role, of_mode) = match named {
+        Some(role) => (role, None),
+        None => config::mode(&invocation.flags, &source),
+    };
+    let (config, mut warnings) = config::load(role, &invocation.flags, &source)?;
+    warnings.extend(of_mode);
+    if invocation.check_only {
+        for warning in &warnings {
+            eprintln!("warning: {warning}");
+        }
+        println!("configuration is valid");
+        return Ok(0);
+    }
+    init_log(config.process.log, &warnings);
+    Ok(role::run(config))
+}
+
+fn forget(publisher: &str, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = config::load_forget(&invocation.flags, &ProcessEnvironment)?;
+    init_log(config.log, &warnings);
+    Ok(role::forget(config, publisher))
+}
+
+/// Sets the log up, and says what is odd about the configuration.
+fn init_log(config: LogConfig, warnings: &[Warning]) {
+    if let Err(error) = log::init(config.level.as_str(), config.format) {
+        eprintln!("heartbeat: the log cannot be set up: {error}");
+    }
+    for warning in warnings {
+        warn!(setting = warning.name, reason = warning.text, "Odd setting");
+    }
+}
+
+fn healthcheck(file: &Path, ready: bool) -> u8 {
+    match health::check(file, ready) {
+        Ok(()) => {
+            println!("healthy");
+            role::EXIT_OK
+        }
+        Err(error) => {
+            eprintln!("unhealthy: {}", Chain(&error));
+            role::EXIT_FAILURE
+        }
+    }
+}

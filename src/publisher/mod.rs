@@ -1,0 +1,363 @@
+//! The publisher: checks its targets in rounds, and sends a full snapshot on the beat, and at once
+//! when something turned.
+
+mod link;
+mod metrics;
+mod round;
+mod track;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::amqp::publish::{Outgoing, PublishFailure};
+use crate::build_info::VERSION;
+use crate::check::management::ManagementClient;
+use crate::clock::{self, SteadyWall};
+use crate::config::targets::Targets;
+use crate::health::Pulse;
+use crate::heartbeat::{ComponentKey, Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
+
+use metrics::Metrics;
+use round::Plan;
+use track::{Observation, Tracked};
+
+pub use link::{InProcessEnd, Link};
+
+/// What a publisher needs to know.
+pub struct Config {
+    /// Who it is.
+    pub id: PublisherId,
+    /// What it checks.
+    pub targets: Targets,
+    /// Time between two heartbeats.
+    pub publish_interval: Duration,
+    /// Time between two rounds of checks.
+    pub probe_interval: Duration,
+    /// Deadline of a check that has none of its own.
+    pub check_timeout: Duration,
+    /// Checks that run at one time at most.
+    pub check_concurrency: usize,
+    /// Where consumers are looked up; `None` where no queue is checked.
+    pub management: Option<ManagementClient>,
+}
+
+/// Results that wait to be noted.
+const RESULTS_MAX: usize = 256;
+
+/// After a turn, this is waited for others that turn with it.
+const TURN_SETTLES: Duration = Duration::from_millis(100);
+
+/// Shortest time between two heartbeats that turns cause: flapping must not flood the broker.
+const TURN_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much longer than its checks a round may take before the beat does not wait for it.
+const ROUND_SLACK: Duration = Duration::from_secs(1);
+
+type Publishing = Pin<Box<dyn Future<Output = Result<(), PublishFailure>> + Send>>;
+
+/// A running publisher.
+pub struct Emitter {
+    id: PublisherId,
+    publish_interval: Duration,
+    probe_interval: Duration,
+    plan: Arc<Plan>,
+    tracked: Vec<Tracked>,
+    by_key: HashMap<ComponentKey, usize>,
+    link: Link,
+    metrics: Metrics,
+    pulse: Pulse,
+    epoch: Epoch,
+    began: Duration,
+    wall: SteadyWall,
+    sequence: u64,
+    publish_failures: u64,
+    round: Option<JoinHandle<()>>,
+    round_due: Instant,
+    round_give_up: Duration,
+    beat_at: Instant,
+    beat_due: bool,
+    turn_due: Option<Instant>,
+    last_sent: Option<Instant>,
+    publishing: Option<Publishing>,
+    failing: bool,
+}
+
+impl Emitter {
+    /// Prepares a publisher; [`Emitter::run`] sets it going.
+    pub fn new(config: Config, link: Link, pulse: Pulse, registry: &mut Registry) -> Self {
+        let tracked = round::components(&config.targets);
+        let by_key = tracked.iter().enumerate().map(|(index, one)| (one.key().clone(), index)).collect();
+        let metrics = Metrics::register(registry);
+        metrics.components.set(i64::try_from(tracked.len()).unwrap_or(i64::MAX));
+        let longest = longest_timeout(&config);
+        let plan =
+            Plan::new(config.targets, config.check_timeout, config.check_concurrency, config.management);
+        let now = clock::boot();
+        Self {
+            id: config.id,
+            publish_interval: config.publish_interval,
+            probe_interval: config.probe_interval,
+            plan: Arc::new(plan),
+            tracked,
+            by_key,
+            link,
+            metrics,
+            pulse,
+            epoch: Epoch::random(),
+            began: now,
+            wall: SteadyWall::new(clock::wall(), now),
+            sequence: 0,
+            publish_failures: 0,
+            round: None,
+            round_due: Instant::now(),
+            round_give_up: longest + ROUND_SLACK,
+            beat_at: Instant::now(),
+            beat_due: false,
+            turn_due: None,
+            last_sent: None,
+            publishing: None,
+            failing: false,
+        }
+    }
+
+    /// Checks and publishes until `stop`; then a heartbeat that is on its way gets `grace` to be
+    /// confirmed.
+    pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
+        info!(
+            publisher = self.id.as_str(),
+            epoch = self.epoch.as_str(),
+            components = self.tracked.len(),
+            "Publisher started"
+        );
+        let (results_out, mut results) = mpsc::channel(RESULTS_MAX);
+        let mut link_state = self.link.state();
+        let mut was_writable = link_state.borrow().is_writable();
+        // A fleet that starts together must not beat together for ever.
+        let first_gap = self.publish_interval.mul_f64(rand::random_range(0.5..=1.0));
+        let (mut first_beat, mut checked) = (true, false);
+        loop {
+            let round_ends = self.beat_due.then(|| self.beat_at + self.round_give_up);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = sleep_until(self.round_due) => self.start_round(&results_out),
+                Some(seen) = results.recv() => self.note(&seen),
+                () = finished(&mut self.round) => {
+                    self.round = None;
+                    checked = true;
+                    while let Ok(seen) = results.try_recv() {
+                        self.note(&seen);
+                    }
+                }
+                () = sleep_until(self.beat_at), if !self.beat_due => self.beat_due = true,
+                () = at(round_ends), if self.publishing.is_none() => self.publish(),
+                () = at(self.turn_due), if self.publishing.is_none() => self.publish(),
+                result = published(&mut self.publishing) => {
+                    self.publishing = None;
+                    self.confirmed(result);
+                }
+                changed = link_state.changed() => {
+                    if changed.is_err() {
+                        break;
+                    }
+                    let writable = link_state.borrow_and_update().is_writable();
+                    self.metrics.connected.set(i64::from(link_state.borrow().connected));
+                    // Whoever was cut off tells at once that it lives.
+                    if writable && !was_writable && self.last_sent.is_some() {
+                        self.turn_due = Some(Instant::now());
+                    }
+                    was_writable = writable;
+                }
+            }
+            if self.is_settled(was_writable, checked) {
+                self.publish();
+            }
+            if first_beat && self.last_sent.is_some() {
+                first_beat = false;
+                self.beat_at = Instant::now() + first_gap;
+            }
+            self.pulse.beat(self.readiness(&link_state.borrow()));
+        }
+        if let Some(round) = self.round.take() {
+            round.abort();
+        }
+        if let Some(publishing) = self.publishing.take()
+            && let Ok(result) = timeout(grace, publishing).await
+        {
+            self.confirmed(result);
+        }
+        info!(publisher = self.id.as_str(), "Publisher stopped");
+    }
+
+    /// Whether the beat is due and nothing is worth waiting for: the round that is under way, the
+    /// confirm of the heartbeat before, and at the start the first round and the first connection.
+    fn is_settled(&self, writable: bool, checked: bool) -> bool {
+        let idle = self.round.is_none() && self.publishing.is_none();
+        self.beat_due && idle && checked && (writable || self.last_sent.is_some())
+    }
+
+    fn readiness(&self, link: &crate::amqp::publish::LinkState) -> Result<(), String> {
+        match link {
+            link if !link.connected => Err("not connected to RabbitMQ".into()),
+            link if link.blocked => Err("RabbitMQ has blocked publishers".into()),
+            _ if self.failing => Err("the latest heartbeat was not confirmed".into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a round, unless one still runs: rounds never overlap.
+    fn start_round(&mut self, results: &mpsc::Sender<Observation>) {
+        // From when it should have been, so that rounds keep their beat; after a stall, from now.
+        let now = Instant::now();
+        self.round_due = (self.round_due + self.probe_interval).max(now);
+        if self.round.is_some() {
+            self.round_due = self.round_due.max(now + self.probe_interval);
+            self.metrics.rounds_skipped.inc();
+            return;
+        }
+        self.metrics.rounds.inc();
+        let round = Arc::clone(&self.plan).run(self.link.clone(), results.clone());
+        self.round = Some(tokio::spawn(round));
+    }
+
+    fn note(&mut self, seen: &Observation) {
+        let Some(tracked) = self.by_key.get(&seen.key).map(|index| &mut self.tracked[*index]) else { return };
+        let Some(turn) = tracked.note(seen) else { return };
+        let Some(now) = tracked.component(&self.wall) else { return };
+        if turn.was.is_some() || now.reason.is_some() {
+            info!(
+                kind = now.key.kind.as_str(),
+                name = &*now.key.name,
+                queue = &*now.key.queue,
+                was = turn.was.map_or("new", |(outcome, _)| outcome.as_str()),
+                was_reason = turn.was.and_then(|(_, reason)| reason).map_or("", |reason| reason.as_str()),
+                outcome = now.outcome.as_str(),
+                reason = now.reason.map_or("", |reason| reason.as_str()),
+                lasted_seconds = turn.lasted.as_secs(),
+                "Component changed"
+            );
+        }
+        // Before the first heartbeat everything turns; the first round's end tells it all.
+        if turn.was.is_some() && self.last_sent.is_some() {
+            let settled = Instant::now() + TURN_SETTLES;
+            let spaced = self.last_sent.map_or(settled, |last| last + TURN_INTERVAL);
+            let due = settled.max(spaced);
+            self.turn_due = Some(self.turn_due.map_or(due, |held| held.min(due)));
+        }
+    }
+
+    /// Sends a snapshot of now; one at a time, and the next is of then.
+    fn publish(&mut self) {
+        if self.publishing.is_some() {
+            return;
+        }
+        let now = Instant::now();
+        if self.beat_due {
+            self.beat_due = false;
+            self.beat_at = (self.beat_at + self.publish_interval).max(now);
+        }
+        self.turn_due = None;
+        self.last_sent = Some(now);
+        let boot = clock::boot();
+        if let Some(step_ms) = self.wall.check(clock::wall(), boot) {
+            warn!(step_ms, "The clock was stepped; times that were told before move with it");
+        }
+        let heartbeat = self.snapshot(boot);
+        let message = Outgoing {
+            body: wire::encode(&heartbeat),
+            routing_key: None,
+            message_id: format!("{}-{}", heartbeat.epoch, heartbeat.sequence),
+            message_type: wire::MESSAGE_TYPE,
+            app_id: wire::APP_ID,
+            timestamp: heartbeat.sent_at.unix_ms().unsigned_abs() / 1000,
+            headers: vec![("traceparent", trace_parent())],
+        };
+        let link = self.link.clone();
+        self.publishing = Some(Box::pin(async move { link.publish(message).await }));
+    }
+
+    fn snapshot(&self, boot: Duration) -> Heartbeat {
+        let link = *self.link.state().borrow();
+        Heartbeat {
+            publisher: self.id.clone(),
+            epoch: self.epoch.clone(),
+            started_at: self.wall.at(self.began),
+            uptime: boot.saturating_sub(self.began),
+            sequence: self.sequence + 1,
+            sent_at: self.wall.at(boot),
+            // Checked more seldom than told, it is as old as its checks.
+            interval: self.publish_interval.max(self.probe_interval),
+            version: VERSION.into(),
+            totals: PublisherTotals {
+                publish_failures: self.publish_failures,
+                reconnects: link.reconnects,
+                blocked_seconds: link.blocked_for.as_secs_f64(),
+            },
+            components: self.tracked.iter().filter_map(|tracked| tracked.component(&self.wall)).collect(),
+        }
+    }
+
+    fn confirmed(&mut self, result: Result<(), PublishFailure>) {
+        match result {
+            Ok(()) => {
+                self.sequence += 1;
+                self.metrics.published.inc();
+                if std::mem::take(&mut self.failing) {
+                    info!("Heartbeats are confirmed again");
+                }
+            }
+            Err(failure) => {
+                // A number that left the process is used up: two messages never share one.
+                self.sequence += u64::from(failure.was_sent());
+                self.publish_failures += 1;
+                self.metrics.failed(failure);
+                if !std::mem::replace(&mut self.failing, true) {
+                    warn!(reason = failure.as_str(), "Heartbeat not confirmed; the next one supersedes it");
+                }
+            }
+        }
+    }
+}
+
+/// The longest time that any one check may take.
+fn longest_timeout(config: &Config) -> Duration {
+    let hosts = config.targets.hosts.iter().filter_map(|host| host.timeout);
+    let queues = config.targets.queues.iter().filter_map(|queue| queue.timeout);
+    hosts.chain(queues).max().unwrap_or_default().max(config.check_timeout)
+}
+
+/// A W3C trace context of its own for each heartbeat, sampled.
+fn trace_parent() -> String {
+    format!("00-{:032x}-{:016x}-01", rand::random::<u128>(), rand::random::<u64>())
+}
+
+async fn finished(round: &mut Option<JoinHandle<()>>) {
+    match round {
+        Some(handle) => {
+            let _ = handle.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn published(publishing: &mut Option<Publishing>) -> Result<(), PublishFailure> {
+    match publishing {
+        Some(publishing) => publishing.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,214 @@
+//! What is shown of each component: its checks, with thresholds, running totals and times.
+//!
+//! Pure. Times are of the monotonic clock, so that a step of the wall clock changes no age.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::check::Verdict;
+use crate::clock::SteadyWall;
+use crate::heartbeat::{Component, ComponentKey, Outcome, QueueFigures, Reason};
+
+/// One component as it is being checked.
+#[derive(Clone, Debug)]
+pub(super) struct Tracked {
+    key: ComponentKey,
+    target: Option<Arc<str>>,
+    thresholds: Thresholds,
+    shown: Option<Shown>,
+    /// Checks in a row that found another outcome than the one shown.
+    streak: (Outcome, u32),
+    checks: u64,
+    failures: u64,
+}
+
+/// Checks in a row that it takes to turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Thresholds {
+    /// Failed ones, to be shown down.
+    pub failure: u32,
+    /// Good ones, to be shown up again.
+    pub success: u32,
+}
+
+/// What one check found of one component.
+#[derive(Clone, Debug)]
+pub(super) struct Observation {
+    /// Which component.
+    pub key: ComponentKey,
+    /// What was found.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub took: Duration,
+    /// When it ended, by [`crate::clock::boot`].
+    pub at: Duration,
+    /// Figures of a queue.
+    pub figures: Option<QueueFigures>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    verdict: Verdict,
+    checked: Duration,
+    changed: Duration,
+    last_up: Option<Duration>,
+    last_down: Option<Duration>,
+    last_unknown: Option<Duration>,
+    took: Duration,
+    figures: Option<QueueFigures>,
+}
+
+/// A component that turned.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Turn {
+    /// What was shown before; `None` at its first check.
+    pub was: Option<(Outcome, Option<Reason>)>,
+    /// How long that was shown.
+    pub lasted: Duration,
+}
+
+impl Tracked {
+    /// A component that was never checked.
+    pub(super) fn new(key: ComponentKey, target: Option<Arc<str>>, thresholds: Thresholds) -> Self {
+        Self { key, target, thresholds, shown: None, streak: (Outcome::Unknown, 0), checks: 0, failures: 0 }
+    }
+
+    /// Which component it is.
+    pub(super) fn key(&self) -> &ComponentKey {
+        &self.key
+    }
+
+    /// Takes a check in; says if what is shown turned.
+    pub(super) fn note(&mut self, seen: &Observation) -> Option<Turn> {
+        self.checks += 1;
+        self.failures += u64::from(seen.verdict.outcome != Outcome::Up);
+        let verdict = self.settled(seen.verdict);
+        let before = self.shown;
+        let turned = before.is_none_or(|before| before.verdict != verdict);
+        let outcome_turned = before.is_none_or(|before| before.verdict.outcome != verdict.outcome);
+        let last = |of: Outcome, held: Option<Option<Duration>>| {
+            if verdict.outcome == of { Some(seen.at) } else { held.flatten() }
+        };
+        self.shown = Some(Shown {
+            verdict,
+            checked: seen.at,
+            changed: if outcome_turned { seen.at } else { before.map_or(seen.at, |before| before.changed) },
+            last_up: last(Outcome::Up, before.map(|before| before.last_up)),
+            last_down: last(Outcome::Down, before.map(|before| before.last_down)),
+            last_unknown: last(Outcome::Unknown, before.map(|before| before.last_unknown)),
+            took: seen.took,
+            figures: seen.figures,
+        });
+        turned.then(|| Turn {
+            was: before.map(|before| (before.verdict.outcome, before.verdict.reason)),
+            lasted: before.map_or(Duration::ZERO, |before| seen.at.saturating_sub(before.changed)),
+        })
+    }
+
+    /// The verdict to be shown: one that turns has to be found often enough in a row. What could
+    /// not be checked is said at once, and breaks no row.
+    fn settled(&mut self, found: Verdict) -> Verdict {
+        let Some(shown) = self.shown.map(|shown| shown.verdict) else { return found };
+        if found.outcome == Outcome::Unknown {
+            return found;
+        }
+        self.streak = if self.streak.0 == found.outcome {
+            (found.outcome, self.streak.1.saturating_add(1))
+        } else {
+            (found.outcome, 1)
+        };
+        let needed = match found.outcome {
+            Outcome::Up => self.thresholds.success,
+            Outcome::Down | Outcome::Unknown => self.thresholds.failure,
+        };
+        if found.outcome == shown.outcome || shown.outcome == Outcome::Unknown || self.streak.1 >= needed {
+            found
+        } else {
+            shown
+        }
+    }
+
+    /// As it is told, if it was checked at all.
+    pub(super) fn component(&self, wall: &SteadyWall) -> Option<Component> {
+        let shown = self.shown.as_ref()?;
+        let at = |moment: Option<Duration>| moment.map(|moment| wall.at(moment));
+        Some(Component {
+            key: self.key.clone(),
+            target: self.target.clone(),
+            outcome: shown.verdict.outcome,
+            reason: shown.verdict.reason,
+            checked_at: wall.at(shown.checked),
+            changed_at: at(Some(shown.changed)),
+            last_up_at: at(shown.last_up),
+            last_down_at: at(shown.last_down),
+            last_unknown_at: at(shown.last_unknown),
+            duration_seconds: Some(shown.took.as_secs_f64()),
+            checks_total: Some(self.checks),
+            failures_total: Some(self.failures),
+            figures: shown.figures,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::Timestamp;
+
+    fn tracked(failure: u32, success: u32) -> Tracked {
+        Tracked::new(ComponentKey::host("a"), None, Thresholds { failure, success })
+    }
+
+    fn note(tracked: &mut Tracked, verdict: Verdict, second: u64) -> Option<Turn> {
+        let at = Duration::from_secs(second);
+        let key = tracked.key.clone();
+        tracked.note(&Observation { key, verdict, took: Duration::from_millis(1), at, figures: None })
+    }
+
+    fn shown(tracked: &Tracked) -> Component {
+        let wall = SteadyWall::new(Timestamp::EPOCH, Duration::ZERO);
+        tracked.component(&wall).unwrap()
+    }
+
+    const REFUSED: Verdict = Verdict::down(Reason::Refused);
+    const DENIED: Verdict = Verdict::unknown(Reason::ManagementDenied);
+
+    #[test]
+    fn the_first_check_and_each_turn_are_told_with_how_long_it_was_before() {
+        let mut component = tracked(1, 1);
+        assert_eq!(note(&mut component, Verdict::UP, 1).unwrap().was, None);
+        assert_eq!(note(&mut component, Verdict::UP, 2), None);
+        let turn = note(&mut component, REFUSED, 10).unwrap();
+        assert_eq!((turn.was, turn.lasted), (Some((Outcome::Up, None)), Duration::from_secs(9)));
+        let told = shown(&component);
+        assert_eq!(told.last_up_at, Some(Timestamp::from_unix_ms(2_000)));
+        assert_eq!(told.last_down_at, Some(Timestamp::from_unix_ms(10_000)));
+        assert_eq!(told.changed_at, Some(Timestamp::from_unix_ms(10_000)));
+        assert_eq!((told.checks_total, told.failures_total), (Some(3), Some(1)));
+    }
+
+    #[test]
+    fn thresholds_hold_a_turn_back() {
+        let mut component = tracked(3, 2);
+        note(&mut component, Verdict::UP, 1);
+        assert_eq!(note(&mut component, REFUSED, 2), None);
+        assert_eq!(note(&mut component, REFUSED, 3), None);
+        assert_eq!(shown(&component).outcome, Outcome::Up);
+        assert!(note(&mut component, REFUSED, 4).is_some());
+        assert_eq!(note(&mut component, Verdict::UP, 5), None);
+        assert_eq!(shown(&component).outcome, Outcome::Down);
+        assert!(note(&mut component, Verdict::UP, 6).is_some());
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_unknown_at_once_and_never_up_or_down() {
+        let mut component = tracked(3, 3);
+        note(&mut component, Verdict::UP, 1);
+        assert!(note(&mut component, DENIED, 2).is_some());
+        assert_eq!(shown(&component).outcome, Outcome::Unknown);
+        // From unknown, whatever is found first is the truth.
+        assert!(note(&mut component, REFUSED, 3).is_some());
+        assert_eq!(shown(&component).outcome, Outcome::Down);
+        assert_eq!(shown(&component).last_unknown_at, Some(Timestamp::from_unix_ms(2_000)));
+    }
+}

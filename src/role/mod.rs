@@ -1,0 +1,138 @@
+//! What the program does once it is configured: one function a command, from typed configuration
+//! to running tasks and back to an exit code. Only these wire components together.
+
+mod convert;
+mod forget;
+mod publisher;
+mod standalone;
+mod subscriber;
+mod web;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::config::{Config, ForgetConfig, RoleConfig};
+use crate::health::Pulse;
+use crate::telemetry::Chain;
+
+/// Everything went as it should.
+pub const EXIT_OK: u8 = 0;
+
+/// Something could not be done, or not in time.
+pub const EXIT_FAILURE: u8 = 1;
+
+/// What kept a role from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No runtime.
+    #[error("could not start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// No signals.
+    #[error("could not listen for signals")]
+    Signals(#[source] std::io::Error),
+    /// A name to listen on does not resolve.
+    #[error("could not resolve the address to listen on, {address:?}")]
+    Resolve {
+        /// As configured.
+        address: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// No listener.
+    #[error("could not listen")]
+    Bind(#[source] crate::http::BindError),
+    /// The management API's settings cannot be used.
+    #[error("could not prepare the requests to the management API")]
+    Management(#[source] crate::check::management::ManagementConfigError),
+    /// Its TLS files cannot be used.
+    #[error("could not prepare TLS for the management API")]
+    Tls(#[source] crate::tls::TlsError),
+}
+
+/// Runs a role until it is told to stop. Returns the exit code.
+pub fn run(config: Config) -> u8 {
+    with_runtime(async move {
+        let stop = stop_signal()?;
+        let grace = config.process.shutdown_grace;
+        let process = Process { grace, health_file: config.process.health_file };
+        let orderly = match config.role {
+            RoleConfig::Publisher(config) => publisher::run(*config, process, stop).await?,
+            RoleConfig::Subscriber(config) => subscriber::run(*config, process, stop).await?,
+            RoleConfig::Standalone(config) => standalone::run(*config, process, stop).await?,
+        };
+        if orderly {
+            info!("Stopped");
+            Ok(EXIT_OK)
+        } else {
+            error!(grace_seconds = grace.as_secs(), "Not stopped in order within the grace period");
+            Ok(EXIT_FAILURE)
+        }
+    })
+}
+
+/// Forgets a publisher. Returns the exit code.
+pub fn forget(config: ForgetConfig, publisher: &str) -> u8 {
+    let publisher = publisher.to_owned();
+    with_runtime(async move { Ok(forget::run(config, &publisher).await) })
+}
+
+/// What every role needs of its process.
+struct Process {
+    grace: Duration,
+    health_file: PathBuf,
+}
+
+fn with_runtime(work: impl Future<Output = Result<u8, StartError>>) -> u8 {
+    let runtime: Result<Runtime, _> = Builder::new_multi_thread().enable_all().build();
+    let done = match runtime {
+        Ok(runtime) => {
+            let done = runtime.block_on(work);
+            // A name lookup that hangs holds a thread for as long as it likes.
+            runtime.shutdown_timeout(Duration::from_millis(200));
+            done
+        }
+        Err(source) => Err(StartError::Runtime(source)),
+    };
+    done.unwrap_or_else(|failure| {
+        error!(error = %Chain(&failure), "Not started");
+        EXIT_FAILURE
+    })
+}
+
+/// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.
+fn stop_signal() -> Result<CancellationToken, StartError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(StartError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(StartError::Signals)?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if stopped.is_cancelled() {
+                error!(signal = name, "Ended at once by a second signal");
+                std::process::exit(i32::from(EXIT_FAILURE));
+            }
+            info!(signal = name, "Stopping");
+            stopped.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Starts to write the health file.
+fn write_health(
+    pulse: &Pulse,
+    role: &'static str,
+    process: &Process,
+    stop: &CancellationToken,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(pulse.clone().write(role, process.health_file.clone(), stop.clone()))
+}

@@ -1,0 +1,60 @@
+//! `heartbeat publisher`.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::web::{self, Shown};
+use super::{Process, StartError, convert, write_health};
+use crate::amqp::publish::Publisher;
+use crate::config::PublisherConfig;
+use crate::health::Pulse;
+use crate::publisher::{Emitter, Link};
+use crate::telemetry::registry;
+
+/// Runs until `stop`. Says whether it ended in order.
+pub(super) async fn run(
+    config: PublisherConfig,
+    process: Process,
+    stop: CancellationToken,
+) -> Result<bool, StartError> {
+    let PublisherConfig { mut emitter, amqp, publish_timeout, web } = config;
+    let mut registry = registry::root();
+    let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
+    let name = format!("heartbeat publisher {}", emitter.id);
+    let (publisher, link_task) = Publisher::new(convert::amqp(&amqp, name), publish_timeout);
+    let targets = emitter.targets.take().unwrap_or_default();
+    let checks = convert::emitter(emitter, targets)?;
+    let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
+
+    let stop_late = CancellationToken::new();
+    let server = match &web {
+        None => None,
+        Some(web) => {
+            let ready = pulse.clone();
+            let shown = Shown {
+                replica: None,
+                ready: Arc::new(move || ready.ready()),
+                landing: Arc::new(|| "A publisher: it checks components and sends heartbeats.".into()),
+            };
+            Some(web::bind(web, shown, registry).await?.serve(stop_late.clone()))
+        }
+    };
+    let health = write_health(&pulse, "publisher", &process, &stop_late);
+    let link = tokio::spawn(link_task.run(stop_late.clone()));
+    let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
+    let ended_first = tokio::select! {
+        () = stop.cancelled() => false,
+        _ = &mut emitting => true,
+    };
+    // One grace period for all: a heartbeat on its way may take half, the rest is for goodbyes.
+    let end = Instant::now() + process.grace;
+    // It ends by itself only when something is broken; told to stop, it may be seen to end first.
+    let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
+    stop_late.cancel();
+    for task in [Some(health), Some(link), server].into_iter().flatten() {
+        orderly &= timeout_at(end, task).await.is_ok();
+    }
+    Ok(orderly)
+}

@@ -1,0 +1,78 @@
+//! `heartbeat standalone`: both roles in one process, with no server at all. The same code: only
+//! the link between them and the store are in-process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::subscriber::{shown, watch};
+use super::{Process, StartError, convert, web, write_health};
+use crate::amqp::publish::Publisher;
+use crate::clock::StoreClock;
+use crate::config::targets::{HostTarget, Targets};
+use crate::config::{StandaloneConfig, WebConfig};
+use crate::health::Pulse;
+use crate::publisher::{Emitter, Link};
+use crate::subscriber::{Source, Subscriber};
+use crate::telemetry::registry;
+
+/// Runs until `stop`. Says whether it ended in order.
+pub(super) async fn run(
+    config: StandaloneConfig,
+    process: Process,
+    stop: CancellationToken,
+) -> Result<bool, StartError> {
+    let StandaloneConfig { mut emitter, view, batch, web, amqp } = config;
+    let mut registry = registry::root();
+    let targets = emitter.targets.take().unwrap_or_else(|| own_port(&web));
+    let stop_late = CancellationToken::new();
+    let (inspector, inspector_task) = if targets.queues.is_empty() {
+        (None, None)
+    } else {
+        // Looks at queues only, so it makes none.
+        let mut amqp = convert::amqp(&amqp, "heartbeat standalone".into());
+        amqp.exchange = String::new();
+        amqp.queue = String::new();
+        let (publisher, task) = Publisher::new(amqp, Duration::from_secs(5));
+        (Some(publisher), Some(tokio::spawn(task.run(stop_late.clone()))))
+    };
+    // One clock for both ends, so that a step of the wall clock moves neither.
+    let clock = Arc::new(StoreClock::default());
+    let (link, (events, state)) = Link::in_process(inspector, Arc::clone(&clock));
+    let wanted = convert::subscriber(&view, &amqp, &batch, None);
+    let subscriber = Subscriber::start(wanted, Source::InProcess(events, state), clock, &mut registry);
+    let readiness = subscriber.readiness();
+    let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
+    let checks = convert::emitter(emitter, targets)?;
+    let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
+    let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry).await?;
+    let server = bound.serve(stop_late.clone());
+    let health = write_health(&pulse, "standalone", &process, &stop_late);
+    let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
+    watch(&readiness, &Pulse::new(Duration::from_secs(1)), &stop).await;
+
+    let _ = tokio::time::timeout(process.grace, emitting).await;
+    let orderly = subscriber.stop(process.grace).await;
+    stop_late.cancel();
+    for task in [Some(health), Some(server), inspector_task].into_iter().flatten() {
+        let _ = tokio::time::timeout(process.grace, task).await;
+    }
+    Ok(orderly)
+}
+
+/// Without a file to say what to check, it checks its own port, and says so.
+fn own_port(web: &WebConfig) -> Targets {
+    let Some(listen) = web.listen.first() else { return Targets::default() };
+    let host = listen.host.clone().unwrap_or_else(|| "localhost".into());
+    info!(host, port = listen.port, "No configuration file; checking this program's own port");
+    let own = HostTarget {
+        name: Arc::from("heartbeat"),
+        endpoints: vec![(host.into(), listen.port)],
+        timeout: None,
+        failure_threshold: 1,
+        success_threshold: 1,
+    };
+    Targets { hosts: vec![own], queues: Vec::new() }
+}

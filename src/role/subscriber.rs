@@ -1,0 +1,73 @@
+//! `heartbeat subscriber`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::web::{self, Shown};
+use super::{Process, StartError, convert, write_health};
+use crate::config::SubscriberConfig;
+use crate::health::Pulse;
+use crate::subscriber::replica::Replica;
+use crate::subscriber::{Readiness, Source, Subscriber};
+use crate::telemetry::registry;
+
+/// How often the health file hears of the subscriber.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// Runs until `stop`. Says whether it ended in order.
+pub(super) async fn run(
+    config: SubscriberConfig,
+    process: Process,
+    stop: CancellationToken,
+) -> Result<bool, StartError> {
+    let mut registry = registry::root();
+    let wanted = convert::subscriber(&config.view, &config.amqp, &config.batch, Some(&config.store));
+    let subscriber = Subscriber::start(wanted, Source::Amqp, Arc::default(), &mut registry);
+    let readiness = subscriber.readiness();
+    let bound = web::bind(&config.web, shown(&readiness, subscriber.replica()), registry).await?;
+    let stop_late = CancellationToken::new();
+    let server = bound.serve(stop_late.clone());
+    let pulse = Pulse::new(PULSE);
+    let health = write_health(&pulse, "subscriber", &process, &stop_late);
+    watch(&readiness, &pulse, &stop).await;
+
+    let orderly = subscriber.stop(process.grace).await;
+    // /metrics goes last, so that what is seen of the stop can be scraped.
+    stop_late.cancel();
+    for task in [health, server] {
+        let _ = tokio::time::timeout(process.grace, task).await;
+    }
+    Ok(orderly)
+}
+
+/// What a subscriber shows.
+pub(super) fn shown(readiness: &Readiness, replica: Arc<Replica>) -> Shown {
+    let (ready, status) = (readiness.clone(), readiness.clone());
+    let counted = Arc::clone(&replica);
+    Shown {
+        replica: Some(replica),
+        ready: Arc::new(move || ready.check()),
+        landing: Arc::new(move || {
+            let (publishers, components) = counted.with_view(|view| (view.publishers(), view.components()));
+            let ready = match status.check() {
+                Ok(()) => "Ready".to_owned(),
+                Err(reason) => format!("Not ready: {reason}"),
+            };
+            format!("{ready}. Publishers known: {publishers}, with components: {components}.")
+        }),
+    }
+}
+
+/// Passes readiness on to the health file until `stop`.
+pub(super) async fn watch(readiness: &Readiness, pulse: &Pulse, stop: &CancellationToken) {
+    while !stop.is_cancelled() {
+        pulse.beat(readiness.check());
+        tokio::select! {
+            () = sleep(PULSE) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}

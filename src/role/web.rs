@@ -1,0 +1,82 @@
+//! The exposition of a role.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::StartError;
+use crate::config::{ListenAddress, WebConfig};
+use crate::exposition::{self, Registry};
+use crate::http;
+use crate::subscriber::replica::Replica;
+
+/// What a role shows.
+pub(super) struct Shown {
+    /// The state; `None` for a publisher, which shows only itself.
+    pub(super) replica: Option<Arc<Replica>>,
+    /// Whether it is ready.
+    pub(super) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// One paragraph for the landing page.
+    pub(super) landing: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// A server that has its addresses and does not serve yet.
+pub(super) struct Bound {
+    server: http::Server,
+}
+
+/// Takes the addresses, so that a port that is not free ends the start.
+pub(super) async fn bind(
+    config: &WebConfig,
+    shown: Shown,
+    mut registry: Registry,
+) -> Result<Bound, StartError> {
+    let metrics = http::Metrics::register(&mut registry);
+    let Shown { replica, ready, landing } = shown;
+    let registry = Arc::new(registry);
+    let render = move |accept: Option<&str>| {
+        let format = exposition::negotiate(accept);
+        let snapshot = replica.as_ref().map(|replica| replica.snapshot());
+        let mut body = Vec::new();
+        exposition::render(snapshot.as_ref(), &registry, format, &mut body);
+        (format.content_type(), body)
+    };
+    let handlers = http::Handlers { metrics: Arc::new(render), ready, landing };
+    let http_config = http::Config {
+        telemetry_path: config.telemetry_path.clone(),
+        connections_max: config.connections_max,
+        ..http::Config::on(addresses(&config.listen).await?)
+    };
+    let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;
+    for address in server.addresses() {
+        info!(%address, "Listening");
+    }
+    Ok(Bound { server })
+}
+
+impl Bound {
+    /// Serves until `stop`.
+    pub(super) fn serve(self, stop: CancellationToken) -> JoinHandle<()> {
+        tokio::spawn(self.server.serve(stop))
+    }
+}
+
+async fn addresses(listen: &[ListenAddress]) -> Result<Vec<SocketAddr>, StartError> {
+    let mut addresses = Vec::new();
+    for address in listen {
+        match &address.host {
+            // Takes IPv4 as well.
+            None => addresses.push(SocketAddr::from(([0u16; 8], address.port))),
+            Some(host) => {
+                let resolved = tokio::net::lookup_host((host.as_str(), address.port))
+                    .await
+                    .map_err(|source| StartError::Resolve { address: address.to_string(), source })?;
+                addresses.extend(resolved);
+            }
+        }
+    }
+    Ok(addresses)
+}

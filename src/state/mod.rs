@@ -1,0 +1,23 @@
+//! The latest state of every publisher, and the decisions about it.
+//!
+//! Pure: `now` is always a parameter, nothing waits, nothing reads a clock. In reading order:
+//! [`record`] is what is kept of a publisher, [`apply()`] what a message does to it,
+//! [`live`] whether a delivery speaks of now, [`freshness`] what silence means, [`view`] all
+//! records together, and [`snapshot`] what expositions see of them.
+
+pub mod apply;
+pub mod freshness;
+mod legacy;
+pub mod live;
+pub mod record;
+pub mod sequence;
+pub mod snapshot;
+pub mod view;
+
+pub use apply::{Effect, Receipt, apply};
+pub use record::Record;
+pub use snapshot::Snapshot;
+pub use view::{Policy, View};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! What is kept of one publisher: the unit that is stored, compared and set.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::sequence::SequenceWindow;
+use super::snapshot::PublisherCounts;
+use crate::heartbeat::{Component, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
+
+/// Epochs that a record remembers.
+pub const LIVES_MAX: usize = 8;
+
+/// Gaps between heartbeats that a version 1 process is judged by.
+pub const GAPS_MAX: usize = 8;
+
+/// Shortest grace of a version 2 publisher.
+pub const GRACE_MIN: Duration = Duration::from_secs(30);
+
+/// Shortest grace of a version 1 publisher, whose interval nobody announces.
+pub const LEGACY_GRACE_MIN: Duration = Duration::from_secs(180);
+
+/// Missed beats after which a publisher is stale.
+pub const GRACE_BEATS: u32 = 3;
+
+/// All that is known of one publisher. `revision` grows with each stored change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Whose record this is.
+    pub id: PublisherId,
+    /// Number of the stored form; 0 before it was ever stored.
+    pub revision: u64,
+    /// Set where the publisher was forgotten: when, in the store's clock. The record is a tombstone then.
+    pub forgotten_at: Option<Timestamp>,
+    /// Receipt of the first message, in the store's clock.
+    pub first_received: Timestamp,
+    /// When the newest heartbeat was emitted, in the store's clock; `None` while only a backlog told.
+    pub last_seen: Option<Timestamp>,
+    /// The publisher's clock minus the store's at the latest live delivery.
+    pub clock_offset_ms: Option<i64>,
+    /// Processes heard of under this id, oldest first, at most [`LIVES_MAX`].
+    pub lives: Vec<Life>,
+    /// The epoch whose snapshot is shown.
+    pub shown: Arc<str>,
+    /// When an older epoch was last heard of while a newer one went on.
+    pub conflict_at: Option<Timestamp>,
+    /// Counted over all replicas.
+    pub counts: PublisherCounts,
+    /// What only one version of the message tells.
+    pub detail: Detail,
+    /// Sorted by key. Shared, since a record is copied at each step and its components seldom change.
+    pub components: Arc<[ComponentState]>,
+}
+
+/// What the versions tell differently.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Detail {
+    /// Messages of the original: several processes may share the id.
+    Legacy,
+    /// Our own.
+    V2 {
+        /// When the shown process began, by its clock.
+        started_at: Timestamp,
+        /// When the shown snapshot was made, by its clock.
+        sent_at: Timestamp,
+        /// Its number.
+        sequence: u64,
+        /// The announced interval.
+        interval: Duration,
+        /// The program's version.
+        version: Arc<str>,
+        /// The publisher's own counters.
+        totals: PublisherTotals,
+    },
+}
+
+/// One process of a publisher.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    /// Its random id; for version 1 the frozen time of its start.
+    pub epoch: Arc<str>,
+    /// Which of its heartbeats were seen; version 1 has no numbers.
+    pub sequence: SequenceWindow,
+    /// Store time minus the process's own time (uptime; component times for version 1), in
+    /// milliseconds, at the latest live delivery.
+    pub offset_ms: Option<i64>,
+    /// When it began, in the store's clock, as far as that can be told.
+    pub began: Option<Timestamp>,
+    /// When its newest heartbeat was emitted, in the store's clock.
+    pub last_seen: Option<Timestamp>,
+    /// The latest live gaps between its heartbeats, newest last, at most [`GAPS_MAX`]; version 1 only.
+    pub gaps: Vec<Duration>,
+}
+
+/// A component and when it was last checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComponentState {
+    /// As the publisher told it.
+    pub component: Component,
+    /// When it was checked, in the store's clock; `None` where that cannot be told.
+    pub seen: Option<Timestamp>,
+}
+
+impl Record {
+    /// An empty record for a publisher first heard of at `at`.
+    pub fn new(id: PublisherId, at: Timestamp) -> Self {
+        Self {
+            id,
+            revision: 0,
+            forgotten_at: None,
+            first_received: at,
+            last_seen: None,
+            clock_offset_ms: None,
+            lives: Vec::new(),
+            shown: "".into(),
+            conflict_at: None,
+            counts: PublisherCounts::default(),
+            detail: Detail::Legacy,
+            components: Arc::default(),
+        }
+    }
+
+    /// Whether it is a tombstone.
+    pub fn is_forgotten(&self) -> bool {
+        self.forgotten_at.is_some()
+    }
+
+    /// The tombstone of this record: enough to know an old message when it comes.
+    pub fn forget(&self, at: Timestamp) -> Self {
+        Self {
+            forgotten_at: Some(at),
+            components: Arc::default(),
+            counts: PublisherCounts::default(),
+            conflict_at: None,
+            ..self.clone()
+        }
+    }
+
+    /// How long after its last sign of life the publisher is stale, where nothing is configured.
+    pub fn default_grace(&self) -> Duration {
+        match &self.detail {
+            Detail::V2 { interval, .. } => interval.saturating_mul(GRACE_BEATS).max(GRACE_MIN),
+            Detail::Legacy => {
+                self.longest_gap().unwrap_or_default().saturating_mul(GRACE_BEATS).max(LEGACY_GRACE_MIN)
+            }
+        }
+    }
+
+    /// The longest recent gap of any of its processes.
+    pub fn longest_gap(&self) -> Option<Duration> {
+        self.lives.iter().flat_map(|life| life.gaps.iter().copied()).max()
+    }
+
+    pub(super) fn life_index(&self, epoch: &str) -> Option<usize> {
+        self.lives.iter().position(|life| &*life.epoch == epoch)
+    }
+
+    pub(super) fn shown_life(&self) -> Option<&Life> {
+        self.lives.iter().find(|life| life.epoch == self.shown)
+    }
+
+    /// Adds a process; the one that was silent longest makes room, never the shown one.
+    pub(super) fn add_life(&mut self, life: Life) -> usize {
+        if self.lives.len() >= LIVES_MAX {
+            let oldest = (0..self.lives.len())
+                .filter(|index| self.lives[*index].epoch != self.shown)
+                .min_by_key(|index| self.lives[*index].last_seen);
+            if let Some(oldest) = oldest {
+                self.lives.remove(oldest);
+            }
+        }
+        self.lives.push(life);
+        self.lives.len() - 1
+    }
+
+    /// Moves `last_seen` forward, never back.
+    pub(super) fn saw(&mut self, at: Option<Timestamp>) {
+        self.last_seen = self.last_seen.max(at);
+    }
+
+    /// What changed between two states of one publisher, for the log.
+    pub fn component_changes<'a>(before: Option<&'a Self>, after: &'a Self) -> Vec<ComponentChange<'a>> {
+        let before = before.map_or(&[][..], |record| &record.components);
+        let mut changes = Vec::new();
+        for new in after.components.iter() {
+            let old = before
+                .binary_search_by(|state| state.component.key.cmp(&new.component.key))
+                .ok()
+                .map(|index| &before[index].component);
+            let same = old.is_some_and(|old| {
+                old.outcome == new.component.outcome
+                    && (old.outcome == Outcome::Up || old.reason == new.component.reason)
+            });
+            if !same {
+                changes.push(ComponentChange { old, new: &new.component });
+            }
+        }
+        changes
+    }
+}
+
+/// A component whose outcome or reason is another than before.
+#[derive(Debug)]
+pub struct ComponentChange<'a> {
+    /// As it was; `None` if it is new.
+    pub old: Option<&'a Component>,
+    /// As it is.
+    pub new: &'a Component,
+}
+
+impl ComponentChange<'_> {
+    /// The former reason, if there was one.
+    pub fn old_reason(&self) -> Option<Reason> {
+        self.old.and_then(|component| component.reason)
+    }
+}

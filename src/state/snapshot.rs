@@ -1,0 +1,90 @@
+//! What is known at one moment, judged: the only form of the state that expositions see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::heartbeat::{Component, Epoch, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
+
+/// Everything that this replica can say at `now`.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The moment for which freshness was judged, in the store's clock.
+    pub now: Timestamp,
+    /// Whether the view is in step with the store. Where it is not, no verdict below is `Some`.
+    pub view_synced: bool,
+    /// How far the view may be behind the store.
+    pub view_lag: Duration,
+    /// Sorted by id.
+    pub publishers: Vec<PublisherView>,
+}
+
+/// One publisher at that moment.
+#[derive(Clone, Debug)]
+pub struct PublisherView {
+    /// Which one.
+    pub id: PublisherId,
+    /// Whether the configuration expects it.
+    pub expected: bool,
+    /// `Some(true)` fresh, `Some(false)` stale or never seen; `None` where this replica cannot judge.
+    pub up: Option<bool>,
+    /// When its newest heartbeat was emitted, in the store's clock; `None` before the first.
+    pub last_seen: Option<Timestamp>,
+    /// When it turns, or turned, stale.
+    pub deadline: Option<Timestamp>,
+    /// The announced interval; the longest recent gap for version 1; `None` before the first.
+    pub interval: Option<Duration>,
+    /// The publisher's clock minus the store's, in milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// When its process began, by its own clock; version 2 only.
+    pub started_at: Option<Timestamp>,
+    /// Number of its newest heartbeat; version 2 only.
+    pub sequence: Option<u64>,
+    /// Its program's version; `original` for version 1.
+    pub version: Option<Arc<str>>,
+    /// Its epoch; version 2 only.
+    pub epoch: Option<Epoch>,
+    /// Two processes go on under this id.
+    pub conflict: bool,
+    /// What all replicas together counted about it; `None` if it was never seen.
+    pub counts: Option<PublisherCounts>,
+    /// What it counted about itself; version 2 only.
+    pub totals: Option<PublisherTotals>,
+    /// Sorted by key.
+    pub components: Vec<ComponentView>,
+}
+
+/// Counters of one publisher, kept in its record, so that every replica shows the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublisherCounts {
+    /// Heartbeats taken, superseded ones included.
+    pub heartbeats: u64,
+    /// Sequence numbers that never came.
+    pub lost: u64,
+    /// Deliveries of a heartbeat that had been taken before.
+    pub duplicates: u64,
+    /// Heartbeats that came after a newer one.
+    pub superseded: u64,
+    /// New epochs after the first.
+    pub restarts: u64,
+}
+
+/// One component at that moment.
+#[derive(Clone, Debug)]
+pub struct ComponentView {
+    /// As the publisher last told it.
+    pub component: Component,
+    /// The verdict now: [`Outcome::Unknown`] where the publisher is stale or its check too old;
+    /// `None` where the view is not in step.
+    pub outcome: Option<Outcome>,
+    /// Why it is not up; `None` if it is, or if there is no verdict.
+    pub reason: Option<Reason>,
+}
+
+impl ComponentView {
+    /// Whether the latest figures (duration, queue depth) are still true of now.
+    pub fn is_current(&self) -> bool {
+        self.outcome
+            .is_some_and(|outcome| outcome != Outcome::Unknown || self.component.outcome == Outcome::Unknown)
+            && !matches!(self.reason, Some(Reason::Stale | Reason::View | Reason::Unconfirmed))
+    }
+}

@@ -1,0 +1,378 @@
+//! The freshness stories, each with a publisher that is known to be dead or alive.
+
+use std::time::Duration;
+
+use super::freshness::Hearing;
+use super::record::Detail;
+use super::*;
+use crate::heartbeat::*;
+
+const INTERVAL_MS: i64 = 10_000;
+const HOUR_MS: i64 = 3_600_000;
+
+fn at(ms: i64) -> Timestamp {
+    Timestamp::from_unix_ms(1_800_000_000_000 + ms)
+}
+
+/// A publisher with a clock of its own, some milliseconds off the store's.
+struct Publisher {
+    epoch: Epoch,
+    began: i64,
+    clock_ms: i64,
+    sequence: u64,
+}
+
+impl Publisher {
+    fn start(began: i64, clock_ms: i64) -> Self {
+        Self { epoch: Epoch::random(), began, clock_ms, sequence: 0 }
+    }
+
+    fn beat(&mut self, now: i64) -> Message {
+        self.sequence += 1;
+        let wall = at(now + self.clock_ms);
+        Message::V2(Box::new(Heartbeat {
+            publisher: PublisherId::new("p").unwrap(),
+            epoch: self.epoch.clone(),
+            started_at: at(self.began + self.clock_ms),
+            uptime: Duration::from_millis((now - self.began).try_into().unwrap()),
+            sequence: self.sequence,
+            sent_at: wall,
+            interval: Duration::from_millis(INTERVAL_MS.try_into().unwrap()),
+            version: "1".into(),
+            totals: PublisherTotals::default(),
+            components: vec![component("db", Outcome::Up, wall)],
+        }))
+    }
+}
+
+fn component(name: &str, outcome: Outcome, checked_at: Timestamp) -> Component {
+    Component {
+        key: ComponentKey::host(name),
+        target: None,
+        outcome,
+        reason: (outcome != Outcome::Up).then_some(Reason::Refused),
+        checked_at,
+        changed_at: None,
+        last_up_at: None,
+        last_down_at: None,
+        last_unknown_at: None,
+        duration_seconds: None,
+        checks_total: Some(1),
+        failures_total: Some(0),
+        figures: None,
+    }
+}
+
+fn original(life: &str, entries: &[(&str, bool, Timestamp)]) -> Message {
+    let components = entries
+        .iter()
+        .map(|(name, ok, at)| LegacyComponent {
+            key: ComponentKey::host(name),
+            ok_at: ok.then_some(*at),
+            not_ok_at: (!ok).then_some(*at),
+        })
+        .collect();
+    Message::V1(LegacyHeartbeat {
+        service: PublisherId::new("publisher").unwrap(),
+        life: life.into(),
+        components,
+    })
+}
+
+fn live(ms: i64) -> Receipt {
+    Receipt { at: at(ms), live: true, live_since: at(i64::MIN / 4), broker_at: None, shared_queue: false }
+}
+
+fn backlog(ms: i64) -> Receipt {
+    Receipt { live: false, ..live(ms) }
+}
+
+#[derive(Default)]
+struct Bench {
+    record: Option<Record>,
+}
+
+impl Bench {
+    fn take(&mut self, message: &Message, receipt: Receipt) -> Effect {
+        let before = self.record.clone();
+        let (record, effect) = apply(before.as_ref(), message, &receipt);
+        if let Some(before) = before {
+            assert!(record.last_seen >= before.last_seen, "last seen went back");
+        }
+        self.record = Some(record);
+        effect
+    }
+
+    fn up(&self, now: i64) -> Option<bool> {
+        self.shown(now).up
+    }
+
+    fn shown(&self, now: i64) -> snapshot::PublisherView {
+        let mut view = View::default();
+        view.put(std::sync::Arc::new(self.record.clone().unwrap()));
+        let hearing = Hearing { since: Some(at(-HOUR_MS * 24)), heard_until: None, cut_off_since: None };
+        let policy = Policy::default();
+        view.snapshot(at(now), &hearing, &policy, true, Duration::ZERO).publishers.remove(0)
+    }
+
+    fn counts(&self) -> snapshot::PublisherCounts {
+        self.record.as_ref().unwrap().counts
+    }
+}
+
+#[test]
+fn an_hour_of_backlog_does_not_raise_the_dead() {
+    for clock_ms in [0, HOUR_MS, -HOUR_MS, 7_300] {
+        let mut bench = Bench::default();
+        let mut publisher = Publisher::start(0, clock_ms);
+        assert_eq!(bench.take(&publisher.beat(10_000), live(10_005)), Effect::Stored);
+        // It beats for half an hour into the queue, then dies; it is drained after an hour.
+        let beats: Vec<_> = (2..180).map(|n| publisher.beat(n * INTERVAL_MS)).collect();
+        for (n, beat) in beats.iter().enumerate() {
+            assert_eq!(bench.take(beat, backlog(HOUR_MS + n as i64)), Effect::Stored);
+        }
+        let last_seen = bench.record.as_ref().unwrap().last_seen.unwrap();
+        assert!((last_seen.ms_since(at(179 * INTERVAL_MS))).abs() <= 10, "clock {clock_ms}");
+        assert_eq!(bench.up(HOUR_MS + 1000), Some(false), "clock {clock_ms}");
+        assert_eq!(bench.counts().lost, 0);
+    }
+}
+
+#[test]
+fn an_hour_of_backlog_does_not_bury_the_living() {
+    for clock_ms in [0, HOUR_MS, -HOUR_MS] {
+        let mut bench = Bench::default();
+        let mut publisher = Publisher::start(0, clock_ms);
+        bench.take(&publisher.beat(10_000), live(10_005));
+        for n in 2..=360 {
+            bench.take(&publisher.beat(n * INTERVAL_MS), backlog(HOUR_MS + n));
+        }
+        assert_eq!(bench.up(HOUR_MS + 1000), Some(true), "clock {clock_ms}");
+        assert_eq!(bench.shown(HOUR_MS + 1000).components[0].outcome, Some(Outcome::Up));
+    }
+}
+
+#[test]
+fn a_clock_stepped_in_between_changes_nothing() {
+    for step in [HOUR_MS, -HOUR_MS] {
+        let mut bench = Bench::default();
+        let mut publisher = Publisher::start(0, 0);
+        bench.take(&publisher.beat(10_000), live(10_005));
+        publisher.clock_ms += step;
+        bench.take(&publisher.beat(20_000), backlog(HOUR_MS));
+        assert_eq!(bench.up(HOUR_MS), Some(false), "dead since 20 s, step {step}");
+        bench.take(&publisher.beat(HOUR_MS + 5_000), live(HOUR_MS + 5_000));
+        assert_eq!(bench.up(HOUR_MS + 6_000), Some(true), "alive, step {step}");
+        assert_eq!(bench.shown(HOUR_MS + 6_000).components[0].outcome, Some(Outcome::Up));
+    }
+}
+
+#[test]
+fn a_first_message_from_a_backlog_proves_nothing() {
+    let mut bench = Bench::default();
+    let mut publisher = Publisher::start(0, HOUR_MS);
+    assert_eq!(bench.take(&publisher.beat(10_000), backlog(20_000)), Effect::Stored);
+    let shown = bench.shown(21_000);
+    assert_eq!(shown.up, None);
+    assert_eq!(shown.components[0].outcome, Some(Outcome::Unknown));
+    assert_eq!(shown.components[0].reason, Some(Reason::Unconfirmed));
+    assert_eq!(bench.up(20_000 + 30_000), Some(false));
+    bench.take(&publisher.beat(60_000), live(60_001));
+    assert_eq!(bench.up(61_000), Some(true));
+}
+
+#[test]
+fn a_restart_in_the_backlog_is_taken_by_the_clock_of_the_epoch_before() {
+    let mut bench = Bench::default();
+    let mut first = Publisher::start(0, -HOUR_MS);
+    bench.take(&first.beat(10_000), live(10_000));
+    let mut second = Publisher::start(50_000, -HOUR_MS);
+    assert_eq!(bench.take(&second.beat(60_000), backlog(100_000)), Effect::Stored);
+    assert_eq!(bench.record.as_ref().unwrap().last_seen, Some(at(60_000)));
+    assert_eq!(bench.counts().restarts, 1);
+    // Nothing of the first comes back, whenever it comes.
+    assert_eq!(bench.take(&first.beat(20_000), backlog(100_001)), Effect::Superseded);
+    assert_eq!(bench.shown(100_002).epoch, Some(second.epoch.clone()));
+    assert!(!bench.shown(100_002).conflict);
+}
+
+#[test]
+fn a_restart_with_the_clock_in_the_past_recovers() {
+    let mut bench = Bench::default();
+    let mut first = Publisher::start(0, 0);
+    bench.take(&first.beat(10_000), live(10_000));
+    let mut second = Publisher::start(15_000, -365 * 24 * HOUR_MS);
+    assert_eq!(bench.take(&second.beat(16_000), backlog(20_000)), Effect::Superseded);
+    assert_eq!(bench.take(&second.beat(26_000), live(26_000)), Effect::Stored);
+    let shown = bench.shown(26_500);
+    assert_eq!((shown.up, shown.epoch, shown.conflict), (Some(true), Some(second.epoch), false));
+}
+
+#[test]
+fn a_redelivery_counts_once_and_moves_nothing() {
+    let mut bench = Bench::default();
+    let mut publisher = Publisher::start(0, 0);
+    let first = publisher.beat(10_000);
+    bench.take(&first, live(10_000));
+    assert_eq!(bench.take(&first, backlog(500_000)), Effect::Duplicate);
+    assert_eq!(bench.up(500_001), Some(false));
+    assert_eq!((bench.counts().heartbeats, bench.counts().duplicates), (1, 1));
+}
+
+#[test]
+fn two_processes_with_one_id_are_a_conflict_and_the_later_is_shown() {
+    let mut bench = Bench::default();
+    let mut old = Publisher::start(0, 0);
+    bench.take(&old.beat(10_000), live(10_000));
+    let mut new = Publisher::start(12_000, 0);
+    bench.take(&new.beat(15_000), live(15_000));
+    assert!(!bench.shown(15_000).conflict);
+    for n in 2..5 {
+        assert_eq!(bench.take(&old.beat(n * 10_000), live(n * 10_000)), Effect::Superseded);
+        assert_eq!(bench.take(&new.beat(n * 10_000 + 5_000), live(n * 10_000 + 5_000)), Effect::Stored);
+        let shown = bench.shown(n * 10_000 + 5_001);
+        assert!(shown.conflict);
+        assert_eq!(shown.epoch, Some(new.epoch.clone()));
+        assert_eq!(bench.counts().restarts, 1);
+    }
+    // The later one dies: the other, which goes on, is shown again, and the conflict ends.
+    for n in 5..12 {
+        bench.take(&old.beat(n * 10_000), live(n * 10_000));
+    }
+    let shown = bench.shown(115_000);
+    assert_eq!(shown.epoch, Some(old.epoch.clone()));
+    assert_eq!(shown.up, Some(true));
+    assert!(!bench.shown(150_000).conflict);
+}
+
+#[test]
+fn losses_are_counted_unless_a_stranger_shares_the_queue() {
+    for shared_queue in [false, true] {
+        let mut bench = Bench::default();
+        let mut publisher = Publisher::start(0, 0);
+        for n in 1..=200 {
+            let beat = publisher.beat(n * INTERVAL_MS);
+            if n == 1 || n % 2 == 0 {
+                bench.take(&beat, Receipt { shared_queue, ..live(n * INTERVAL_MS) });
+            }
+        }
+        assert_eq!(bench.counts().lost > 0, !shared_queue);
+    }
+}
+
+#[test]
+fn a_hung_prober_behind_a_beating_publisher_is_seen() {
+    let mut bench = Bench::default();
+    let mut publisher = Publisher::start(0, HOUR_MS);
+    for n in 1..=10 {
+        let Message::V2(mut beat) = publisher.beat(n * INTERVAL_MS) else { unreachable!() };
+        beat.components[0].checked_at = at(INTERVAL_MS + HOUR_MS);
+        bench.take(&Message::V2(beat), live(n * INTERVAL_MS));
+    }
+    let shown = bench.shown(100_001);
+    assert_eq!(shown.up, Some(true));
+    assert_eq!(shown.components[0].reason, Some(Reason::Stale));
+}
+
+#[test]
+fn a_forgotten_publisher_comes_back_only_alive() {
+    let mut bench = Bench::default();
+    let mut publisher = Publisher::start(0, 0);
+    bench.take(&publisher.beat(10_000), live(10_000));
+    let late = publisher.beat(20_000);
+    bench.record = bench.record.take().map(|record| record.forget(at(30_000)));
+    assert_eq!(bench.take(&late, backlog(40_000)), Effect::Superseded);
+    assert!(bench.record.as_ref().unwrap().is_forgotten());
+    assert_eq!(bench.take(&publisher.beat(50_000), live(50_000)), Effect::Stored);
+    assert!(!bench.record.as_ref().unwrap().is_forgotten());
+    assert_eq!(bench.take(&late, backlog(51_000)), Effect::Superseded);
+}
+
+#[test]
+fn originals_merge_each_component_by_its_own_age() {
+    let mut bench = Bench::default();
+    // Two originals under one id, one with its clock an hour ahead; it dies at 100 s.
+    for n in 1..=20 {
+        let now = n * 60_000;
+        if now <= 120_000 {
+            bench.take(
+                &original("ahead", &[("a", true, at(now + HOUR_MS)), ("both", true, at(now + HOUR_MS))]),
+                live(now),
+            );
+        }
+        bench.take(&original("right", &[("b", true, at(now)), ("both", false, at(now))]), live(now + 1_000));
+    }
+    let shown = bench.shown(1_210_000);
+    assert_eq!(shown.up, Some(true));
+    let outcome = |name: &str| {
+        let found = shown.components.iter().find(|c| &*c.component.key.name == name).unwrap();
+        (found.outcome.unwrap(), found.reason)
+    };
+    assert_eq!(outcome("a"), (Outcome::Unknown, Some(Reason::Stale)));
+    assert_eq!(outcome("b"), (Outcome::Up, None));
+    assert_eq!(outcome("both"), (Outcome::Down, Some(Reason::Reported)));
+    assert_eq!(shown.version.as_deref(), Some("original"));
+    assert_eq!(shown.interval, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_dead_original_is_not_raised_by_its_backlog() {
+    for clock in [HOUR_MS, -HOUR_MS, 0] {
+        let mut bench = Bench::default();
+        bench.take(&original("x", &[("a", true, at(clock + 60_000))]), live(60_000));
+        for n in 2..10 {
+            bench.take(&original("x", &[("a", true, at(clock + n * 60_000))]), backlog(HOUR_MS));
+        }
+        assert_eq!(bench.up(HOUR_MS), Some(false));
+        let last_seen = bench.record.as_ref().unwrap().last_seen;
+        assert_eq!(last_seen, Some(at(540_000)));
+    }
+}
+
+#[test]
+fn an_original_without_components_lives_by_its_deliveries() {
+    let mut bench = Bench::default();
+    assert_eq!(bench.take(&original("x", &[]), live(60_000)), Effect::Stored);
+    assert_eq!(bench.up(61_000), Some(true));
+    bench.take(&original("x", &[]), backlog(300_000));
+    assert_eq!(bench.up(300_000), Some(false));
+}
+
+#[test]
+fn an_original_does_not_speak_in_the_name_of_a_version_2_publisher() {
+    let mut bench = Bench::default();
+    let mut publisher = Publisher::start(0, 0);
+    bench.take(&publisher.beat(10_000), live(10_000));
+    assert_eq!(bench.take(&original("x", &[("db", false, at(11_000))]), live(11_000)), Effect::Superseded);
+    assert_eq!(bench.shown(12_000).components[0].outcome, Some(Outcome::Up));
+    let mut view = View::default();
+    view.put(std::sync::Arc::new(bench.record.unwrap()));
+    assert_eq!(view.legacy_id(&PublisherId::new("p").unwrap()).as_str(), "p-original");
+    assert_eq!(view.legacy_id(&PublisherId::new("q").unwrap()).as_str(), "q");
+}
+
+#[test]
+fn an_original_retires_when_a_version_2_publisher_names_all_it_named() {
+    let policy = Policy::default();
+    let mut view = View::default();
+    let (record, _) = apply(None, &original("x", &[("db", true, at(0))]), &live(0));
+    view.put(std::sync::Arc::new(record));
+    let mut publisher = Publisher::start(0, 0);
+    let (record, _) = apply(None, &publisher.beat(10_000), &live(10_000));
+    assert!(matches!(record.detail, Detail::V2 { .. }));
+    view.put(std::sync::Arc::new(record));
+    assert!(view.retired_originals(&policy, at(80_000)).is_empty());
+    assert_eq!(view.retired_originals(&policy, at(90_000)).len(), 1);
+}
+
+#[test]
+fn no_sequence_overflows_what_is_counted() {
+    let mut bench = Bench::default();
+    for began in [0, 100_000] {
+        let mut publisher = Publisher::start(began, 0);
+        bench.take(&publisher.beat(began + 10_000), live(began + 10_000));
+        publisher.sequence = u64::MAX - 1;
+        bench.take(&publisher.beat(began + 20_000), live(began + 20_000));
+    }
+    assert_eq!(bench.counts().lost, u64::MAX);
+}

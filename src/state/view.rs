@@ -1,0 +1,296 @@
+//! This replica's view: the newest known record of every publisher, and the snapshot made of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::freshness::{Freshness, Hearing, judge};
+use super::record::{Detail, Record};
+use super::snapshot::{ComponentView, PublisherView, Snapshot};
+use crate::heartbeat::{Kind, Outcome, PublisherId, Reason, Timestamp};
+
+/// The version shown for the original program.
+const ORIGINAL: &str = "original";
+
+/// What the configuration says about publishers.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// Publishers that are shown before they are first seen.
+    pub expected: BTreeSet<PublisherId>,
+    /// Grace of single publishers.
+    pub grace: HashMap<PublisherId, Duration>,
+    /// Grace of all others; `None` derives it from the interval.
+    pub default_grace: Option<Duration>,
+    /// Publishers held at most.
+    pub publishers_max: usize,
+    /// Components held at most, over all publishers.
+    pub components_max: usize,
+}
+
+impl Policy {
+    /// How long after its last sign of life this publisher is stale.
+    pub fn grace(&self, record: &Record) -> Duration {
+        let set = self.grace.get(&record.id).copied().or(self.default_grace);
+        set.unwrap_or_else(|| record.default_grace())
+    }
+}
+
+/// The records by publisher. Tombstones stay in it, and are not shown.
+#[derive(Debug, Default)]
+pub struct View {
+    records: BTreeMap<PublisherId, Arc<Record>>,
+    components: usize,
+    living: usize,
+}
+
+impl View {
+    /// The record of one publisher.
+    pub fn get(&self, id: &PublisherId) -> Option<&Arc<Record>> {
+        self.records.get(id)
+    }
+
+    /// Every record, tombstones too, by id.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.records.values()
+    }
+
+    /// Publishers that are known and not forgotten.
+    pub fn publishers(&self) -> usize {
+        self.living
+    }
+
+    /// Components of all of them.
+    pub fn components(&self) -> usize {
+        self.components
+    }
+
+    /// Puts a record in, whatever stood there.
+    pub fn put(&mut self, record: Arc<Record>) -> Option<Arc<Record>> {
+        self.components += record.components.len();
+        self.living += usize::from(!record.is_forgotten());
+        let old = self.records.insert(record.id.clone(), record);
+        if let Some(old) = &old {
+            self.components -= old.components.len();
+            self.living -= usize::from(!old.is_forgotten());
+        }
+        old
+    }
+
+    /// Takes a record out: only for tombstones whose time is over.
+    pub fn remove(&mut self, id: &PublisherId) {
+        if let Some(old) = self.records.remove(id) {
+            self.components -= old.components.len();
+            self.living -= usize::from(!old.is_forgotten());
+        }
+    }
+
+    /// Whether a publisher may have so many components beside what is there.
+    pub fn has_room(&self, policy: &Policy, id: &PublisherId, components: usize) -> bool {
+        let old = self.records.get(id);
+        let is_new = old.is_none_or(|old| old.is_forgotten());
+        let others = self.components - old.map_or(0, |old| old.components.len());
+        (!is_new || self.living < policy.publishers_max) && others + components <= policy.components_max
+    }
+
+    /// The id under which a version 1 message of `id` is kept: an original does not speak in the
+    /// name of a version 2 publisher that happens to bear the same id.
+    pub fn legacy_id(&self, id: &PublisherId) -> PublisherId {
+        let taken = self
+            .records
+            .get(id)
+            .is_some_and(|record| !record.is_forgotten() && matches!(record.detail, Detail::V2 { .. }));
+        if !taken {
+            return id.clone();
+        }
+        let mut name = format!("{id}-original");
+        while name.len() > crate::heartbeat::NAME_BYTES_MAX {
+            let cut = name.char_indices().next().map_or(0, |(_, first)| first.len_utf8());
+            name.drain(..cut);
+        }
+        PublisherId::new(&name).unwrap_or_else(|_| id.clone())
+    }
+
+    /// Version 1 publishers that have nothing left to say: one version 2 publisher names all
+    /// their components, and half their grace has passed in silence.
+    pub fn retired_originals(&self, policy: &Policy, now: Timestamp) -> Vec<PublisherId> {
+        let originals = self.records.values().filter(|record| {
+            !record.is_forgotten() && record.detail == Detail::Legacy && !record.components.is_empty()
+        });
+        originals
+            .filter(|original| {
+                let silent_since = original.last_seen.unwrap_or(original.first_received);
+                now >= silent_since.plus(policy.grace(original) / 2)
+                    && self.records.values().any(|record| names_all(record, original))
+            })
+            .map(|original| original.id.clone())
+            .collect()
+    }
+
+    /// The verdict on each publisher at `now`, and when it was last seen; without its components.
+    pub fn verdicts(
+        &self,
+        now: Timestamp,
+        hearing: &Hearing,
+        policy: &Policy,
+    ) -> Vec<(PublisherId, Option<bool>, Option<Timestamp>)> {
+        let known = self.records.values().filter(|record| !record.is_forgotten());
+        known
+            .map(|record| {
+                let grace = policy.grace(record);
+                let (freshness, _) = judge(record.last_seen, record.first_received, grace, now, hearing);
+                (record.id.clone(), freshness.up(), record.last_seen)
+            })
+            .collect()
+    }
+
+    /// Everything, judged at `now`.
+    pub fn snapshot(
+        &self,
+        now: Timestamp,
+        hearing: &Hearing,
+        policy: &Policy,
+        synced: bool,
+        lag: Duration,
+    ) -> Snapshot {
+        let known = self.records.values().filter(|record| !record.is_forgotten());
+        let mut publishers: Vec<PublisherView> =
+            known.map(|record| publisher_view(record, now, hearing, policy, synced)).collect();
+        for id in &policy.expected {
+            if self.records.get(id).is_none_or(|record| record.is_forgotten()) {
+                publishers.push(never_seen(id, synced));
+            }
+        }
+        publishers.sort_by(|a, b| a.id.cmp(&b.id));
+        Snapshot { now, view_synced: synced, view_lag: lag, publishers }
+    }
+}
+
+/// Whether a version 2 publisher names every component of an original.
+fn names_all(record: &Record, original: &Record) -> bool {
+    if record.is_forgotten() || record.detail == Detail::Legacy {
+        return false;
+    }
+    let names: BTreeSet<(&Kind, &str)> = record
+        .components
+        .iter()
+        .map(|state| (&state.component.key.kind, &*state.component.key.name))
+        .collect();
+    original.components.iter().all(|state| {
+        let key = &state.component.key;
+        names.contains(&(&key.kind, &*key.name))
+    })
+}
+
+fn publisher_view(
+    record: &Record,
+    now: Timestamp,
+    hearing: &Hearing,
+    policy: &Policy,
+    synced: bool,
+) -> PublisherView {
+    let grace = policy.grace(record);
+    let (freshness, deadline) = judge(record.last_seen, record.first_received, grace, now, hearing);
+    let up = freshness.up().filter(|_| synced);
+    let components = record
+        .components
+        .iter()
+        .map(|state| {
+            let component = state.component.clone();
+            if !synced {
+                return ComponentView { component, outcome: None, reason: None };
+            }
+            let doubt = match freshness {
+                Freshness::Stale => Some(Reason::Stale),
+                Freshness::Unproven(reason) => Some(reason),
+                Freshness::Fresh => component_doubt(state.seen, now, grace, hearing, &record.detail),
+            };
+            match doubt {
+                Some(reason) => {
+                    ComponentView { component, outcome: Some(Outcome::Unknown), reason: Some(reason) }
+                }
+                None => {
+                    ComponentView { outcome: Some(component.outcome), reason: component.reason, component }
+                }
+            }
+        })
+        .collect();
+    let mut view = PublisherView {
+        id: record.id.clone(),
+        expected: policy.expected.contains(&record.id),
+        up,
+        last_seen: record.last_seen,
+        deadline: Some(deadline),
+        interval: None,
+        clock_offset_ms: record.clock_offset_ms,
+        started_at: None,
+        sequence: None,
+        version: None,
+        epoch: None,
+        conflict: record.conflict_at.is_some_and(|at| now < at.plus(grace)),
+        counts: Some(record.counts),
+        totals: None,
+        components,
+    };
+    match &record.detail {
+        Detail::Legacy => {
+            view.interval = record.longest_gap();
+            view.version = Some(ORIGINAL.into());
+        }
+        Detail::V2 { started_at, sequence, interval, version, totals, .. } => {
+            view.interval = Some(*interval);
+            view.started_at = Some(*started_at);
+            view.sequence = Some(*sequence);
+            view.version = Some(Arc::clone(version));
+            view.epoch = crate::heartbeat::Epoch::parse(&record.shown);
+            view.totals = Some(*totals);
+        }
+    }
+    view
+}
+
+/// Why a component of a fresh publisher is not known all the same: its own check is too old (a
+/// hung prober behind a beating publisher, or one of several originals that fell silent).
+fn component_doubt(
+    seen: Option<Timestamp>,
+    now: Timestamp,
+    grace: Duration,
+    hearing: &Hearing,
+    detail: &Detail,
+) -> Option<Reason> {
+    let Some(seen) = seen else {
+        return Some(Reason::Unconfirmed);
+    };
+    if now < seen.plus(grace) {
+        return None;
+    }
+    match detail {
+        // Its publisher was heard, so the check would have been, too.
+        Detail::V2 { .. } => Some(Reason::Stale),
+        // Each of several originals is heard by itself.
+        Detail::Legacy => match judge(Some(seen), seen, grace, now, hearing).0 {
+            Freshness::Fresh => None,
+            Freshness::Stale => Some(Reason::Stale),
+            Freshness::Unproven(reason) => Some(reason),
+        },
+    }
+}
+
+fn never_seen(id: &PublisherId, synced: bool) -> PublisherView {
+    PublisherView {
+        id: id.clone(),
+        expected: true,
+        up: synced.then_some(false),
+        last_seen: None,
+        deadline: None,
+        interval: None,
+        clock_offset_ms: None,
+        started_at: None,
+        sequence: None,
+        version: None,
+        epoch: None,
+        conflict: false,
+        counts: None,
+        totals: None,
+        components: Vec::new(),
+    }
+}

@@ -1,0 +1,223 @@
+//! Records as text: JSON, so that an operator can read one, and so that a later version can add to
+//! it. Unknown keys are ignored.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::heartbeat::wire::v2::WireComponent;
+use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp};
+use crate::state::record::{ComponentState, Detail, Life, Record};
+use crate::state::sequence::SequenceWindow;
+use crate::state::snapshot::PublisherCounts;
+
+#[derive(Deserialize, Serialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    revision: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forgotten_at: Option<i64>,
+    first_received: i64,
+    #[serde(default)]
+    last_seen: Option<i64>,
+    #[serde(default)]
+    clock_offset_ms: Option<i64>,
+    #[serde(borrow)]
+    lives: Vec<StoredLife<'a>>,
+    #[serde(borrow)]
+    shown: Cow<'a, str>,
+    #[serde(default)]
+    conflict_at: Option<i64>,
+    heartbeats: u64,
+    lost: u64,
+    duplicates: u64,
+    superseded: u64,
+    restarts: u64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    v2: Option<StoredV2<'a>>,
+    /// Each with when it was checked, in the store's clock.
+    #[serde(borrow)]
+    components: Vec<(WireComponent<'a, i64>, Option<i64>)>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredLife<'a> {
+    #[serde(borrow)]
+    epoch: Cow<'a, str>,
+    first: u64,
+    highest: u64,
+    seen: u64,
+    offset_ms: Option<i64>,
+    began: Option<i64>,
+    last_seen: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    gaps_ms: Vec<u64>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredV2<'a> {
+    started_at: i64,
+    sent_at: i64,
+    sequence: u64,
+    interval_ms: u64,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+    publish_failures: u64,
+    reconnects: u64,
+    blocked_seconds: f64,
+}
+
+/// Writes a record.
+pub fn encode(record: &Record) -> String {
+    let counts = record.counts;
+    let stored = Stored {
+        id: record.id.as_str().into(),
+        revision: record.revision,
+        forgotten_at: record.forgotten_at.map(Timestamp::unix_ms),
+        first_received: record.first_received.unix_ms(),
+        last_seen: record.last_seen.map(Timestamp::unix_ms),
+        clock_offset_ms: record.clock_offset_ms,
+        lives: record.lives.iter().map(StoredLife::from).collect(),
+        shown: (&*record.shown).into(),
+        conflict_at: record.conflict_at.map(Timestamp::unix_ms),
+        heartbeats: counts.heartbeats,
+        lost: counts.lost,
+        duplicates: counts.duplicates,
+        superseded: counts.superseded,
+        restarts: counts.restarts,
+        v2: match &record.detail {
+            Detail::Legacy => None,
+            Detail::V2 { started_at, sent_at, sequence, interval, version, totals } => Some(StoredV2 {
+                started_at: started_at.unix_ms(),
+                sent_at: sent_at.unix_ms(),
+                sequence: *sequence,
+                interval_ms: millis(*interval),
+                version: (&**version).into(),
+                publish_failures: totals.publish_failures,
+                reconnects: totals.reconnects,
+                blocked_seconds: totals.blocked_seconds,
+            }),
+        },
+        components: record
+            .components
+            .iter()
+            .map(|state| (WireComponent::from(&state.component), state.seen.map(Timestamp::unix_ms)))
+            .collect(),
+    };
+    // Writing to memory cannot fail, and the map keys are all strings.
+    serde_json::to_string(&stored).unwrap_or_default()
+}
+
+/// Reads a record; `None` for what is none.
+pub fn decode(text: &str) -> Option<Record> {
+    let stored: Stored<'_> = serde_json::from_str(text).ok()?;
+    let time = |ms: Option<i64>| ms.map(Timestamp::from_unix_ms);
+    let mut components = Vec::with_capacity(stored.components.len());
+    for (component, seen) in stored.components {
+        components.push(ComponentState { component: component.into_component().ok()?, seen: time(seen) });
+    }
+    components.sort_by(|a, b| a.component.key.cmp(&b.component.key));
+    Some(Record {
+        id: PublisherId::new(&stored.id).ok()?,
+        revision: stored.revision,
+        forgotten_at: time(stored.forgotten_at),
+        first_received: Timestamp::from_unix_ms(stored.first_received),
+        last_seen: time(stored.last_seen),
+        clock_offset_ms: stored.clock_offset_ms,
+        lives: stored.lives.iter().map(Life::from).collect(),
+        shown: stored.shown.into(),
+        conflict_at: time(stored.conflict_at),
+        counts: PublisherCounts {
+            heartbeats: stored.heartbeats,
+            lost: stored.lost,
+            duplicates: stored.duplicates,
+            superseded: stored.superseded,
+            restarts: stored.restarts,
+        },
+        detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
+        components: components.into(),
+    })
+}
+
+impl<'a> From<&'a Life> for StoredLife<'a> {
+    fn from(life: &'a Life) -> Self {
+        Self {
+            epoch: (&*life.epoch).into(),
+            first: life.sequence.first,
+            highest: life.sequence.highest,
+            seen: life.sequence.seen,
+            offset_ms: life.offset_ms,
+            began: life.began.map(Timestamp::unix_ms),
+            last_seen: life.last_seen.map(Timestamp::unix_ms),
+            gaps_ms: life.gaps.iter().copied().map(millis).collect(),
+        }
+    }
+}
+
+impl From<&StoredLife<'_>> for Life {
+    fn from(stored: &StoredLife<'_>) -> Self {
+        Self {
+            epoch: (&*stored.epoch).into(),
+            sequence: SequenceWindow { first: stored.first, highest: stored.highest, seen: stored.seen },
+            offset_ms: stored.offset_ms,
+            began: stored.began.map(Timestamp::from_unix_ms),
+            last_seen: stored.last_seen.map(Timestamp::from_unix_ms),
+            gaps: stored.gaps_ms.iter().copied().map(Duration::from_millis).collect(),
+        }
+    }
+}
+
+impl From<&StoredV2<'_>> for Detail {
+    fn from(stored: &StoredV2<'_>) -> Self {
+        Self::V2 {
+            started_at: Timestamp::from_unix_ms(stored.started_at),
+            sent_at: Timestamp::from_unix_ms(stored.sent_at),
+            sequence: stored.sequence,
+            interval: Duration::from_millis(stored.interval_ms),
+            version: Arc::from(&*stored.version),
+            totals: PublisherTotals {
+                publish_failures: stored.publish_failures,
+                reconnects: stored.reconnects,
+                blocked_seconds: stored.blocked_seconds,
+            },
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::wire::{Limits, decode as decode_message};
+    use crate::state::{Receipt, apply};
+
+    fn receipt(ms: i64) -> Receipt {
+        let at = Timestamp::from_unix_ms(ms);
+        Receipt { at, live: true, live_since: Timestamp::EPOCH, broker_at: None, shared_queue: false }
+    }
+
+    #[test]
+    fn a_record_is_read_back_as_it_was_written() {
+        let mixed = include_bytes!("../../tests/fixtures/v1-mixed.json");
+        let message = decode_message(mixed, &Limits::default()).unwrap();
+        let (record, _) = apply(None, &message, &receipt(1_795_451_100_000));
+        let (record, _) = apply(Some(&record), &message, &receipt(1_795_451_160_000));
+        assert!(!record.lives[0].gaps.is_empty());
+        assert_eq!(decode(&encode(&record)).as_ref(), Some(&record));
+        let tombstone = record.forget(Timestamp::from_unix_ms(1_795_451_200_000));
+        assert_eq!(decode(&encode(&tombstone)), Some(tombstone));
+    }
+
+    #[test]
+    fn what_is_no_record_is_none() {
+        for text in ["", "{}", "[]", "null", "\u{1F600}"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+    }
+}

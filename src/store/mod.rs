@@ -1,0 +1,269 @@
+//! Where the latest state survives a restart, and where replicas meet.
+//!
+//! Two stores, one behaviour: [`redis`] for service, [`memory`] for `heartbeat standalone` and for
+//! tests. A record is written only if the revision on which it is based is still the stored one,
+//! in one step with the change log.
+
+mod codec;
+pub mod contract;
+mod keys;
+mod memory;
+mod presence;
+mod redis;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::heartbeat::{PublisherId, Timestamp};
+use crate::state::Record;
+
+pub use codec::{decode as decode_record, encode as encode_record};
+pub use memory::MemoryStore;
+pub use redis::{Config as RedisConfig, RedisStore, Topology};
+
+/// A record to be written.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The record in its new form, its revision already raised.
+    pub record: Arc<Record>,
+    /// Its encoded form, by which an own write whose answer was lost is known again.
+    pub body: Arc<str>,
+    /// The stored revision on which it is based; 0 for none.
+    pub expected: u64,
+}
+
+impl Write {
+    /// Encodes a record for writing.
+    pub fn new(record: Arc<Record>, expected: u64) -> Self {
+        let body = encode_record(&record).into();
+        Self { record, body, expected }
+    }
+}
+
+/// All that is stored in one round trip.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Records, each publisher once.
+    pub writes: Vec<Write>,
+    /// The contract's keys with their times; an older one never overwrites a newer one.
+    pub contract: HashMap<String, Timestamp>,
+    /// Refused messages, kept for a look.
+    pub rejected: Vec<String>,
+}
+
+/// What became of one write.
+#[derive(Clone, Debug)]
+pub enum Written {
+    /// It is stored.
+    Stored,
+    /// Another form is stored.
+    Conflict {
+        /// Its revision; 0 if nothing is stored.
+        revision: u64,
+        /// The record; `None` if nothing is stored, or nothing that can be read.
+        record: Option<Arc<Record>>,
+    },
+}
+
+/// How far a replica has followed the change log.
+#[derive(Clone, Debug, Default)]
+pub struct Position {
+    /// Newest entry seen, per bucket.
+    pub(super) ids: Vec<String>,
+    /// The bucket whose turn it is to be compared in full.
+    pub(super) compare_next: usize,
+    /// Names the data; another name means that the store was emptied.
+    pub(super) dataset: String,
+    /// The connection on which it was followed; a new one may have skipped entries.
+    pub(super) generation: u64,
+    /// Buckets still to be compared at once, after a break.
+    pub(super) compare_left: usize,
+}
+
+/// What was read from the store beside a replica's own writes.
+#[derive(Debug, Default)]
+pub struct Followed {
+    /// Records that are stored in a newer form than this replica has.
+    pub records: Vec<Arc<Record>>,
+    /// Publishers that this replica knows and the store does not, or only in an older form.
+    pub missing: Vec<PublisherId>,
+}
+
+/// What a replica tells the others, about once a second.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Presence {
+    /// Random id of the replica's process.
+    pub replica: String,
+    /// When it last said so, in the store's clock.
+    pub at: Timestamp,
+    /// Since when it has listened, if it does.
+    pub listening_since: Option<Timestamp>,
+    /// When it last listened.
+    pub listened_until: Option<Timestamp>,
+    /// The broker's queue that it consumes, with its vhost and host.
+    pub queue: String,
+    /// Whether its consumer stands on that queue.
+    pub consuming: bool,
+}
+
+/// A failed operation on the store. Nothing of it counts as stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no connection.
+    #[error("not connected to Redis at {target}")]
+    Disconnected {
+        /// Where it should be.
+        target: String,
+    },
+    /// No connection could be made.
+    #[error("could not connect to Redis at {target}: check host, port, password, ACL user and TLS")]
+    Connect {
+        /// Where to.
+        target: String,
+        /// What the library said.
+        source: fred::error::Error,
+    },
+    /// The files of TLS cannot be used.
+    #[error("no TLS with Redis at {target}")]
+    TlsFiles {
+        /// Where.
+        target: String,
+        /// Which file, and why.
+        source: crate::tls::TlsError,
+    },
+    /// No answer in time.
+    #[error("no answer from Redis at {target} to {operation}")]
+    Deadline {
+        /// Where.
+        target: String,
+        /// What was attempted.
+        operation: &'static str,
+    },
+    /// Redis or the connection refused.
+    #[error("Redis at {target}: {operation} failed")]
+    Command {
+        /// Where.
+        target: String,
+        /// What was attempted.
+        operation: &'static str,
+        /// What it said.
+        source: fred::error::Error,
+    },
+    /// Something else stands under a key of ours.
+    #[error("Redis at {target}: {operation} gave an answer of another form than expected")]
+    Answer {
+        /// Where.
+        target: String,
+        /// What was attempted.
+        operation: &'static str,
+    },
+}
+
+/// The stores there are.
+#[derive(Clone, Debug)]
+pub enum Store {
+    /// In this process only.
+    Memory(MemoryStore),
+    /// Redis.
+    Redis(RedisStore),
+}
+
+/// What a replica has, by which the store tells what is new to it.
+pub trait Known {
+    /// The revision held of the publisher with this key; 0 for none.
+    fn revision(&self, key: &str) -> u64;
+    /// Every held publisher of a bucket, by key, with its revision.
+    fn bucket(&self, bucket: usize) -> Vec<(String, PublisherId, u64)>;
+}
+
+impl Store {
+    /// Stores a batch. Each write stands or falls by itself; on an error, none of it counts.
+    ///
+    /// # Errors
+    /// Where the store is away or refuses.
+    pub async fn put(&self, batch: &Batch) -> Result<Vec<Written>, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.put(batch)),
+            Self::Redis(store) => store.put(batch).await,
+        }
+    }
+
+    /// Loads every record, tombstones too, and the position from which to follow.
+    ///
+    /// # Errors
+    /// Where the store is away or refuses.
+    pub async fn load(&self) -> Result<(Vec<Arc<Record>>, Position), StoreError> {
+        match self {
+            Self::Memory(store) => Ok((store.load(), Position::default())),
+            Self::Redis(store) => store.load().await,
+        }
+    }
+
+    /// Reads what others wrote since `position`, and compares one bucket in full.
+    ///
+    /// # Errors
+    /// Where the store is away or refuses.
+    pub async fn follow(
+        &self,
+        position: &mut Position,
+        known: &(impl Known + Sync),
+    ) -> Result<Followed, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(Followed::default()),
+            Self::Redis(store) => store.follow(position, known).await,
+        }
+    }
+
+    /// Tells the others of this replica, and hears of them. Those of the last day are told.
+    ///
+    /// # Errors
+    /// Where the store is away or refuses.
+    pub async fn meet(&self, own: &Presence) -> Result<Vec<Presence>, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(Vec::new()),
+            Self::Redis(store) => store.meet(own).await,
+        }
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// Where the store is away or refuses.
+    pub async fn get(&self, id: &PublisherId) -> Result<Option<Arc<Record>>, StoreError> {
+        match self {
+            Self::Memory(store) => Ok(store.get(id)),
+            Self::Redis(store) => store.get(id).await,
+        }
+    }
+
+    /// Removes tombstones whose time is over.
+    ///
+    /// # Errors
+    /// Where the store is away or refuses.
+    pub async fn bury(&self, records: &[Arc<Record>]) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(store) => store.bury(records),
+            Self::Redis(store) => return store.bury(records).await,
+        }
+        Ok(())
+    }
+
+    /// Whether the store answers, and how often a connection was made anew.
+    pub fn link(&self) -> tokio::sync::watch::Receiver<StoreLink> {
+        match self {
+            Self::Memory(store) => store.link(),
+            Self::Redis(store) => store.link(),
+        }
+    }
+}
+
+/// How the connection to the store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreLink {
+    /// It answers.
+    pub connected: bool,
+    /// Connections made after the first.
+    pub reconnects: u64,
+}
+
+pub use keys::{bucket_of, record_key};

@@ -1,0 +1,260 @@
+//! What goes on beside the messages: following what other replicas store, meeting them, judging
+//! who listens, forgetting who is long gone, and a log line for each publisher that turns.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::ingest::Command;
+use super::metrics::Metrics;
+use super::replica::{PRESENT, Replica};
+use crate::amqp::consume::ConsumerState;
+use crate::heartbeat::{PublisherId, Timestamp};
+use crate::store::{Position, Presence, Store, StoreError, StoreLink};
+use crate::telemetry::Chain;
+
+/// How often the change log is read.
+const FOLLOW: Duration = Duration::from_millis(250);
+
+/// How often replicas meet, and verdicts are looked at.
+const MEET: Duration = Duration::from_secs(1);
+
+/// How often is looked for publishers to be forgotten.
+const TIDY: Duration = Duration::from_secs(5);
+
+/// How often this replica looks whether it hears.
+const HEAR: Duration = Duration::from_millis(250);
+
+/// Meetings in a row that count a stranger before it is believed: a replica that starts consumes
+/// a moment before it is known.
+const STRANGER_MEETINGS: u32 = 3;
+
+/// Notes whether this replica hears what is sent, until `stop`. Apart from the follower, whom a
+/// store that hangs holds up.
+pub(super) async fn hear(
+    replica: Arc<Replica>,
+    consumer: watch::Receiver<ConsumerState>,
+    stop: CancellationToken,
+) {
+    let mut tick = interval(HEAR);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let listening = consumer.borrow().listening;
+        let now = replica.clock().now();
+        let mut standing = replica.standing();
+        // On a queue that a stranger shares, silence proves nothing: as if nobody listened.
+        let hears = listening && standing.foreign == 0;
+        standing.hears(now, hears);
+    }
+}
+
+/// Follows until told to stop.
+pub(super) struct Follower {
+    pub(super) store: Store,
+    pub(super) replica: Arc<Replica>,
+    pub(super) metrics: Metrics,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) consumer: watch::Receiver<ConsumerState>,
+    pub(super) link: watch::Receiver<StoreLink>,
+    pub(super) position: Position,
+    pub(super) own: Presence,
+    /// Publishers silent for longer are forgotten, and tombstones older are removed.
+    pub(super) retention: Duration,
+    pub(super) strangers: u32,
+    pub(super) verdicts: HashMap<PublisherId, Option<bool>>,
+}
+
+impl Follower {
+    /// Runs until `stop`, then says goodbye to the others.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut follow = interval(FOLLOW);
+        follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut meet_at, mut tidy_at) = (Instant::now(), Instant::now() + TIDY);
+        let mut failing = false;
+        loop {
+            tokio::select! {
+                _ = follow.tick() => {}
+                () = stop.cancelled() => break,
+            }
+            self.note_link();
+            if Instant::now() >= meet_at {
+                meet_at = Instant::now() + MEET;
+                self.meet().await;
+                self.note_verdicts();
+            }
+            match self.follow().await {
+                Ok(()) => failing = false,
+                Err(StoreError::Disconnected { .. }) => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        warn!(error = %Chain(&error), "Not following the other replicas");
+                    }
+                }
+            }
+            if Instant::now() >= tidy_at {
+                tidy_at = Instant::now() + TIDY;
+                self.tidy().await;
+            }
+        }
+        self.own.consuming = false;
+        self.own.listening_since = None;
+        let _ = self.store.meet(&self.own).await;
+    }
+
+    fn note_link(&mut self) {
+        let link = *self.link.borrow_and_update();
+        self.metrics.link("redis", link.connected, link.reconnects);
+        let now = self.replica.clock().now();
+        let mut standing = self.replica.standing();
+        standing.disconnected_since =
+            if link.connected { None } else { standing.disconnected_since.or(Some(now)) };
+    }
+
+    async fn follow(&mut self) -> Result<(), StoreError> {
+        let began = self.replica.clock().now();
+        let followed = self.store.follow(&mut self.position, &*self.replica).await?;
+        if !followed.records.is_empty() {
+            let _ = self.commands.send(Command::Newer(followed.records)).await;
+        }
+        if !followed.missing.is_empty() {
+            let _ = self.commands.send(Command::Lost(followed.missing)).await;
+        }
+        self.replica.standing().followed_at = Some(began);
+        Ok(())
+    }
+
+    /// Tells the others and hears of them; judges who listens and whether a stranger does.
+    async fn meet(&mut self) {
+        let consumer = *self.consumer.borrow_and_update();
+        self.metrics.link("rabbitmq", consumer.connected, consumer.reconnects);
+        self.metrics.listening.set(i64::from(consumer.listening));
+        let now = self.replica.clock().now();
+        self.own.at = now;
+        self.own.consuming = consumer.consuming;
+        {
+            let standing = self.replica.standing();
+            self.own.listening_since = standing.own_since;
+            self.own.listened_until = standing.own_until;
+        }
+        let met = self.store.meet(&self.own).await;
+        let others = met.unwrap_or_default();
+        self.judge_hearing(now, &others);
+        self.judge_strangers(now, consumer, &others);
+    }
+
+    fn judge_hearing(&mut self, now: Timestamp, others: &[Presence]) {
+        let present = |presence: &&Presence| now < presence.at.plus(PRESENT);
+        let since: Vec<_> = others.iter().filter(present).filter_map(|other| other.listening_since).collect();
+        let until: Vec<_> = others.iter().filter_map(|other| other.listened_until).collect();
+        let mut standing = self.replica.standing();
+        // While the store is away nobody knows who is there; the last meeting counts.
+        if standing.disconnected_since.is_none() {
+            standing.others = others.iter().any(|other| present(&other));
+        }
+        standing.others_at = if since.is_empty() { standing.others_at } else { Some(now) };
+        let listening = standing.own_since.into_iter().chain(since);
+        let ended = until.into_iter().chain(standing.own_until.filter(|_| standing.own_since.is_none()));
+        standing.listeners.update(now, listening, ended);
+    }
+
+    /// Counts the consumers of our queue that are none of us.
+    fn judge_strangers(&mut self, now: Timestamp, consumer: ConsumerState, others: &[Presence]) {
+        let ours = |other: &&Presence| {
+            other.consuming && other.queue == self.own.queue && now < other.at.plus(PRESENT)
+        };
+        let known = others.iter().filter(ours).count() + usize::from(consumer.consuming);
+        let foreign = consumer.consumers.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));
+        let cut_off = self.replica.standing().disconnected_since.is_some();
+        if !consumer.consuming || cut_off {
+            return;
+        }
+        if foreign == 0 {
+            if self.strangers >= STRANGER_MEETINGS {
+                info!(queue = self.own.queue, "No stranger consumes the queue any more");
+            }
+            self.strangers = 0;
+        } else {
+            self.strangers = self.strangers.saturating_add(1);
+            if self.strangers == STRANGER_MEETINGS {
+                warn!(
+                    queue = self.own.queue,
+                    foreign,
+                    "A stranger consumes this subscriber's queue and takes heartbeats from it; \
+                     give each kind of subscriber a queue of its own"
+                );
+            }
+        }
+        let believed = if self.strangers >= STRANGER_MEETINGS { foreign } else { 0 };
+        self.metrics.foreign_consumers.set(i64::from(believed));
+        let mut standing = self.replica.standing();
+        standing.foreign = believed;
+        if foreign > 0 {
+            standing.foreign_at = Some(now);
+        }
+    }
+
+    /// A line for each publisher whose verdict turned.
+    fn note_verdicts(&mut self) {
+        let (publishers, components) = self.replica.with_view(|view| (view.publishers(), view.components()));
+        self.metrics.publishers.set(i64::try_from(publishers).unwrap_or(i64::MAX));
+        self.metrics.components.set(i64::try_from(components).unwrap_or(i64::MAX));
+        let judged = self.replica.verdicts();
+        let mut verdicts = HashMap::with_capacity(judged.len());
+        for (publisher, up, last_seen) in judged {
+            let before = self.verdicts.get(&publisher).copied().flatten();
+            let id = publisher.as_str();
+            match (before, up) {
+                (Some(true) | None, Some(false)) => {
+                    let last_seen = last_seen.map(Timestamp::to_rfc3339).unwrap_or_default();
+                    warn!(publisher = id, last_seen, "Publisher stale");
+                }
+                (Some(false), Some(true)) => info!(publisher = id, "Publisher back"),
+                _ => {}
+            }
+            // A verdict that is withheld for a while does not turn anything.
+            verdicts.insert(publisher, up.or(before));
+        }
+        if !verdicts.is_empty() {
+            self.verdicts = verdicts;
+        }
+    }
+
+    /// Forgets who is long gone, originals that have nothing left to say, and old tombstones.
+    async fn tidy(&mut self) {
+        let now = self.replica.clock().now();
+        let (synced, _) = self.replica.in_step(now);
+        let hearing = self.replica.standing().hearing(now).since;
+        let (true, Some(since)) = (synced, hearing) else { return };
+        let policy = self.replica.policy().clone();
+        let (gone, retired, buried) = self.replica.with_view(|view| {
+            let over = |at: Timestamp| now >= at.plus(self.retention);
+            let silent = view.records().filter(|record| {
+                // Who was silent only because nobody listened is not gone.
+                !record.is_forgotten() && over(record.last_seen.unwrap_or(record.first_received).max(since))
+            });
+            let gone: Vec<PublisherId> = silent.map(|record| record.id.clone()).collect();
+            let old = view.records().filter(|record| record.forgotten_at.is_some_and(over));
+            let buried: Vec<_> = old.cloned().collect();
+            (gone, view.retired_originals(&policy, now), buried)
+        });
+        if !gone.is_empty() {
+            let _ = self.commands.send(Command::Forget(gone, "retention")).await;
+        }
+        if !retired.is_empty() {
+            let _ = self.commands.send(Command::Forget(retired, "replaced")).await;
+        }
+        if !buried.is_empty() && self.store.bury(&buried).await.is_ok() {
+            let ids = buried.iter().map(|record| record.id.clone()).collect();
+            let _ = self.commands.send(Command::Bury(ids)).await;
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What the subscriber counts about itself.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::heartbeat::wire::Rejection;
+use crate::state::Effect;
+
+/// Where a message ended. Received = the sum of these + in flight (invariant I6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Stored as, or as part of, the newest state.
+    Stored,
+    /// It had been taken before.
+    Duplicate,
+    /// Something newer was known.
+    Superseded,
+    /// Refused, and kept for a look.
+    Rejected,
+    /// The connection went before it was stored; it comes again.
+    Returned,
+}
+
+impl Outcome {
+    const ALL: [Self; 5] = [Self::Stored, Self::Duplicate, Self::Superseded, Self::Rejected, Self::Returned];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Superseded => "superseded",
+            Self::Rejected => "rejected",
+            Self::Returned => "returned",
+        }
+    }
+}
+
+impl From<Effect> for Outcome {
+    fn from(effect: Effect) -> Self {
+        match effect {
+            Effect::Stored => Self::Stored,
+            Effect::Duplicate => Self::Duplicate,
+            Effect::Superseded => Self::Superseded,
+        }
+    }
+}
+
+/// Messages by where they are. One lock, so that a scrape always adds up.
+#[derive(Clone, Debug, Default)]
+pub struct Messages(Arc<Mutex<Counts>>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    received: u64,
+    in_flight: u64,
+    ended: BTreeMap<Outcome, u64>,
+}
+
+impl Messages {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One came.
+    pub fn received(&self) {
+        let mut counts = self.lock();
+        counts.received += 1;
+        counts.in_flight += 1;
+    }
+
+    /// One ended.
+    pub fn ended(&self, outcome: Outcome) {
+        let mut counts = self.lock();
+        counts.in_flight = counts.in_flight.saturating_sub(1);
+        *counts.ended.entry(outcome).or_default() += 1;
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+impl Collector for Messages {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = self.lock();
+        let received = ConstCounter::new(counts.received);
+        received.encode(encoder.encode_descriptor(
+            "heartbeat_subscriber_received",
+            "Messages taken from the queue",
+            None,
+            received.metric_type(),
+        )?)?;
+        let in_flight = ConstGauge::new(i64::try_from(counts.in_flight).unwrap_or(i64::MAX));
+        in_flight.encode(encoder.encode_descriptor(
+            "heartbeat_subscriber_in_flight",
+            "Messages that are neither stored nor otherwise ended yet",
+            None,
+            in_flight.metric_type(),
+        )?)?;
+        let ended = |outcome: &Outcome| ConstCounter::new(counts.ended.get(outcome).copied().unwrap_or(0));
+        let mut family = encoder.encode_descriptor(
+            "heartbeat_subscriber_messages",
+            "Messages by where they ended",
+            None,
+            prometheus_client::metrics::MetricType::Counter,
+        )?;
+        for outcome in Outcome::ALL {
+            let label = OutcomeLabel { outcome: outcome.as_str() };
+            ended(&outcome).encode(family.encode_family(&label)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PeerLabel {
+    peer: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct HopLabel {
+    hop: &'static str,
+}
+
+/// Why a message was refused though it can be read.
+pub const OVER_LIMIT: &str = "over_limit";
+
+/// Everything that the subscriber counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Messages by where they are.
+    pub messages: Messages,
+    rejected: Family<ReasonLabel, Counter>,
+    /// 1 while this subscriber consumes and its starting backlog is drained.
+    pub listening: Gauge,
+    /// Strangers on the queue.
+    pub foreign_consumers: Gauge,
+    connected: Family<PeerLabel, Gauge>,
+    reconnects: Family<PeerLabel, Counter>,
+    /// Publishers in the view.
+    pub publishers: Gauge,
+    /// Components in the view.
+    pub components: Gauge,
+    /// Components of messages that were refused over a limit.
+    pub dropped_components: Counter,
+    /// Publishers forgotten without a command.
+    pub forgotten: Counter,
+    delivery: Family<HopLabel, Histogram>,
+    delivery_negative: Counter,
+}
+
+/// From a good network's milliseconds to an hour of backlog, in seconds.
+const DELIVERY_BUCKETS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
+
+fn delivery_histogram() -> Histogram {
+    Histogram::new(DELIVERY_BUCKETS)
+}
+
+impl Metrics {
+    /// Makes and registers them, each known label at 0.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            messages: Messages::default(),
+            rejected: Family::default(),
+            listening: Gauge::default(),
+            foreign_consumers: Gauge::default(),
+            connected: Family::default(),
+            reconnects: Family::default(),
+            publishers: Gauge::default(),
+            components: Gauge::default(),
+            dropped_components: Counter::default(),
+            forgotten: Counter::default(),
+            delivery: Family::new_with_constructor(delivery_histogram),
+            delivery_negative: Counter::default(),
+        };
+        registry.register_collector(Box::new(metrics.messages.clone()));
+        let subscriber = registry.sub_registry_with_prefix("heartbeat_subscriber");
+        subscriber.register("rejected", "Messages refused, by reason", metrics.rejected.clone());
+        subscriber.register(
+            "listening",
+            "1 while this subscriber consumes and its starting backlog is drained",
+            metrics.listening.clone(),
+        );
+        subscriber.register(
+            "foreign_consumers",
+            "Consumers of this subscriber's queue that are none of its replicas",
+            metrics.foreign_consumers.clone(),
+        );
+        subscriber.register("connected", "1 while connected to the peer", metrics.connected.clone());
+        subscriber.register("reconnects", "Connections made after the first", metrics.reconnects.clone());
+        subscriber.register("publishers", "Publishers known", metrics.publishers.clone());
+        subscriber.register("components", "Components known", metrics.components.clone());
+        subscriber.register(
+            "dropped_components",
+            "Components of messages refused over the limit on publishers or components",
+            metrics.dropped_components.clone(),
+        );
+        subscriber.register(
+            "forgotten",
+            "Publishers forgotten after their retention, or retired",
+            metrics.forgotten.clone(),
+        );
+        registry.register_with_unit(
+            "heartbeat_delivery",
+            "Time from the emission of a heartbeat, by the publisher's clock",
+            prometheus_client::registry::Unit::Seconds,
+            metrics.delivery.clone(),
+        );
+        registry.register(
+            "heartbeat_delivery_negative",
+            "Heartbeats whose emission seemed to lie in the future, so that their delivery was not timed",
+            metrics.delivery_negative.clone(),
+        );
+        for reason in Rejection::ALL.iter().map(|reason| reason.as_str()).chain([OVER_LIMIT]) {
+            drop(metrics.rejected.get_or_create(&ReasonLabel { reason }));
+        }
+        for peer in ["rabbitmq", "redis"] {
+            drop(metrics.connected.get_or_create(&PeerLabel { peer }));
+            drop(metrics.reconnects.get_or_create(&PeerLabel { peer }));
+        }
+        for hop in ["subscriber", "store"] {
+            drop(metrics.delivery.get_or_create(&HopLabel { hop }));
+        }
+        metrics
+    }
+
+    /// Counts a refusal.
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Shows how a link is.
+    pub fn link(&self, peer: &'static str, connected: bool, reconnects: u64) {
+        self.connected.get_or_create(&PeerLabel { peer }).set(i64::from(connected));
+        let counter = self.reconnects.get_or_create(&PeerLabel { peer });
+        counter.inc_by(reconnects.saturating_sub(counter.get()));
+    }
+
+    /// Times a delivery from emission to `hop`, in milliseconds.
+    pub fn delivered(&self, hop: &'static str, ms: i64) {
+        match u64::try_from(ms) {
+            Ok(ms) => {
+                let seconds = Duration::from_millis(ms).as_secs_f64();
+                self.delivery.get_or_create(&HopLabel { hop }).observe(seconds);
+            }
+            Err(_) => {
+                self.delivery_negative.inc();
+            }
+        }
+    }
+}

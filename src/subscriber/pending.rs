@@ -1,0 +1,360 @@
+//! What is known and not yet stored: per publisher the messages since the stored form, so that they
+//! can be applied again where another replica was faster. Pure: no waiting, no clock.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::heartbeat::{Heartbeat, LegacyHeartbeat, Message, PublisherId, Timestamp};
+use crate::state::{Effect, Receipt, Record, apply};
+use crate::store::Written;
+
+/// One message that was applied and not stored yet.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// The message; without its components once a newer one stands for it.
+    pub(super) message: Arc<Message>,
+    /// How it came.
+    pub(super) receipt: Receipt,
+    /// What it did, as of the last application.
+    pub(super) effect: Effect,
+    /// Its delivery, while it can be acknowledged.
+    pub(super) tag: Option<u64>,
+    /// Survives the broker's restart: see `Delivery::durable`.
+    pub(super) durable: bool,
+    /// Its end has been counted.
+    pub(super) counted: bool,
+}
+
+/// One publisher that is ahead of the store.
+#[derive(Debug)]
+struct Entry {
+    /// The stored form, as far as it is known, or the best that is known of a lost one.
+    base: Option<Arc<Record>>,
+    /// The revision that the store is expected to hold.
+    expected: u64,
+    /// `base` with all that is held applied.
+    current: Arc<Record>,
+    held: Vec<Held>,
+    /// What is on its way to the store.
+    sending: Option<Sent>,
+    /// What was on its way when the store fell silent: nobody knows whether it is stored. It is
+    /// sent again as it was, so that the store can tell, before anything else of this publisher.
+    unsure: Option<Sent>,
+    /// `current` is to be stored though no message is held: a repair, or a tombstone.
+    rewrite: bool,
+}
+
+/// One write as it was sent.
+#[derive(Debug)]
+struct Sent {
+    record: Arc<Record>,
+    expected: u64,
+    /// So many of the first held messages are in it.
+    held: usize,
+    /// It was sent before, and may be stored since then.
+    again: bool,
+}
+
+/// One write to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub(super) record: Arc<Record>,
+    pub(super) expected: u64,
+    /// The messages in it, whose contract keys belong to the same batch.
+    pub(super) messages: Vec<Arc<Message>>,
+}
+
+/// What a stored or failed write leaves to be done.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Messages that are stored.
+    pub(super) done: Vec<Held>,
+    /// The newest form to show.
+    pub(super) show: Option<Arc<Record>>,
+}
+
+/// All publishers that are ahead of the store.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    entries: HashMap<PublisherId, Entry>,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether anything waits that is not on its way.
+    pub(super) fn has_due(&self) -> bool {
+        self.entries.values().any(Entry::is_due)
+    }
+
+    pub(super) fn contains(&self, id: &PublisherId) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// A delivery that comes again after its first was given back with its connection: taken as
+    /// the delivery of the held message. Says whether there was one.
+    pub(super) fn attach(&mut self, id: &PublisherId, message: &Message, tag: u64) -> bool {
+        let Some(entry) = self.entries.get_mut(id) else { return false };
+        let same = |held: &&mut Held| held.tag.is_none() && same_message(&held.message, message);
+        match entry.held.iter_mut().find(same) {
+            Some(held) if held.counted => {
+                held.tag = Some(tag);
+                held.counted = false;
+                // It may have been stripped meanwhile; what came again is whole.
+                held.message = Arc::new(message.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Applies a message on what is known. Returns the new record.
+    pub(super) fn add(
+        &mut self,
+        id: &PublisherId,
+        known: Option<Arc<Record>>,
+        mut held: Held,
+    ) -> (Arc<Record>, Effect) {
+        let before = self.entries.get(id).map(|entry| Arc::clone(&entry.current)).or_else(|| known.clone());
+        let (record, effect) = apply(before.as_deref(), &held.message, &held.receipt);
+        let record = Arc::new(record);
+        held.effect = effect;
+        let entry = self.entries.entry(id.clone()).or_insert_with(|| Entry {
+            expected: known.as_ref().map_or(0, |record| record.revision),
+            base: known,
+            current: Arc::clone(&record),
+            held: Vec::new(),
+            sending: None,
+            unsure: None,
+            rewrite: false,
+        });
+        entry.current = Arc::clone(&record);
+        entry.held.push(held);
+        (record, effect)
+    }
+
+    /// Stores a record as it is, if nobody changes it meanwhile: a tombstone, or one that the
+    /// store lost.
+    pub(super) fn rewrite(&mut self, record: Arc<Record>, expected: u64) {
+        self.entries.entry(record.id.clone()).or_insert_with(|| Entry {
+            base: Some(Arc::clone(&record)),
+            expected,
+            current: record,
+            held: Vec::new(),
+            sending: None,
+            unsure: None,
+            rewrite: true,
+        });
+    }
+
+    /// Up to `max` writes that are due; they count as on their way.
+    pub(super) fn take_due(&mut self, max: usize) -> Vec<Due> {
+        let mut due = Vec::new();
+        for entry in self.entries.values_mut().filter(|entry| entry.is_due()).take(max) {
+            let sent = entry.unsure.take().unwrap_or_else(|| {
+                let stored = entry.base.as_ref().map_or(0, |record| record.revision);
+                let record = Record { revision: stored.max(entry.expected) + 1, ..(*entry.current).clone() };
+                let (record, expected) = (Arc::new(record), entry.expected);
+                Sent { record, expected, held: entry.held.len(), again: false }
+            });
+            due.push(Due {
+                record: Arc::clone(&sent.record),
+                expected: sent.expected,
+                messages: telling(&entry.held[..sent.held]),
+            });
+            entry.sending = Some(sent);
+        }
+        due
+    }
+
+    /// Takes in what became of a write.
+    pub(super) fn settle(&mut self, record: &Arc<Record>, written: Written) -> Settled {
+        let Some(entry) = self.entries.get_mut(&record.id) else { return Settled::default() };
+        let sent = entry.sending.take();
+        let (sent, again) = sent.map_or((0, false), |sent| (sent.held.min(entry.held.len()), sent.again));
+        match written {
+            Written::Stored => {
+                let done = entry.held.drain(..sent).collect();
+                entry.base = Some(Arc::clone(record));
+                entry.expected = record.revision;
+                entry.rewrite = false;
+                let current = Record { revision: record.revision, ..(*entry.current).clone() };
+                entry.current = Arc::new(current);
+                let show = Arc::clone(&entry.current);
+                if entry.held.is_empty() {
+                    self.entries.remove(&record.id);
+                }
+                Settled { done, show: Some(show) }
+            }
+            Written::Conflict { revision, record: stored } => {
+                let maybe_stored = if again { sent } else { 0 };
+                let show = self.rebase(&record.id, revision, stored, maybe_stored);
+                Settled { done: Vec::new(), show }
+            }
+        }
+    }
+
+    /// The write did not reach the store, or nobody knows: it is due again.
+    pub(super) fn unsent(&mut self) {
+        for entry in self.entries.values_mut() {
+            if let Some(sent) = entry.sending.take() {
+                entry.unsure = Some(Sent { again: true, ..sent });
+            }
+        }
+    }
+
+    /// Another form is stored: what is held is applied on the later of the two. So many of the
+    /// first held messages may be in the stored form by our own hand. Returns what to show.
+    fn rebase(
+        &mut self,
+        id: &PublisherId,
+        revision: u64,
+        stored: Option<Arc<Record>>,
+        maybe_stored: usize,
+    ) -> Option<Arc<Record>> {
+        let entry = self.entries.get_mut(id)?;
+        let base_revision = entry.base.as_ref().map_or(0, |record| record.revision);
+        entry.expected = revision;
+        // Where the store went back (a failover, a loss), what is known here is the better base.
+        if let Some(stored) = stored.filter(|stored| stored.revision >= base_revision) {
+            entry.base = Some(stored);
+            entry.rewrite = false;
+        }
+        let mut record = entry.base.as_deref().cloned();
+        for (index, held) in entry.held.iter_mut().enumerate() {
+            let (next, effect) = apply(record.as_ref(), &held.message, &held.receipt);
+            if effect == Effect::Duplicate && index < maybe_stored {
+                // It was not taken before by anybody but us, and is counted already.
+                continue;
+            }
+            held.effect = effect;
+            record = Some(next);
+        }
+        if let Some(record) = record {
+            entry.current = Arc::new(record);
+        }
+        let show = Arc::clone(&entry.current);
+        if entry.held.is_empty() && !entry.rewrite {
+            self.entries.remove(id);
+        }
+        Some(show)
+    }
+
+    /// The channel is gone: no tag is good any more. Returns how many deliveries were given back.
+    pub(super) fn forget_tags(&mut self) -> usize {
+        let mut returned = 0;
+        for held in self.entries.values_mut().flat_map(|entry| entry.held.iter_mut()) {
+            if held.tag.take().is_some() {
+                held.counted = true;
+                returned += 1;
+            }
+        }
+        returned
+    }
+
+    /// While the store is away: deliveries of one publisher that a held, newer one stands for may
+    /// be let go. Returns their tags.
+    pub(super) fn release(&mut self, id: &PublisherId) -> Vec<u64> {
+        let Some(entry) = self.entries.get_mut(id) else { return Vec::new() };
+        let Some((newest, older)) = entry.held.split_last_mut() else { return Vec::new() };
+        if newest.tag.is_none() {
+            return Vec::new();
+        }
+        let mut released = Vec::new();
+        for held in older {
+            let stands = newest.durable >= held.durable && stands_for(&newest.message, &held.message);
+            if let (true, Some(tag)) = (stands, held.tag) {
+                held.tag = None;
+                held.counted = true;
+                held.message = Arc::new(stripped(&held.message));
+                released.push(tag);
+            }
+        }
+        released
+    }
+
+    /// Every publisher that is ahead of the store.
+    pub(super) fn ids(&self) -> Vec<PublisherId> {
+        self.entries.keys().cloned().collect()
+    }
+
+    /// When the oldest delivery that is held came.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        let held = self.entries.values().flat_map(|entry| &entry.held);
+        held.filter(|held| held.tag.is_some()).map(|held| held.receipt.at).min()
+    }
+}
+
+impl Entry {
+    fn is_due(&self) -> bool {
+        self.sending.is_none() && (self.rewrite || !self.held.is_empty())
+    }
+}
+
+/// The messages that tell something of their own: of version 2, the newest of each epoch tells all.
+fn telling(held: &[Held]) -> Vec<Arc<Message>> {
+    let mut telling: Vec<Arc<Message>> = Vec::new();
+    for held in held.iter().rev() {
+        if !telling.iter().any(|newer| is_later(newer, &held.message)) {
+            telling.push(Arc::clone(&held.message));
+        }
+    }
+    telling
+}
+
+/// Whether both are snapshots of one process, and the first is the later one.
+fn is_later(newer: &Message, older: &Message) -> bool {
+    match (newer, older) {
+        (Message::V2(newer), Message::V2(older)) => {
+            newer.publisher == older.publisher
+                && newer.epoch == older.epoch
+                && newer.sequence > older.sequence
+        }
+        _ => false,
+    }
+}
+
+/// Whether the newer message holds all that the older one told.
+///
+/// Version 2 messages are full snapshots with running totals and the times of the last up and the
+/// last down, so a newer one of the same epoch does. Version 1 messages carry no such times: only
+/// one that says the same of the same components does.
+fn stands_for(newer: &Message, older: &Message) -> bool {
+    match (newer, older) {
+        (Message::V2(_), Message::V2(_)) => is_later(newer, older),
+        (Message::V1(newer), Message::V1(older)) => {
+            let said = |heartbeat: &LegacyHeartbeat| -> BTreeMap<_, _> {
+                let of = |c: &crate::heartbeat::LegacyComponent| (c.ok_at.is_some(), c.not_ok_at.is_some());
+                heartbeat.components.iter().map(|c| (c.key.clone(), of(c))).collect()
+            };
+            let later = |heartbeat: &LegacyHeartbeat| {
+                heartbeat.components.iter().map(|component| component.checked_at()).max()
+            };
+            newer.life == older.life && later(newer) > later(older) && said(newer) == said(older)
+        }
+        _ => false,
+    }
+}
+
+/// What must stay of a message that was let go: its number and its times.
+fn stripped(message: &Message) -> Message {
+    match message {
+        Message::V2(heartbeat) => {
+            let mut bare: Heartbeat = (**heartbeat).clone();
+            bare.components = Vec::new();
+            Message::V2(Box::new(bare))
+        }
+        // Its components are what names its process and its times; it is small.
+        Message::V1(heartbeat) => Message::V1(heartbeat.clone()),
+    }
+}
+
+fn same_message(a: &Message, b: &Message) -> bool {
+    match (a, b) {
+        (Message::V2(a), Message::V2(b)) => a.epoch == b.epoch && a.sequence == b.sequence,
+        (Message::V1(a), Message::V1(b)) => a == b,
+        _ => false,
+    }
+}

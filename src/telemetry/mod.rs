@@ -1,0 +1,9 @@
+//! What the program says about itself: its log, its own metrics, its errors as text.
+
+mod chain;
+mod line;
+pub mod log;
+mod process;
+pub mod registry;
+
+pub use chain::Chain;

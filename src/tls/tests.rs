@@ -1,0 +1,175 @@
+use std::fs;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    PKCS_ECDSA_P256_SHA256,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+use rustls::server::WebPkiClientVerifier;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::*;
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+fn ca() -> Issuer {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for these names, with its key.
+fn leaf(ca: &Issuer, names: &[&str]) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    (params.signed_by(&key, ca).unwrap(), key)
+}
+
+fn file(dir: &TempDir, name: &str, text: &str) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn only_ca(path: PathBuf) -> TlsFiles {
+    TlsFiles { ca: Some(path), client: None }
+}
+
+/// Accepts one connection with a certificate for `names`; asks for a client's when `clients` is set.
+async fn serve(ca: &Issuer, names: &[&str], clients: Option<&Issuer>) -> std::net::SocketAddr {
+    install_provider();
+    let (cert, key) = leaf(ca, names);
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let builder = ServerConfig::builder();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(issuer) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(issuer.der().clone()).unwrap();
+            builder.with_client_cert_verifier(WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap())
+        }
+    };
+    let config = builder.with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        use tokio::io::AsyncWriteExt;
+        let (socket, _) = listener.accept().await.unwrap();
+        if let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(socket).await {
+            let _ = stream.write_all(b"x").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    address
+}
+
+/// Shakes hands and reads a byte: in TLS 1.3 a client learns only then that it was refused.
+async fn connect(files: &TlsFiles, address: std::net::SocketAddr, name: &str) -> Result<(), String> {
+    use tokio::io::AsyncReadExt;
+    let config = client_config(files).map_err(|error| error.to_string())?;
+    let socket = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let attempt = async {
+        let mut stream = TlsConnector::from(config).connect(name, socket).await?;
+        stream.read_exact(&mut [0]).await
+    };
+    let deadline = std::time::Duration::from_secs(10);
+    let done = tokio::time::timeout(deadline, attempt).await.expect("a handshake within the deadline");
+    done.map(drop).map_err(|error| format!("{error:?}"))
+}
+
+#[tokio::test]
+async fn the_right_ca_and_name_are_trusted() {
+    let (dir, ca) = (TempDir::new().unwrap(), ca());
+    let files = only_ca(file(&dir, "ca.pem", &ca.pem()));
+    for (names, name) in [(["localhost"], "localhost"), (["127.0.0.1"], "127.0.0.1")] {
+        let address = serve(&ca, &names, None).await;
+        assert_eq!(connect(&files, address, name).await, Ok(()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn another_ca_is_not_trusted() {
+    let (dir, right) = (TempDir::new().unwrap(), ca());
+    let files = only_ca(file(&dir, "ca.pem", &ca().pem()));
+    let error = connect(&files, serve(&right, &["localhost"], None).await, "localhost").await.unwrap_err();
+    assert!(error.contains("InvalidCertificate"), "{error}");
+}
+
+#[tokio::test]
+async fn another_name_is_not_trusted() {
+    let (dir, ca) = (TempDir::new().unwrap(), ca());
+    let files = only_ca(file(&dir, "ca.pem", &ca.pem()));
+    let error = connect(&files, serve(&ca, &["elsewhere"], None).await, "localhost").await.unwrap_err();
+    assert!(error.contains("NotValidForName"), "{error}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown() {
+    let (dir, server_ca, client_ca) = (TempDir::new().unwrap(), ca(), ca());
+    let mut files = only_ca(file(&dir, "ca.pem", &server_ca.pem()));
+    let address = serve(&server_ca, &["localhost"], Some(&client_ca)).await;
+    connect(&files, address, "localhost").await.expect_err("the server wants a certificate");
+
+    let (cert, key) = leaf(&client_ca, &["me"]);
+    files.client = Some(ClientFiles {
+        cert: file(&dir, "client.pem", &cert.pem()),
+        key: file(&dir, "client.key", &key.serialize_pem()),
+    });
+    let address = serve(&server_ca, &["localhost"], Some(&client_ca)).await;
+    assert_eq!(connect(&files, address, "localhost").await, Ok(()));
+}
+
+#[test]
+fn errors_say_which_file_and_why() {
+    let (dir, ca) = (TempDir::new().unwrap(), ca());
+    let (cert, key) = leaf(&ca, &["me"]);
+    let good = file(&dir, "good.pem", &ca.pem());
+    let cert = file(&dir, "cert.pem", &cert.pem());
+    let other_key = file(&dir, "other.key", &KeyPair::generate().unwrap().serialize_pem());
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let with_key = |key: PathBuf| TlsFiles {
+        ca: Some(good.clone()),
+        client: Some(ClientFiles { cert: cert.clone(), key }),
+    };
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let cases = [
+        (only_ca(dir.path().join("none")), TlsFile::Ca, "cannot read"),
+        (only_ca(file(&dir, "text", "hello")), TlsFile::Ca, "holds no certificate in PEM form"),
+        (only_ca(file(&dir, "key", &key.serialize_pem())), TlsFile::Ca, "holds no certificate"),
+        (only_ca(file(&dir, "broken", broken)), TlsFile::Ca, "cannot be used as a root"),
+        (only_ca(file(&dir, "cut", &ca.pem()[..200])), TlsFile::Ca, "is not well-formed PEM"),
+        (with_key(good.clone()), TlsFile::ClientKey, "holds no private key in PEM form"),
+        (with_key(file(&dir, "encrypted", encrypted)), TlsFile::ClientKey, "encrypted key"),
+        (with_key(other_key), TlsFile::ClientKey, "cannot be used with the key"),
+    ];
+    for (files, blamed, text) in cases {
+        let error = client_config(&files).unwrap_err();
+        assert_eq!(error.file(), Some(blamed), "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+/// The label alone decides; what stands inside is for the provider.
+#[test]
+fn keys_are_read_in_all_three_forms() {
+    let dir = TempDir::new().unwrap();
+    let forms = [("PRIVATE KEY", "Pkcs8"), ("RSA PRIVATE KEY", "Pkcs1"), ("EC PRIVATE KEY", "Sec1")];
+    for (label, form) in forms {
+        let pem = format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n");
+        let key = private_key(&file(&dir, form, &pem)).unwrap();
+        let found = match key {
+            PrivateKeyDer::Pkcs1(_) => "Pkcs1",
+            PrivateKeyDer::Sec1(_) => "Sec1",
+            PrivateKeyDer::Pkcs8(_) => "Pkcs8",
+            _ => "another",
+        };
+        assert_eq!(found, form);
+    }
+}

@@ -1,0 +1,218 @@
+//! The built program: its help, its exit codes, and what it must never print.
+#![allow(missing_docs)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// Set to 1, the golden files are written anew instead of compared.
+const UPDATE: &str = "UPDATE_GOLDEN";
+
+/// What the original's README exports for a subscriber, with the three names that must not be
+/// empty filled in.
+const ORIGINAL: &[(&str, &str)] = &[
+    ("HEARTBEAT_MODE", "subscriber"),
+    ("RABBITMQ_HOST", ""),
+    ("RABBITMQ_PORT", "5672"),
+    ("RABBITMQ_USER", ""),
+    ("RABBITMQ_PASS", ""),
+    ("RABBITMQ_VHOST", ""),
+    ("RABBITMQ_EXCHANGE", "sda"),
+    ("RABBITMQ_QUEUE", "heartbeats"),
+    ("RABBITMQ_ROUTING_KEY", "service.heartbeat"),
+    ("RABBITMQ_TLS", ""),
+    ("RABBITMQ_CA_CERT_PATH", ""),
+    ("RABBITMQ_TLS_PORT", "5671"),
+    ("PUBLISH_INTERVAL", "60"),
+    ("RABBITMQ_MANAGEMENT_PORT", "15671"),
+    ("REDIS_HOST", "redis"),
+    ("REDIS_PORT", "6379"),
+    ("REDIS_DB", "0"),
+];
+
+struct Run {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    /// Everything that it printed.
+    fn printed(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs the program with these variables and no others.
+fn run(args: &[&str], variables: &[(&str, &str)]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
+        .args(args)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/cli").join(name);
+    if std::env::var_os(UPDATE).is_some_and(|value| value == "1") {
+        fs::write(&path, text).expect("the golden file is written");
+        return;
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(text == expected, "{name} differs; set {UPDATE}=1 to take this text:\n{text}");
+}
+
+fn write(dir: &TempDir, name: &str, text: &str) -> String {
+    let path = dir.path().join(name);
+    fs::write(&path, text).expect("a file is written");
+    path.display().to_string()
+}
+
+#[test]
+fn help_is_as_it_was_read() {
+    for command in ["publisher", "subscriber", "standalone", "forget", "healthcheck"] {
+        let help = run(&[command, "--help"], &[]);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+        golden(&format!("{command}.txt"), &help.stdout);
+    }
+    let help = run(&["--help"], &[]);
+    assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+    golden("heartbeat.txt", &help.stdout);
+}
+
+#[test]
+fn problems_are_as_they_were_read() {
+    let problems = run(
+        &["subscriber", "--web.listen-address=11911"],
+        &[
+            ("RABBITMQ_PORT", "56x72"),
+            ("RABBITMQ_QUEUE", ""),
+            ("RABBITMQ_HOST", "amqp://me:canary-url@mq/\u{1b}[31m"),
+            ("RABBITMQ_PASS", "canary-1"),
+            ("RABBITMQ_PASS_FILE", "/run/secrets/mq"),
+            ("REDIS_PASSWORD_FILE", "/does/not/exist"),
+            ("REDIS_TLS", "ture"),
+            ("RETENTION", "0"),
+        ],
+    );
+    assert_eq!((problems.code, problems.stdout.as_str()), (Some(64), ""));
+    assert!(!problems.stderr.contains("canary"), "{}", problems.stderr);
+    golden("problems.txt", &problems.stderr);
+}
+
+#[test]
+fn the_version_is_laid_out_as_exporters_do() {
+    let version = run(&["--version"], &[]);
+    assert_eq!(version.code, Some(0));
+    let first = format!("heartbeat, version {} (branch: ", env!("CARGO_PKG_VERSION"));
+    assert!(version.stdout.starts_with(&first), "{}", version.stdout);
+    assert!(version.stdout.contains("\n  platform:      linux/"), "{}", version.stdout);
+}
+
+#[test]
+fn the_originals_environment_is_valid() {
+    let valid = run(&["--config.check"], ORIGINAL);
+    assert_eq!((valid.code, valid.stderr.as_str()), (Some(0), ""));
+    assert_eq!(valid.stdout, "configuration is valid\n");
+    assert_eq!(run(&["subscriber", "--config.check"], ORIGINAL).code, Some(0));
+}
+
+#[test]
+fn the_mode_decides_without_a_command() {
+    let dir = TempDir::new().expect("a folder");
+    let file = write(&dir, "publisher.json", "{}");
+    for (mode, role) in [
+        (None, "publisher"),
+        (Some(""), "publisher"),
+        (Some("Publisher"), "publisher"),
+        (Some("SUBSCRIBER"), "subscriber"),
+    ] {
+        let mut variables = vec![("PUBLISHER_CONFIG_PATH", file.as_str()), ("PUBLISHER_ID", "oslo")];
+        variables.extend(mode.map(|mode| ("HEARTBEAT_MODE", mode)));
+        // A setting that the publisher alone reads tells which of the two was loaded.
+        variables.push(("PUBLISH_INTERVAL", "soon"));
+        let run = run(&["--config.check"], &variables);
+        let expected = if role == "publisher" { Some(64) } else { Some(0) };
+        assert_eq!(run.code, expected, "{mode:?}: {}", run.printed());
+    }
+    let flag = run(&["--heartbeat.mode=subscriber", "--config.check"], &[("HEARTBEAT_MODE", "publisher")]);
+    assert_eq!(flag.code, Some(0), "{}", flag.printed());
+}
+
+#[test]
+fn a_check_tells_warnings_too() {
+    let check = run(&["subscriber", "--config.check"], &[("RABBITMQ_PASSWORD", "canary-2")]);
+    assert_eq!((check.code, check.stdout.as_str()), (Some(0), "configuration is valid\n"));
+    assert!(check.stderr.contains("warning: RABBITMQ_PASSWORD: "), "{}", check.stderr);
+    assert!(!check.stderr.contains("canary"), "{}", check.stderr);
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let dir = TempDir::new().expect("a folder");
+    let secret = write(&dir, "secret", "canary-file\n");
+    let wrong = [("RABBITMQ_PORT", "x"), ("REDIS_PORT", "x")];
+    let by_variable = [("RABBITMQ_PASS", "canary-1"), ("REDIS_PASSWORD", "canary-2")];
+    let by_file = [("RABBITMQ_PASS_FILE", secret.as_str()), ("REDIS_PASSWORD_FILE", secret.as_str())];
+    let both = [&by_variable[..], &by_file].concat();
+    // A port that is taken ends the start of a role whose configuration is valid.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = listener.local_addr().map(|address| address.to_string()).expect("its address");
+    let valid = [("WEB_LISTEN_ADDRESS", taken.as_str()), ("REDIS_HOST", "127.0.0.1"), ("REDIS_PORT", "1")];
+    let commands =
+        [&["subscriber"][..], &["subscriber", "--config.check"], &["forget", "x"], &["subscriber", "--nope"]];
+    for variables in [&by_variable[..], &by_file, &both] {
+        for args in commands {
+            for more in [&wrong[..], &valid] {
+                // It waits ten seconds for Redis, so once will do.
+                if args[0] == "forget" && more.len() == valid.len() && variables != &by_variable[..] {
+                    continue;
+                }
+                let run = run(args, &[variables, more].concat());
+                assert!(!run.printed().contains("canary"), "{args:?}: {}", run.printed());
+            }
+        }
+    }
+    for args in [["subscriber", "--rabbitmq.pass=canary"], ["--redis.password", "canary"]] {
+        let run = run(&args, &[]);
+        assert_eq!(run.code, Some(64));
+        assert!(!run.printed().contains("canary"), "{}", run.printed());
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_problems() {
+    let dir = TempDir::new().expect("a folder");
+    let text = write(&dir, "text", "not PEM\n");
+    let locked = write(&dir, "locked", "{}");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).expect("permissions are set");
+    // A superuser reads what it likes, and then there is nothing to see here.
+    if fs::read(Path::new(&locked)).is_err() {
+        let run = run(&["publisher", "--config.check"], &[("PUBLISHER_CONFIG_PATH", &locked)]);
+        assert!(run.code == Some(64) && run.stderr.contains("no permission"), "{}", run.stderr);
+    }
+    let run = run(
+        &["publisher", "--config.check", "--config.file=/does/not/exist.json", "--rabbitmq.tls"],
+        &[("RABBITMQ_CA_CERT_PATH", &text)],
+    );
+    assert_eq!(run.code, Some(64));
+    for expected in ["no such file", "holds no certificate in PEM form", "2 problems"] {
+        assert!(run.stderr.contains(expected), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn wrong_command_lines_end_with_64() {
+    for args in [&["nonsense"][..], &["publisher", "--redis.host=x"], &["forget"], &["--log.level"]] {
+        let run = run(args, &[]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(64), ""), "{args:?}");
+        assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
+    }
+}

@@ -1,0 +1,266 @@
+//! The pages that tell what the program has follow from the program.
+// Helpers of tests may end them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
+
+use heartbeat_bridge::config::{Kind, Scopes, Setting, settings};
+use heartbeat_bridge::heartbeat::Reason;
+
+/// Set to 1, what follows from the program is written anew instead of compared.
+const UPDATE: &str = "UPDATE_GOLDEN";
+
+const BEGIN: &str =
+    "<!-- From the table of settings; UPDATE_GOLDEN=1 cargo test --test documents writes it. -->\n";
+const END: &str = "<!-- End of the table of settings. -->\n";
+
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn text_of(name: &str) -> String {
+    fs::read_to_string(page(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+fn settings_as_tables() -> String {
+    let mut text = String::new();
+    let mut heading = None;
+    for setting in settings::ALL {
+        if heading != Some(setting.heading) {
+            heading = Some(setting.heading);
+            let _ = write!(
+                text,
+                "\n### {}\n\n| variable | flag | default | read by | meaning |\n|---|---|---|---|---|\n",
+                setting.heading.as_str()
+            );
+        }
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {}.{} |",
+            variable(setting),
+            flag(setting),
+            default(setting),
+            readers(setting.scopes),
+            escaped(setting.help),
+            form(setting)
+        );
+    }
+    text.push('\n');
+    text
+}
+
+fn variable(setting: &Setting) -> String {
+    match setting.file_variable() {
+        Some(file) => format!("`{}` or `{file}`", setting.variable),
+        None => format!("`{}`", setting.variable),
+    }
+}
+
+fn flag(setting: &Setting) -> String {
+    if setting.is_secret() {
+        return "none".into();
+    }
+    let also = setting.alias.map(|alias| format!(", `--{alias}`")).unwrap_or_default();
+    format!("`--{}`{also}", setting.flag)
+}
+
+fn default(setting: &Setting) -> String {
+    match (setting.default, setting.derived) {
+        ("", "") => "none".into(),
+        ("", derived) => escaped(derived),
+        (default, _) => format!("`{default}`"),
+    }
+}
+
+fn readers(scopes: Scopes) -> String {
+    let all = [
+        (Scopes::PUBLISHER, "publisher"),
+        (Scopes::SUBSCRIBER, "subscriber"),
+        (Scopes::STANDALONE, "standalone"),
+        (Scopes::FORGET, "forget"),
+        (Scopes::HEALTHCHECK, "healthcheck"),
+    ];
+    let named: Vec<&str> =
+        all.iter().filter(|(scope, _)| scopes.meets(*scope)).map(|(_, name)| *name).collect();
+    if named.is_empty() { "no command given".into() } else { named.join(", ") }
+}
+
+fn form(setting: &Setting) -> String {
+    let form = match setting.kind {
+        Kind::Boolean => " `true` or `false`.".into(),
+        Kind::Number(min, max) => format!(" {min} to {max}."),
+        Kind::Bytes(min, max) => format!(" {min} to {max} bytes; `KiB` and `MiB` are understood."),
+        Kind::Time(min, max) => {
+            format!(" {} to {}.", humantime::format_duration(min), humantime::format_duration(max))
+        }
+        Kind::Text(_) | Kind::Required(_) | Kind::Host | Kind::File | Kind::List(_) | Kind::Secret => {
+            String::new()
+        }
+    };
+    let example =
+        if setting.example.is_empty() { String::new() } else { format!(" Such as `{}`.", setting.example) };
+    format!("{form}{example}")
+}
+
+/// A pipe would end a cell, and an angle bracket would pass for HTML.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "&lt;")
+}
+
+#[test]
+fn the_page_on_the_configuration_has_every_setting() {
+    let page_text = text_of("docs/configuration.md");
+    let (before, rest) = page_text.split_once(BEGIN).expect("the page has the mark before the tables");
+    let (tables, after) = rest.split_once(END).expect("the page has the mark after the tables");
+    let wanted = settings_as_tables();
+    if env::var_os(UPDATE).is_some_and(|value| value == "1") {
+        fs::write(page("docs/configuration.md"), format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
+        return;
+    }
+    assert!(tables == wanted, "docs/configuration.md has an old table: set {UPDATE}=1 to write it anew");
+}
+
+/// Words in capitals with an underscore, as variables are written.
+#[test]
+fn pages_name_no_variable_that_there_is_not() {
+    const OTHERS: &[&str] = &[UPDATE, "HEARTBEAT_BINARY"];
+    for name in
+        ["README.md", "CHANGELOG.md", "docs/moving-over.md", "docs/configuration.md", "docs/runbooks.md"]
+    {
+        let text = text_of(name);
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+            let is_variable = word.contains('_') && word.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            let known = |setting: &&Setting| {
+                setting.variable == word || setting.file_variable().is_some_and(|file| file == word)
+            };
+            let known =
+                OTHERS.contains(&word) || settings::ALL.iter().copied().any(|setting| known(&setting));
+            let is_part = word.starts_with('_') || word.ends_with('_');
+            assert!(!is_variable || is_part || known, "{name} names {word}, which is no variable");
+        }
+    }
+}
+
+#[test]
+fn the_page_on_the_message_has_every_reason() {
+    let text = text_of("docs/message.md");
+    for reason in Reason::ALL {
+        assert!(text.contains(&format!("| `{reason}` |")), "{reason} is not in docs/message.md");
+    }
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for name in [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/moving-over.md",
+        "docs/metrics.md",
+        "docs/message.md",
+        "docs/configuration.md",
+        "docs/runbooks.md",
+    ] {
+        let folder = page(name).parent().unwrap().to_owned();
+        for target in text_of(name).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if !file.is_empty() && !file.starts_with("http") {
+                assert!(folder.join(file).exists(), "{name} links to {target}, which is not there");
+            }
+        }
+    }
+}
+
+/// Ends with the test.
+struct Standalone(Child);
+
+impl Drop for Standalone {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Standalone {
+    /// Starts it; returns it with the address on which it listens.
+    fn start(health_file: &Path) -> (Self, String) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
+            .args(["standalone", "--web.listen-address=127.0.0.1:0"])
+            .env_clear()
+            .env("HEALTH_FILE", health_file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let started = Self(child);
+        let mut lines = log.lines().map_while(Result::ok);
+        let address = lines.find_map(|line| {
+            line.contains("msg=Listening").then(|| line.split("address=").nth(1).map(str::to_owned)).flatten()
+        });
+        // Goes on reading, so that the program does not wait for us.
+        std::thread::spawn(move || lines.for_each(drop));
+        (started, address.expect("it says where it listens"))
+    }
+}
+
+fn scrape(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Name to type, as `# TYPE` lines tell them.
+fn families(text: &str) -> BTreeMap<String, String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    lines
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+        .collect()
+}
+
+/// Name to type, from the rows of the page's tables.
+fn documented() -> BTreeMap<String, String> {
+    let text = text_of("docs/metrics.md");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
+    })
+    .collect()
+}
+
+#[test]
+fn the_page_on_the_metrics_has_every_metric_with_its_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_standalone, address) = Standalone::start(&folder.path().join("health"));
+    let mut shown = families(&scrape(&address));
+    // The state's families, each with a sample, as the unit tests of the exposition hold them.
+    let state = families(&text_of("tests/golden/metrics.txt")).into_iter();
+    let state_prefixes = ["heartbeat_publisher_", "heartbeat_component_", "heartbeat_queue_"];
+    shown.extend(state.filter(|(name, _)| state_prefixes.iter().any(|prefix| name.starts_with(prefix))));
+    assert!(shown.len() > 40, "{shown:?}");
+    // Types as the page calls them: an info is a gauge in the classic text.
+    for (name, kind) in &mut shown {
+        if name.ends_with("_info") {
+            *kind = "info".into();
+        }
+    }
+    let documented = documented();
+    for (name, kind) in &shown {
+        assert_eq!(documented.get(name), Some(kind), "{name} in docs/metrics.md");
+    }
+    for name in documented.keys() {
+        assert!(shown.contains_key(name), "docs/metrics.md has {name}, and the program has not");
+    }
+}

@@ -1,0 +1,36 @@
+//! Tests against real servers, in one binary so that one RabbitMQ, which takes seconds to start, serves them all.
+
+#[cfg(test)]
+mod beside_original;
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod freshness;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod health;
+#[cfg(test)]
+mod kills;
+#[cfg(test)]
+mod management;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod poison;
+#[cfg(test)]
+mod publishing;
+#[cfg(test)]
+mod replicas;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod rounds;
+#[cfg(test)]
+mod stores;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tls;

@@ -1,0 +1,90 @@
+//! Two of our subscribers on one queue: both show everything, with the same counters, and either may die.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::support::bridge::{Bridge, SOON};
+use crate::support::program::Program;
+use crate::support::v2::{Beating, Simulated};
+use crate::support::wait::wait_until;
+use crate::support::watch::{Watch, nobody_down};
+
+/// Per-publisher figures that both must show alike.
+const COUNTED: [&str; 7] = [
+    "heartbeat_publisher_heartbeats_total",
+    "heartbeat_publisher_lost_total",
+    "heartbeat_publisher_duplicate_total",
+    "heartbeat_publisher_superseded_total",
+    "heartbeat_publisher_restarts_total",
+    "heartbeat_publisher_sequence",
+    "heartbeat_publisher_up",
+];
+
+async fn counters(subscriber: &Program) -> BTreeMap<(String, String), f64> {
+    let scrape = subscriber.metrics().await.unwrap();
+    let samples = COUNTED.iter().flat_map(|name| scrape.all(name));
+    samples.map(|sample| ((sample.name.clone(), sample.labels["publisher"].clone()), sample.value)).collect()
+}
+
+/// After a second of quiet both must show the same; a loaded machine gets more time, but no other result.
+async fn agree(one: &Program, other: &Program, publishers: usize) {
+    wait_until("both show the same", SOON, async || {
+        let (a, b) = (counters(one).await, counters(other).await);
+        if a == b && a.len() == publishers * COUNTED.len() {
+            return Ok(());
+        }
+        let differ: Vec<_> = a.iter().filter(|(key, value)| b.get(*key) != Some(value)).take(5).collect();
+        Err(format!("{} and {} figures, {differ:?}", a.len(), b.len()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_show_everything_and_either_may_die() {
+    const PUBLISHERS: usize = 100;
+    let bridge = Bridge::new().await;
+    let setup = || bridge.subscriber().env("PUBLISHER_GRACE", "*=10s");
+    let (mut one, mut other) = (setup().start_ready().await, setup().start_ready().await);
+    let fleet = (0..PUBLISHERS).map(|number| Simulated::new(&format!("p{number:02}"))).collect();
+    let beating = Beating::start(&bridge, fleet, Duration::from_millis(500), |_| {});
+    let last = [("publisher", "p99")];
+    for subscriber in [&one, &other] {
+        subscriber.wait_value(SOON, "heartbeat_publisher_up", &last, 1.0).await;
+    }
+    for subscriber in [&one, &other] {
+        let taken = [("outcome", "stored")];
+        wait_until("both take part", SOON, async || {
+            let stored = subscriber.metrics().await?.value("heartbeat_subscriber_messages_total", &taken);
+            if stored > Some(50.0) { Ok(()) } else { Err(format!("{stored:?}")) }
+        })
+        .await;
+    }
+    let watches = [Watch::start(&one, nobody_down(&[])), Watch::start(&other, nobody_down(&[]))];
+    for round in 0..2 {
+        let (dying, staying) = if round == 0 { (&mut one, &other) } else { (&mut other, &one) };
+        dying.kill();
+        let before = counters(staying).await;
+        wait_until("the other goes on with all of them", SOON, async || {
+            let now = counters(staying).await;
+            let behind = now.iter().filter(|((name, _), _)| name.ends_with("sequence"));
+            let behind: Vec<_> = behind.filter(|(key, value)| **value < before[*key] + 3.0).collect();
+            if behind.is_empty() { Ok(()) } else { Err(format!("{behind:?}")) }
+        })
+        .await;
+        dying.start_again();
+        dying.wait_ready().await;
+    }
+    let fleet = beating.end().await;
+    bridge.drained(&one, SOON).await;
+    bridge.drained(&other, SOON).await;
+    agree(&one, &other, PUBLISHERS).await;
+    for subscriber in [&one, &other] {
+        bridge.assert_newest(subscriber, &fleet).await;
+        let foreign =
+            subscriber.metrics().await.unwrap().value("heartbeat_subscriber_foreign_consumers", &[]);
+        assert_eq!(foreign, Some(0.0), "a replica was taken for a stranger");
+    }
+    for watch in watches {
+        watch.end();
+    }
+}

@@ -1,0 +1,229 @@
+//! A vhost, a Redis and the topology between them: everything that a subscriber under test needs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::BasicPublishOptions;
+use lapin::{BasicProperties, Channel, Connection};
+use serde_json::{Value, json};
+
+use super::program::{Program, Setup};
+use super::rabbitmq::RabbitMq;
+use super::redis::{self, Redis};
+use super::scrape::Scrape;
+use super::v2::Simulated;
+use super::vhost::Vhost;
+use super::wait::wait_until;
+
+/// The exchange of every test.
+pub const EXCHANGE: &str = "sda";
+/// Its queue.
+pub const QUEUE: &str = "inbox";
+/// The key between them.
+pub const KEY: &str = "beat";
+
+/// Far above what anything takes here, so that only what never comes meets it.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// The room of one test.
+pub struct Bridge {
+    /// Its vhost.
+    pub vhost: Vhost,
+    /// Its Redis.
+    pub redis: Redis,
+    sender: Sender,
+}
+
+/// Sends messages, confirmed, over a connection of its own.
+#[derive(Clone)]
+pub struct Sender {
+    _connection: Arc<Connection>,
+    channel: Channel,
+}
+
+impl Sender {
+    /// One to a vhost.
+    pub async fn to(vhost: &Vhost) -> Self {
+        let (connection, channel) = vhost.connect().await;
+        Self { _connection: Arc::new(connection), channel }
+    }
+
+    /// Sends as a version 2 publisher does: persistent, and confirmed.
+    pub async fn send(&self, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let mut confirms = Vec::new();
+        for body in bodies {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties = properties.clone();
+            let sent =
+                self.channel.basic_publish(EXCHANGE.into(), KEY.into(), options, body.as_ref(), properties);
+            confirms.push(sent.await.unwrap());
+        }
+        for confirm in confirms {
+            let confirm = confirm.await.unwrap();
+            assert!(confirm.is_ack(), "not taken: {confirm:?}");
+        }
+    }
+}
+
+impl Bridge {
+    /// On the shared broker, with a plain Redis.
+    pub async fn new() -> Self {
+        Self::with(RabbitMq::vhost().await, redis::Options::default()).await
+    }
+
+    /// On a vhost, with a Redis of one's choice.
+    pub async fn with(vhost: Vhost, options: redis::Options) -> Self {
+        vhost.declare_exchange(EXCHANGE).await;
+        vhost.declare_queue(QUEUE, json!({})).await;
+        vhost.bind(EXCHANGE, QUEUE, KEY).await;
+        let sender = Sender::to(&vhost).await;
+        Self { vhost, redis: Redis::start_with(options).await, sender }
+    }
+
+    /// A role with all that leads it to both servers.
+    pub fn role(&self, role: &str) -> Setup {
+        let rabbitmq =
+            [("RABBITMQ_EXCHANGE", EXCHANGE), ("RABBITMQ_QUEUE", QUEUE), ("RABBITMQ_ROUTING_KEY", KEY)];
+        let rabbitmq = rabbitmq.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Setup::new(role).envs(self.vhost.environment()).envs(self.redis.environment()).envs(rabbitmq)
+    }
+
+    /// A subscriber to be started.
+    pub fn subscriber(&self) -> Setup {
+        self.role("subscriber")
+    }
+
+    /// A publisher to be started, beating once a second, with a file of what to check.
+    pub fn publisher(&self, id: &str, config: &str) -> Setup {
+        self.role("publisher").env("PUBLISHER_ID", id).env("PUBLISH_INTERVAL", "1s").publisher_config(config)
+    }
+
+    /// A sender, to be taken into tasks.
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    /// Sends messages, confirmed.
+    pub async fn send(&self, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        self.sender.send(bodies).await;
+    }
+
+    /// Messages ready, and consumers.
+    pub async fn depth(&self) -> (u32, u32) {
+        self.vhost.queue_depth(QUEUE).await
+    }
+
+    /// Waits until nobody consumes the queue, and says how many messages are ready then.
+    pub async fn depth_without_consumers(&self) -> u32 {
+        wait_until("nobody consumes", SOON, async || match self.depth().await {
+            (ready, 0) => Ok(ready),
+            other => Err(format!("{other:?}")),
+        })
+        .await
+    }
+
+    /// Waits until the queue is empty and a subscriber has nothing in flight.
+    pub async fn drained(&self, subscriber: &Program, bound: Duration) {
+        wait_until("everything is taken and stored", bound, async || {
+            let (ready, _) = self.depth().await;
+            let scrape = subscriber.metrics().await?;
+            let in_flight = scrape.value("heartbeat_subscriber_in_flight", &[]);
+            // Read after the depth: what was not ready then was received, or is unacked with another.
+            if (ready, in_flight) == (0, Some(0.0)) { Ok(()) } else { Err(format!("{ready}, {in_flight:?}")) }
+        })
+        .await;
+    }
+
+    /// Every stored record, by publisher.
+    pub async fn records(&self) -> BTreeMap<String, Value> {
+        let mut records = BTreeMap::new();
+        let mut client = self.redis.client().await.unwrap();
+        for bucket in 0..64 {
+            let key = format!("heartbeat:{{b{bucket:02}}}:records");
+            for body in client.command(&["HVALS", &key]).await.unwrap().strings() {
+                let record: Value = serde_json::from_str(&body).unwrap();
+                records.insert(record["id"].as_str().unwrap().to_owned(), record);
+            }
+        }
+        records
+    }
+
+    /// The contract's keys and their values, as the Java proxy reads them.
+    pub async fn contract_keys(&self) -> BTreeMap<String, String> {
+        contract_keys(&self.redis).await
+    }
+
+    /// Asserts that Redis and a subscriber hold each publisher's newest heartbeat, and counted each of its
+    /// heartbeats once and none as lost.
+    pub async fn assert_newest(&self, subscriber: &Program, fleet: &[Simulated]) {
+        let records = self.records().await;
+        let scrape = subscriber.metrics().await.unwrap();
+        let keys = self.contract_keys().await;
+        let by_publisher = |name: &str| -> BTreeMap<String, f64> {
+            scrape.all(name).iter().map(|sample| (sample.labels["publisher"].clone(), sample.value)).collect()
+        };
+        let sequences = by_publisher("heartbeat_publisher_sequence");
+        let heartbeats = by_publisher("heartbeat_publisher_heartbeats_total");
+        let lost = by_publisher("heartbeat_publisher_lost_total");
+        for publisher in fleet {
+            let Simulated { id, sequence, .. } = publisher;
+            let record = records.get(id).unwrap_or_else(|| panic!("{id} is not stored"));
+            assert_eq!(record["v2"]["sequence"], *sequence, "{id}: {record}");
+            assert_eq!(
+                (record["heartbeats"].as_u64(), record["lost"].as_u64()),
+                (Some(*sequence), Some(0)),
+                "{id}"
+            );
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let sequence = *sequence as f64;
+            assert_eq!(sequences.get(id), Some(&sequence), "{id} on /metrics");
+            assert_eq!((heartbeats[id], lost[id]), (sequence, 0.0), "{id} on /metrics");
+            for (key, at) in publisher.contract_keys() {
+                assert_eq!(keys.get(&key), Some(&at), "{key}");
+            }
+        }
+    }
+}
+
+/// The contract's keys of a Redis and their values.
+pub async fn contract_keys(redis: &Redis) -> BTreeMap<String, String> {
+    let mut client = redis.client().await.unwrap();
+    let mut keys = BTreeMap::new();
+    for pattern in ["service:*", "queue:*"] {
+        let names = client.command(&["KEYS", pattern]).await.unwrap().strings();
+        for chunk in names.chunks(500) {
+            let command: Vec<&str> =
+                std::iter::once("MGET").chain(chunk.iter().map(String::as_str)).collect();
+            let values = client.command(&command).await.unwrap().strings();
+            assert_eq!(values.len(), chunk.len(), "a key under {pattern} is no string");
+            keys.extend(chunk.iter().cloned().zip(values));
+        }
+    }
+    keys
+}
+
+/// I6: every message is somewhere, at every scrape.
+pub fn conserved(scrape: &Scrape) -> Result<(), String> {
+    let value = |name| scrape.value(name, &[]).ok_or_else(|| format!("no {name}"));
+    let received = value("heartbeat_subscriber_received_total")?;
+    let in_flight = value("heartbeat_subscriber_in_flight")?;
+    let ended = scrape.sum("heartbeat_subscriber_messages_total", &[]);
+    if received == ended + in_flight {
+        return Ok(());
+    }
+    Err(format!("{received} received, {ended} ended, {in_flight} in flight"))
+}
+
+/// A figure of a long form, from the environment.
+pub fn figure(variable: &str, default: u64) -> u64 {
+    let given = std::env::var_os(variable).and_then(|text| text.into_string().ok());
+    given.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
+}
+
+/// Prints what a long form found.
+#[expect(clippy::print_stdout, reason = "the runner shows it with --nocapture, and beside a failure")]
+pub fn report(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,23 @@
+//! What the tests stand on: real servers that can be stopped, killed and paused, the real program, strange TCP
+//! peers, and readers of what they say. Reading order: `process`, `rabbitmq`, `vhost`, `redis`, `program`; then `v1` and `v2`, who
+//! speak to it, and `bridge` and `watch`, which put all together.
+#![allow(dead_code, unreachable_pub, reason = "a harness offers more than the tests of one day call")]
+
+pub mod bridge;
+pub mod certificates;
+pub mod field;
+pub mod http;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod rabbitmq;
+pub mod rabbitmq_api;
+pub mod redis;
+pub mod resp;
+pub mod scrape;
+pub mod tcp;
+pub mod v1;
+pub mod v2;
+pub mod vhost;
+pub mod wait;
+pub mod watch;
