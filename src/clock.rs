@@ -18,6 +18,9 @@ pub fn wall() -> Timestamp {
     Timestamp::EPOCH.plus(since)
 }
 
+/// An answer within so many milliseconds sets the store's clock outright.
+const QUICK_MS: i64 = 100;
+
 /// The store's clock (Redis `TIME`), carried on by our own monotonic clock between samples and
 /// while the store is away. Before the first sample it is the wall clock as of the start.
 #[derive(Debug)]
@@ -37,13 +40,20 @@ impl StoreClock {
         Timestamp::from_unix_ms(boot_ms() + self.offset_ms.load(Ordering::Relaxed))
     }
 
-    /// Takes in that the store told `sample` in answer to a question asked at `asked`, by [`boot`].
-    pub fn sample(&self, sample: Timestamp, asked: Duration) {
-        // The answer was true somewhere between question and answer; the middle errs least.
-        let answered = boot();
-        let middle = asked + (answered.saturating_sub(asked)) / 2;
-        let middle_ms = i64::try_from(middle.as_millis()).unwrap_or(0);
-        self.offset_ms.store(sample.unix_ms() - middle_ms, Ordering::Relaxed);
+    /// Takes in that the store told `sample` in answer to a question asked at `asked` and answered
+    /// at `answered`, both by [`boot`].
+    ///
+    /// The sample was true somewhere between the two. A quick answer sets the clock; a slow one,
+    /// of a busy store or a process that slept, moves it only as far as it proves it wrong.
+    pub fn sample(&self, sample: Timestamp, asked: Duration, answered: Duration) {
+        let latest = sample.unix_ms() - ms(asked);
+        let earliest = sample.unix_ms() - ms(answered.max(asked));
+        let offset = if latest - earliest <= QUICK_MS {
+            earliest + (latest - earliest) / 2
+        } else {
+            self.offset_ms.load(Ordering::Relaxed).clamp(earliest, latest)
+        };
+        self.offset_ms.store(offset, Ordering::Relaxed);
     }
 }
 
@@ -107,8 +117,27 @@ mod tests {
     #[test]
     fn the_store_clock_follows_its_samples() {
         let clock = StoreClock::default();
-        clock.sample(Timestamp::from_unix_ms(5_000), boot());
+        let asked = boot();
+        clock.sample(Timestamp::from_unix_ms(5_000), asked, asked);
         let now = clock.now().unix_ms();
         assert!((5_000..6_000).contains(&now), "{now}");
+    }
+
+    /// A process that sleeps between question and answer learns little: not the middle.
+    #[test]
+    fn a_slow_answer_moves_the_clock_only_as_far_as_it_proves() {
+        let clock = StoreClock::default();
+        let (asked, slept) = (Duration::from_secs(100), Duration::from_secs(114));
+        let offset = || clock.offset_ms.load(Ordering::Relaxed);
+        clock.sample(Timestamp::from_unix_ms(1_000_000), asked, asked);
+        assert_eq!(offset(), 900_000);
+        clock.sample(Timestamp::from_unix_ms(1_000_000), asked, slept);
+        assert_eq!(offset(), 900_000);
+        clock.sample(Timestamp::from_unix_ms(1_014_000), asked, slept);
+        assert_eq!(offset(), 900_000);
+        clock.sample(Timestamp::from_unix_ms(2_000_000), asked, slept);
+        assert_eq!(offset(), 2_000_000 - 114_000);
+        clock.sample(Timestamp::from_unix_ms(500_000), asked, slept);
+        assert_eq!(offset(), 400_000);
     }
 }

@@ -38,7 +38,7 @@
 //! - [`telemetry`]: the program's own log and metrics.
 //! - [`config`] and [`cli`]: the table of settings, the files, the command line.
 //! - [`role`]: from a configuration to running tasks and back to an exit code.
-//! - Small ones: [`clock`], [`backoff`], [`health`], [`tls`], [`secret`], [`build_info`].
+//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`build_info`].
 //!
 //! # What there is not
 //!
@@ -60,6 +60,7 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dial;
 pub mod exposition;
 pub mod health;
 pub mod heartbeat;

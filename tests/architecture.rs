@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     "build_info",
     "backoff",
+    "dial",
     "secret",
     "tls",
     "telemetry",

@@ -1,15 +1,17 @@
 //! One connection to the broker, each step of its making under a deadline.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Connection, ConnectionProperties};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::AmqpError;
+use crate::dial;
 use crate::secret::Secret;
 use crate::tls::{self, TlsFiles};
 
@@ -89,13 +91,7 @@ impl Config {
 /// stays behind.
 pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
     let target = config.target();
-    let socket = timeout(CONNECT_TIMEOUT, TcpStream::connect((config.host.as_str(), config.port)))
-        .await
-        .map_err(|_| AmqpError::Deadline {
-            operation: format!("connecting to {target}"),
-            limit: CONNECT_TIMEOUT,
-        })?
-        .map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
+    let socket = connect(config).await?;
     let cutter = prepare(&socket).map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
 
     let stream = AsyncTcpStream::Plain(async_compat::Compat::new(socket));
@@ -141,6 +137,25 @@ pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
             })
         }
     }
+}
+
+/// A TCP connection to any address of the host: behind a name that stands for several nodes, one that
+/// is dead hides none of the others.
+async fn connect(config: &Config) -> Result<TcpStream, AmqpError> {
+    let target = config.target();
+    let end = Instant::now() + CONNECT_TIMEOUT;
+    let out_of_time = |operation: &str| AmqpError::Deadline {
+        operation: format!("{operation} {target}"),
+        limit: CONNECT_TIMEOUT,
+    };
+    let failed = |source| AmqpError::Connect { target: target.clone(), source };
+    let looking_up = lookup_host((config.host.as_str(), config.port));
+    let found = timeout_at(end, looking_up).await.map_err(|_| out_of_time("looking up the addresses of"))?;
+    let addresses: Vec<SocketAddr> = found.map_err(failed)?.collect();
+    dial::first(&addresses, end, TcpStream::connect).await.map_err(|mut told| match told.errors.pop() {
+        Some(source) if !told.out_of_time => failed(source),
+        _ => out_of_time("connecting to"),
+    })
 }
 
 /// Since TLS 1.3 a client's certificate is refused only after the handshake.

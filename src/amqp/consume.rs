@@ -1,6 +1,7 @@
 //! Takes deliveries: a task owns the connection and the consumer, reconnects for ever, and notices
 //! a consumer that was cancelled, forgotten, or fell silent.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,15 +9,17 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as LapinDelivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::acks::Acks;
 use super::connection::{self, CALL_TIMEOUT, Config, call};
+pub use super::delivery::Delivery;
+use super::delivery::stamp;
 use super::{AmqpError, topology};
 use crate::backoff::Backoff;
 use crate::clock::{self, StoreClock};
@@ -34,6 +37,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// machine, a starved one.
 const SLEPT: Duration = Duration::from_millis(600);
 
+/// A delivery that the ingest has not taken for so long: this consumer does not listen.
+const BLOCKED: Duration = Duration::from_millis(500);
+
 /// How often the queue is looked at: its depth, and how many consume it.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -50,32 +56,6 @@ pub const HOLD_MAX: Duration = Duration::from_secs(600);
 
 /// AMQP's largest prefetch.
 const PREFETCH_MAX: u16 = u16::MAX;
-
-/// One message, with all that must be known of how it came.
-#[derive(Debug)]
-pub struct Delivery {
-    /// Which channel it came on; acks are void on any other.
-    pub generation: u64,
-    /// Its tag on that channel.
-    pub tag: u64,
-    /// The body.
-    pub body: Vec<u8>,
-    /// The routing key with which it was published.
-    pub routing_key: Arc<str>,
-    /// The broker has tried to deliver it before.
-    pub redelivered: bool,
-    /// It survives a restart of the broker, does not expire, and was seldom redelivered: a message
-    /// that it supersedes may be let go.
-    pub durable: bool,
-    /// When it came, in the store's clock.
-    pub at: Timestamp,
-    /// Whether nothing had been waiting (see [`LiveGate`]).
-    pub live: bool,
-    /// Since when deliveries have been live.
-    pub live_since: Timestamp,
-    /// When the broker took it, if it says so.
-    pub broker_at: Option<Timestamp>,
-}
 
 /// What the ingest hears.
 #[derive(Debug)]
@@ -106,6 +86,27 @@ pub struct ConsumerState {
     pub consuming: bool,
     /// Connections made after the first.
     pub reconnects: u64,
+    /// Of which moment it is sure that whatever had been sent until then has come.
+    pub confirmed: Confirmed,
+}
+
+/// Until when the broker is known to have been there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confirmed {
+    /// It is not.
+    #[default]
+    Never,
+    /// It answered a question asked then, in the store's clock.
+    At(Timestamp),
+    /// There is no broker between: the publisher is in this process.
+    Always,
+}
+
+/// What a look at the queue showed.
+struct Look {
+    asked: Timestamp,
+    ready: u64,
+    consumers: u32,
 }
 
 /// What the ingest tells the consumer.
@@ -227,7 +228,7 @@ impl ConsumerTask {
         topology::ensure(&connection, &self.config).await?;
         let channel = topology::channel(&connection).await?;
         let looker = topology::channel(&connection).await?;
-        let ready = topology::inspect(&looker, &self.config.queue).await?.message_count();
+        let Look { asked, ready, .. } = look(&looker, &self.config.queue, &self.clock).await?;
         self.generation += 1;
         let consumer = self.start_consumer(&channel, self.prefetch, 0).await?;
         let acks = Acks::new(Some(channel.clone()));
@@ -240,12 +241,13 @@ impl ConsumerTask {
             state.connected = true;
             state.consuming = true;
             state.reconnects += u64::from(reconnected);
+            state.confirmed = Confirmed::At(asked);
         });
         let session = Session {
             channel,
             looker,
             consumer,
-            gate: LiveGate::begin(self.clock.now(), u64::from(ready)),
+            gate: LiveGate::begin(self.clock.now(), ready),
             prefetch: self.prefetch,
             grown: 0,
             silent_looks: 0,
@@ -279,10 +281,21 @@ impl ConsumerTask {
     async fn consume(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), AmqpError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut look_at = Instant::now() + LOOK;
+        let (looker, queue, clock) =
+            (session.looker.clone(), self.config.queue.clone(), Arc::clone(&self.clock));
+        // Beside the deliveries, so that a broker that takes its time over this holds none up.
+        let look_after = async |pause: Duration| {
+            sleep(pause).await;
+            look(&looker, &queue, &clock).await
+        };
+        let mut looking = pin!(look_after(LOOK));
         loop {
             tokio::select! {
                 delivery = session.consumer.next() => self.next(session, delivery, stop).await?,
+                looked = &mut looking => {
+                    self.looked(session, &looked?)?;
+                    looking.set(look_after(LOOK));
+                }
                 _ = tick.tick() => {
                     note_sleep(session, &self.clock);
                     match session.consumer.next().now_or_never() {
@@ -295,10 +308,6 @@ impl ConsumerTask {
                     }
                     if self.should_grow(session) {
                         self.grow(session, stop).await?;
-                    }
-                    if Instant::now() >= look_at {
-                        self.look(session).await?;
-                        look_at = Instant::now() + LOOK;
                     }
                 }
                 () = stop.cancelled() => return Ok(()),
@@ -344,11 +353,11 @@ impl ConsumerTask {
             Err(mpsc::error::TrySendError::Full(event)) => {
                 // The ingest is behind, so what comes next will have waited in the library's buffer.
                 let sent = tokio::select! {
-                    sent = self.events.send(event) => sent,
+                    sent = self.send_blocked(event) => sent,
                     () = stop.cancelled() => return Ok(()),
                 };
                 session.gate.something_waits(self.clock.now());
-                sent.map_err(|_| AmqpError::Ended { target: self.config.target() })
+                sent
             }
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 Err(AmqpError::Ended { target: self.config.target() })
@@ -367,7 +376,23 @@ impl ConsumerTask {
             let (messages, seconds) = (session.deliveries, now.ms_since(session.began) as f64 / 1e3);
             info!(queue = self.config.queue, messages, seconds, "Starting backlog taken in");
         }
-        let listening = drained && !full;
+        self.set_listening(drained && !full);
+    }
+
+    /// Waits for room, and says meanwhile that nothing is heard.
+    async fn send_blocked(&self, event: Event) -> Result<(), AmqpError> {
+        let mut sending = pin!(self.events.send(event));
+        let sent = match timeout(BLOCKED, &mut sending).await {
+            Ok(sent) => sent,
+            Err(_) => {
+                self.set_listening(false);
+                sending.await
+            }
+        };
+        sent.map_err(|_| AmqpError::Ended { target: self.config.target() })
+    }
+
+    fn set_listening(&self, listening: bool) {
         self.state.send_if_modified(|state| {
             let changed = state.listening != listening;
             state.listening = listening;
@@ -375,10 +400,9 @@ impl ConsumerTask {
         });
     }
 
-    /// Looks at the queue: is it empty, who consumes it, are we one of them.
-    async fn look(&mut self, session: &mut Session) -> Result<(), AmqpError> {
-        let queue = topology::inspect(&session.looker, &self.config.queue).await?;
-        let (ready, consumers) = (u64::from(queue.message_count()), queue.consumer_count());
+    /// What the queue showed: is it empty, who consumes it, are we one of them.
+    fn looked(&mut self, session: &mut Session, look: &Look) -> Result<(), AmqpError> {
+        let Look { asked, ready, consumers } = *look;
         let full = self.open_deliveries() >= usize::from(session.prefetch);
         // In a stream without a pause something is always on its way. By the rate since the last
         // look, so much of it waits for less than a fifth of a second, which is no backlog.
@@ -395,10 +419,9 @@ impl ConsumerTask {
         if session.lost_looks >= LOST_LOOKS {
             return Err(AmqpError::Lost { queue: self.config.queue.clone() });
         }
-        self.state.send_if_modified(|state| {
-            let changed = state.consumers != consumers;
+        self.state.send_modify(|state| {
             state.consumers = consumers;
-            changed
+            state.confirmed = Confirmed::At(asked);
         });
         Ok(())
     }
@@ -432,6 +455,13 @@ impl ConsumerTask {
     }
 }
 
+/// Asks the broker about the queue.
+async fn look(channel: &Channel, queue: &str, clock: &StoreClock) -> Result<Look, AmqpError> {
+    let asked = clock.now();
+    let found = topology::inspect(channel, queue).await?;
+    Ok(Look { asked, ready: u64::from(found.message_count()), consumers: found.consumer_count() })
+}
+
 /// A process that slept finds what came meanwhile all at once: none of it is live.
 fn note_sleep(session: &mut Session, clock: &StoreClock) {
     let now = clock::boot();
@@ -439,45 +469,4 @@ fn note_sleep(session: &mut Session, clock: &StoreClock) {
         session.gate.something_waits(clock.now());
     }
     session.last_tick = now;
-}
-
-/// Redeliveries of a message after which it may not stand in for others: RabbitMQ 4.0 drops a
-/// message after 20 of them by default.
-const DELIVERY_COUNT_MAX: i64 = 15;
-
-fn stamp(
-    delivery: LapinDelivery,
-    generation: u64,
-    at: Timestamp,
-    live: bool,
-    live_since: Timestamp,
-) -> Delivery {
-    let properties = &delivery.properties;
-    let header = |name: &str| {
-        let headers = properties.headers().as_ref()?;
-        let value = headers.inner().iter().find(|(key, _)| key.as_str() == name)?.1;
-        match value {
-            AMQPValue::LongLongInt(number) => Some(*number),
-            AMQPValue::LongInt(number) => Some(i64::from(*number)),
-            AMQPValue::LongUInt(number) => Some(i64::from(*number)),
-            AMQPValue::Timestamp(number) => i64::try_from(*number).ok(),
-            _ => None,
-        }
-    };
-    let durable = *properties.delivery_mode() == Some(2)
-        && properties.expiration().is_none()
-        && header("x-delivery-count").is_none_or(|count| count < DELIVERY_COUNT_MAX);
-    let broker_at = header("timestamp_in_ms").map(Timestamp::from_unix_ms);
-    Delivery {
-        generation,
-        tag: delivery.delivery_tag,
-        routing_key: delivery.routing_key.as_str().into(),
-        redelivered: delivery.redelivered,
-        durable,
-        at,
-        live,
-        live_since,
-        broker_at,
-        body: delivery.data,
-    }
 }

@@ -4,22 +4,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::io::Errno;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::resolve::{ip_literal, resolve};
 use super::{Checked, Verdict, is_local_failure};
+use crate::dial;
 use crate::heartbeat::Reason;
-
-/// Time that an address has to itself before the next one is tried beside it (RFC 8305, section 5).
-const STAGGER: Duration = Duration::from_millis(250);
 
 /// Connects to a host and closes at once: up if any of its addresses takes the connection.
 ///
-/// The deadline covers the lookup of the name and all attempts. All addresses are tried, a new one every
-/// 250 ms (sooner, where the deadline leaves less) or as soon as one fails.
+/// The deadline covers the lookup of the name and all attempts. All addresses are tried, see [`dial`].
 pub async fn connect(host: &str, port: u16, deadline: Duration) -> Checked {
     let start = Instant::now();
     let end = start + deadline;
@@ -33,45 +29,15 @@ pub async fn connect(host: &str, port: u16, deadline: Duration) -> Checked {
     verdict.after(start.elapsed())
 }
 
-/// Tries the addresses in turn, each a while after the one before; the first success ends it.
 async fn connect_any(addresses: &[SocketAddr], end: Instant) -> Verdict {
-    let stagger = stagger(addresses.len(), end);
-    let mut waiting = addresses.iter().copied();
-    let mut attempts = FuturesUnordered::new();
-    let mut told = None;
-    let mut next_at = Instant::now();
-    loop {
-        if Instant::now() >= next_at
-            && let Some(address) = waiting.next()
-        {
-            attempts.push(attempt(address));
-            next_at = Instant::now() + stagger;
-        }
-        if attempts.is_empty() && waiting.len() == 0 {
-            return told.unwrap_or(Failure::Other).verdict();
-        }
-        tokio::select! {
-            biased;
-            Some(ended) = attempts.next() => match ended {
-                Ok(()) => return Verdict::UP,
-                Err(error) => {
-                    told = told.max(Some(Failure::of(&error)));
-                    next_at = Instant::now();
-                }
-            },
-            () = sleep_until(end) => {
-                return told.unwrap_or(Failure::Timeout).max(Failure::Timeout).verdict();
-            }
-            () = sleep_until(next_at), if waiting.len() > 0 => {}
+    match dial::first(addresses, end, attempt).await {
+        Ok(()) => Verdict::UP,
+        Err(failed) => {
+            let silent = failed.out_of_time.then_some(Failure::Timeout);
+            let told = failed.errors.iter().map(Failure::of).chain(silent).max();
+            told.unwrap_or(Failure::Other).verdict()
         }
     }
-}
-
-/// So that every address has its turn within the deadline.
-fn stagger(addresses: usize, end: Instant) -> Duration {
-    let share =
-        end.saturating_duration_since(Instant::now()) / u32::try_from(addresses.max(1)).unwrap_or(u32::MAX);
-    share.min(STAGGER)
 }
 
 async fn attempt(address: SocketAddr) -> io::Result<()> {

@@ -127,20 +127,26 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
     let management_tls = r.given(&s::RABBITMQ_MANAGEMENT_TLS, parse::boolean).unwrap_or(tls);
     let files = tls_files(r, &RABBITMQ_TLS, tls || management_tls);
     let port = amqp_port(r, tls);
+    let exchange: String = r.required(&s::RABBITMQ_EXCHANGE);
+    let dead_letter_exchange: Option<String> = r.given(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, parse::amqp_name);
+    if dead_letter_exchange.as_ref().is_some_and(|refused| *refused == exchange) {
+        let why = "it is RABBITMQ_EXCHANGE: refused messages would come back as heartbeats without end";
+        r.problem(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, dead_letter_exchange.clone(), why);
+    }
     let amqp = AmqpConfig {
         host: r.read(&s::RABBITMQ_HOST, parse::host),
         port,
         user: r.read(&s::RABBITMQ_USER, parse::amqp_name),
         password: r.secret(&s::RABBITMQ_PASS).unwrap_or_default(),
         vhost: r.read(&s::RABBITMQ_VHOST, parse::amqp_name),
-        exchange: r.required(&s::RABBITMQ_EXCHANGE),
+        exchange,
         queue: r.required(&s::RABBITMQ_QUEUE),
         routing_key: r.required(&s::RABBITMQ_ROUTING_KEY),
         tls: tls.then(|| files.clone()),
         heartbeat: whole_seconds(r, &s::RABBITMQ_HEARTBEAT),
         prefetch: r.number(&s::RABBITMQ_PREFETCH),
         reconnect_max: r.time(&s::RECONNECT_MAX),
-        dead_letter_exchange: r.given(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, parse::amqp_name),
+        dead_letter_exchange,
     };
     let management = ManagementConfig {
         host: r.given(&s::RABBITMQ_MANAGEMENT_HOST, parse::host).unwrap_or_else(|| amqp.host.clone()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::amqp::consume::{ConsumerState, Delivery, Event};
+use crate::amqp::consume::{Confirmed, ConsumerState, Delivery, Event};
 use crate::amqp::publish::{LinkState, Outgoing, PublishFailure, Publisher, QueueState};
 use crate::clock::StoreClock;
 
@@ -45,8 +45,14 @@ impl Link {
         let (events, received) = mpsc::channel(IN_PROCESS_MAX);
         let up = LinkState { connected: true, ..LinkState::default() };
         let (state_out, state) = watch::channel(up);
-        let consuming =
-            ConsumerState { connected: true, listening: true, consuming: true, consumers: 1, reconnects: 0 };
+        let consuming = ConsumerState {
+            connected: true,
+            listening: true,
+            consuming: true,
+            consumers: 1,
+            reconnects: 0,
+            confirmed: Confirmed::Always,
+        };
         let (consumer_out, consumer) = watch::channel(consuming);
         let link = InProcess {
             events,

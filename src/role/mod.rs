@@ -69,7 +69,7 @@ pub fn run(config: Config) -> u8 {
             info!("Stopped");
             Ok(EXIT_OK)
         } else {
-            error!(grace_seconds = grace.as_secs(), "Not stopped in order within the grace period");
+            error!(grace_seconds = grace.as_secs(), "Not stopped in order, or not in time");
             Ok(EXIT_FAILURE)
         }
     })

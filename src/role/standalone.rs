@@ -51,10 +51,11 @@ pub(super) async fn run(
     let server = bound.serve(stop_late.clone());
     let health = write_health(&pulse, "standalone", &process, &stop_late);
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
-    watch(&readiness, &Pulse::new(Duration::from_secs(1)), &stop).await;
+    watch(&subscriber, &Pulse::new(Duration::from_secs(1)), &stop).await;
 
+    let by_itself = subscriber.ended().is_cancelled();
     let _ = tokio::time::timeout(process.grace, emitting).await;
-    let orderly = subscriber.stop(process.grace).await;
+    let orderly = subscriber.stop(process.grace).await && !by_itself;
     stop_late.cancel();
     for task in [Some(health), Some(server), inspector_task].into_iter().flatten() {
         let _ = tokio::time::timeout(process.grace, task).await;

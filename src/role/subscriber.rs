@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use super::web::{self, Shown};
 use super::{Process, StartError, convert, write_health};
@@ -32,9 +33,10 @@ pub(super) async fn run(
     let server = bound.serve(stop_late.clone());
     let pulse = Pulse::new(PULSE);
     let health = write_health(&pulse, "subscriber", &process, &stop_late);
-    watch(&readiness, &pulse, &stop).await;
+    watch(&subscriber, &pulse, &stop).await;
 
-    let orderly = subscriber.stop(process.grace).await;
+    let by_itself = subscriber.ended().is_cancelled();
+    let orderly = subscriber.stop(process.grace).await && !by_itself;
     // /metrics goes last, so that what is seen of the stop can be scraped.
     stop_late.cancel();
     for task in [health, server] {
@@ -61,13 +63,19 @@ pub(super) fn shown(readiness: &Readiness, replica: Arc<Replica>) -> Shown {
     }
 }
 
-/// Passes readiness on to the health file until `stop`.
-pub(super) async fn watch(readiness: &Readiness, pulse: &Pulse, stop: &CancellationToken) {
+/// Passes readiness on to the health file until `stop`, or until the subscriber ends by itself: by a
+/// fault of its own, which ends the program, so that whoever minds it starts it again.
+pub(super) async fn watch(subscriber: &Subscriber, pulse: &Pulse, stop: &CancellationToken) {
+    let (readiness, ended) = (subscriber.readiness(), subscriber.ended());
     while !stop.is_cancelled() {
         pulse.beat(readiness.check());
         tokio::select! {
             () = sleep(PULSE) => {}
             () = stop.cancelled() => {}
+            () = ended.cancelled() => {
+                error!("The subscriber ended by itself, which is a fault of this program; stopping");
+                stop.cancel();
+            }
         }
     }
 }

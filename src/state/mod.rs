@@ -2,11 +2,13 @@
 //!
 //! Pure: `now` is always a parameter, nothing waits, nothing reads a clock. In reading order:
 //! [`record`] is what is kept of a publisher, [`apply()`] what a message does to it,
-//! [`live`] whether a delivery speaks of now, [`freshness`] what silence means, [`view`] all
-//! records together, and [`snapshot`] what expositions see of them.
+//! [`live`] whether a delivery speaks of now, [`hearing`] what would have been heard,
+//! [`freshness`] what silence means, [`view`] all records together, and [`snapshot`] what
+//! expositions see of them.
 
 pub mod apply;
 pub mod freshness;
+pub mod hearing;
 mod legacy;
 pub mod live;
 pub mod record;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sequence::SequenceWindow;
 use super::snapshot::PublisherCounts;
-use crate::heartbeat::{Component, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
+use crate::heartbeat::{Component, ComponentKey, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
 
 /// Epochs that a record remembers.
 pub const LIVES_MAX: usize = 8;
@@ -124,6 +124,11 @@ impl Record {
         self.forgotten_at.is_some()
     }
 
+    /// Whether it tells of this component.
+    pub fn has_component(&self, key: &ComponentKey) -> bool {
+        self.components.binary_search_by(|state| state.component.key.cmp(key)).is_ok()
+    }
+
     /// The tombstone of this record: enough to know an old message when it comes.
     pub fn forget(&self, at: Timestamp) -> Self {
         Self {
@@ -145,9 +150,15 @@ impl Record {
         }
     }
 
-    /// The longest recent gap of any of its processes.
+    /// The longest recent gap of any of its processes that went on as long as the others, by its
+    /// own pace: one that ended does not make the rest seem slow.
     pub fn longest_gap(&self) -> Option<Duration> {
-        self.lives.iter().flat_map(|life| life.gaps.iter().copied()).max()
+        let goes_on = |life: &&Life| {
+            let slowest = life.gaps.iter().copied().max().unwrap_or_default();
+            let grace = slowest.saturating_mul(GRACE_BEATS).max(LEGACY_GRACE_MIN);
+            life.last_seen.is_some_and(|seen| self.last_seen.is_none_or(|last| last < seen.plus(grace)))
+        };
+        self.lives.iter().filter(goes_on).flat_map(|life| life.gaps.iter().copied()).max()
     }
 
     pub(super) fn life_index(&self, epoch: &str) -> Option<usize> {

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::freshness::{Freshness, Hearing, judge};
+use super::freshness::{Freshness, judge};
+use super::hearing::Hearing;
 use super::record::{Detail, Record};
 use super::snapshot::{ComponentView, PublisherView, Snapshot};
 use crate::heartbeat::{Kind, Outcome, PublisherId, Reason, Timestamp};

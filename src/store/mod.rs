@@ -16,10 +16,11 @@ use std::sync::Arc;
 
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::Record;
+use crate::state::hearing::Spans;
 
 pub use codec::{decode as decode_record, encode as encode_record};
 pub use memory::MemoryStore;
-pub use redis::{Config as RedisConfig, RedisStore, Topology};
+pub use redis::{Config as RedisConfig, REJECTED_MAX, RedisStore, Topology};
 
 /// A record to be written.
 #[derive(Clone, Debug)]
@@ -96,12 +97,14 @@ pub struct Presence {
     pub replica: String,
     /// When it last said so, in the store's clock.
     pub at: Timestamp,
-    /// Since when it has listened, if it does.
-    pub listening_since: Option<Timestamp>,
-    /// When it last listened.
-    pub listened_until: Option<Timestamp>,
-    /// The broker's queue that it consumes, with its vhost and host.
+    /// When it listened, as far as it is known.
+    pub heard: Spans,
+    /// The broker as it was told to this replica: host and port.
+    pub broker: String,
+    /// The queue that it consumes there, with its vhost.
     pub queue: String,
+    /// How many consume that queue, itself included, as it last saw.
+    pub consumers: u32,
     /// Whether its consumer stands on that queue.
     pub consuming: bool,
 }

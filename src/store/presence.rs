@@ -4,16 +4,20 @@ use serde::{Deserialize, Serialize};
 
 use super::Presence;
 use crate::heartbeat::Timestamp;
+use crate::state::hearing::Span;
 
 #[derive(Deserialize, Serialize)]
 struct Said {
     at: i64,
+    /// Beginning and end of each span.
     #[serde(default)]
-    listening_since: Option<i64>,
+    heard: Vec<(i64, i64)>,
     #[serde(default)]
-    listened_until: Option<i64>,
+    broker: String,
     #[serde(default)]
     queue: String,
+    #[serde(default)]
+    consumers: u32,
     #[serde(default)]
     consuming: bool,
 }
@@ -21,9 +25,10 @@ struct Said {
 pub(super) fn encode(presence: &Presence) -> String {
     let said = Said {
         at: presence.at.unix_ms(),
-        listening_since: presence.listening_since.map(Timestamp::unix_ms),
-        listened_until: presence.listened_until.map(Timestamp::unix_ms),
+        heard: presence.heard.iter().map(|span| (span.since.unix_ms(), span.until.unix_ms())).collect(),
+        broker: presence.broker.clone(),
         queue: presence.queue.clone(),
+        consumers: presence.consumers,
         consuming: presence.consuming,
     };
     // Writing to memory cannot fail.
@@ -35,9 +40,14 @@ pub(super) fn decode(replica: &str, text: &str) -> Option<Presence> {
     Some(Presence {
         replica: replica.to_owned(),
         at: Timestamp::from_unix_ms(said.at),
-        listening_since: said.listening_since.map(Timestamp::from_unix_ms),
-        listened_until: said.listened_until.map(Timestamp::from_unix_ms),
+        heard: said.heard.into_iter().map(span).collect(),
+        broker: said.broker,
         queue: said.queue,
+        consumers: said.consumers,
         consuming: said.consuming,
     })
+}
+
+fn span((since, until): (i64, i64)) -> Span {
+    Span { since: Timestamp::from_unix_ms(since), until: Timestamp::from_unix_ms(until) }
 }

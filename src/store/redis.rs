@@ -20,7 +20,7 @@ use fred::types::config::{TlsConfig, TlsConnector, TlsHostMapping};
 use fred::types::scripts::Script;
 use fred::types::{ClusterHash, CustomCommand};
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -112,10 +112,13 @@ impl Topology {
 const LOG_LENGTH: &str = "2000";
 
 /// Refused messages kept for a look.
-const REJECTED_MAX: i64 = 100;
+pub const REJECTED_MAX: usize = 100;
 
 /// Contract keys written by one script call, well below Lua's limit on arguments.
 const CONTRACT_CHUNK: usize = 512;
+
+/// A connection that served for longer was a good one.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// How often the watchdog asks.
 const WATCHDOG: Duration = Duration::from_secs(1);
@@ -241,15 +244,9 @@ impl RedisStore {
         if !batch.rejected.is_empty() {
             let kept: Vec<String> = batch.rejected.clone();
             queued(pipeline.lpush::<(), _, _>(REJECTED, kept).await, &self.shared)?;
-            queued(pipeline.ltrim::<(), _>(REJECTED, 0, REJECTED_MAX - 1).await, &self.shared)?;
+            queued(pipeline.ltrim::<(), _>(REJECTED, 0, REJECTED_MAX as i64 - 1).await, &self.shared)?;
         }
-        let asked = clock::boot();
-        queued(pipeline.custom::<(), Value>(fred::cmd!("TIME"), vec![]).await, &self.shared)?;
-
         let answers = self.run(&live, OPERATION, pipeline).await?;
-        if let Some(time) = answers.last().and_then(time_of) {
-            self.shared.clock.sample(time, asked);
-        }
         let mut written: Vec<Option<Written>> = vec![None; batch.writes.len()];
         for indices in order {
             let answer = answers.get(expected).cloned().unwrap_or(Value::Null);
@@ -342,11 +339,13 @@ impl RedisStore {
 
     pub(super) async fn follow(
         &self,
-        position: &mut Position,
+        reached: &mut Position,
         known: &(impl Known + Sync),
     ) -> Result<Followed, StoreError> {
         const OPERATION: &str = "following the change log";
         let live = self.shared.live()?;
+        // Only what was read to its end counts as followed.
+        let mut position = reached.clone();
         let dataset = self.dataset(&live, OPERATION).await?;
         if dataset != position.dataset {
             warn!("Redis was emptied or replaced; comparing everything");
@@ -358,7 +357,7 @@ impl RedisStore {
             position.compare_left = BUCKETS;
             position.generation = live.generation;
         }
-        let mut changed = self.changes(&live, position).await?;
+        let mut changed = self.changes(&live, &mut position).await?;
         let mut followed = Followed::default();
         // One bucket a time keeps the comparison cheap; all at once after a break.
         for _ in 0..position.compare_left.max(1) {
@@ -369,6 +368,7 @@ impl RedisStore {
         position.compare_left = 0;
         changed.retain(|key, revision| *revision > known.revision(key));
         followed.records = self.fetch(&live, changed.into_keys().collect()).await?;
+        *reached = position;
         Ok(followed)
     }
 
@@ -539,22 +539,14 @@ impl RedisTask {
             match connected {
                 Ok((client, task)) => {
                     generation += 1;
-                    info!(target_address = shared.target(), "Connected to Redis");
-                    shared.set_live(Some(Live { client: client.clone(), generation }));
-                    self.link.send_modify(|link| {
-                        link.connected = true;
-                        link.reconnects = generation - 1;
-                    });
-                    let ended = self.watch(&client, &stop).await;
-                    shared.set_live(None);
-                    self.link.send_modify(|link| link.connected = false);
-                    if ended.is_err() {
-                        warn!(target_address = shared.target(), "Connection to Redis lost; reconnecting");
-                    } else {
-                        let _ = timeout(Duration::from_secs(1), client.quit()).await;
-                    }
+                    let began = Instant::now();
+                    self.serve(&client, generation, &stop).await;
                     task.abort();
-                    backoff.reset();
+                    // One that is refused as soon as it is used is no success: a replica that may
+                    // not write, say.
+                    if began.elapsed() > LASTING {
+                        backoff.reset();
+                    }
                 }
                 Err(error) => warn!(error = %Chain(&error), "No connection to Redis; trying again"),
             }
@@ -565,27 +557,51 @@ impl RedisTask {
         }
     }
 
+    /// Offers one connection to the others until it is no longer any good, or until `stop`.
+    async fn serve(&self, client: &Client, generation: u64, stop: &CancellationToken) {
+        let shared = &self.shared;
+        // The clock first: whoever uses the connection goes by it.
+        if self.ask_time(client).await.is_err() {
+            warn!(target_address = shared.target(), "Redis accepts connections and does not answer");
+            return;
+        }
+        info!(target_address = shared.target(), "Connected to Redis");
+        shared.set_live(Some(Live { client: client.clone(), generation }));
+        self.link.send_modify(|link| {
+            link.connected = true;
+            link.reconnects = generation - 1;
+        });
+        let ended = self.watch(client, generation, stop).await;
+        shared.set_live(None);
+        self.link.send_modify(|link| link.connected = false);
+        if ended.is_err() {
+            warn!(target_address = shared.target(), "Connection to Redis lost; reconnecting");
+        } else {
+            let _ = timeout(Duration::from_secs(1), client.quit()).await;
+        }
+    }
+
     /// Asks once a second, which also keeps the clock; ends with an error when the connection is
     /// no longer any good.
-    async fn watch(&self, client: &Client, stop: &CancellationToken) -> Result<(), ()> {
-        let shared = &self.shared;
+    async fn watch(&self, client: &Client, generation: u64, stop: &CancellationToken) -> Result<(), ()> {
         loop {
-            let asked = clock::boot();
-            let time = client.custom::<Value, Value>(fred::cmd!("TIME"), vec![]);
-            match timeout(shared.config.timeout, time).await {
-                Ok(Ok(value)) => {
-                    if let Some(time) = time_of(&value) {
-                        shared.clock.sample(time, asked);
-                    }
-                }
-                Ok(Err(_)) | Err(_) => return Err(()),
-            }
             tokio::select! {
-                () = shared.broken.notified() => return Err(()),
-                () = sleep(WATCHDOG) => {}
+                // What was said of an earlier connection does not end this one.
+                () = self.shared.broken.notified() => if !self.shared.is_live(generation) { return Err(()) },
+                () = sleep(WATCHDOG) => self.ask_time(client).await?,
                 () = stop.cancelled() => return Ok(()),
             }
         }
+    }
+
+    async fn ask_time(&self, client: &Client) -> Result<(), ()> {
+        let asked = clock::boot();
+        let time = client.custom::<Value, Value>(fred::cmd!("TIME"), vec![]);
+        let Ok(Ok(answer)) = timeout(self.shared.config.timeout, time).await else { return Err(()) };
+        if let Some(time) = time_of(&answer) {
+            self.shared.clock.sample(time, asked, clock::boot());
+        }
+        Ok(())
     }
 }
 
@@ -601,6 +617,11 @@ impl Shared {
 
     fn set_live(&self, live: Option<Live>) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
+    }
+
+    fn is_live(&self, generation: u64) -> bool {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.as_ref().is_some_and(|live| live.generation == generation)
     }
 
     /// The connection of this generation is no longer any good.

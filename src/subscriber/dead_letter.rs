@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::amqp::consume::Delivery;
 use crate::amqp::publish::{Outgoing, PublishFailure, Publisher};
 use crate::heartbeat::Timestamp;
+use crate::store::REJECTED_MAX;
 
 /// Messages that wait for the exchange.
 const WAITING_MAX: usize = 256;
@@ -23,7 +24,9 @@ pub(super) struct Refused {
     pub(super) tag: Option<u64>,
     /// The channel on which alone that tag is good.
     pub(super) generation: u64,
-    body: Vec<u8>,
+    /// `None` once newer ones have taken its place in the list.
+    body: Option<Vec<u8>>,
+    bytes: usize,
     routing_key: String,
     reason: &'static str,
     detail: String,
@@ -47,26 +50,74 @@ impl Refused {
             tag: Some(delivery.tag),
             generation: delivery.generation,
             routing_key: delivery.routing_key.to_string(),
-            body: delivery.body,
+            bytes: delivery.body.len(),
+            body: Some(delivery.body),
             reason,
             detail,
             at: delivery.at,
         }
     }
 
-    /// The entry of the list.
-    pub(super) fn to_text(&self) -> String {
-        let shown = &self.body[..self.body.len().min(KEPT_BYTES)];
+    /// The entry of the list; `None` if it has no place there any more.
+    pub(super) fn to_text(&self) -> Option<String> {
+        let body = self.body.as_ref()?;
         let kept = Kept {
             at: self.at.to_rfc3339(),
             reason: self.reason,
             detail: &self.detail,
             routing_key: &self.routing_key,
-            bytes: self.body.len(),
-            body: String::from_utf8_lossy(shown),
+            bytes: self.bytes,
+            body: String::from_utf8_lossy(&body[..body.len().min(KEPT_BYTES)]),
         };
         // Writing to memory cannot fail.
-        serde_json::to_string(&kept).unwrap_or_default()
+        Some(serde_json::to_string(&kept).unwrap_or_default())
+    }
+
+    /// Keeps no more of the body than the list does.
+    fn cut(mut self) -> Self {
+        if let Some(body) = &mut self.body {
+            body.truncate(KEPT_BYTES);
+            body.shrink_to_fit();
+        }
+        self
+    }
+}
+
+/// Refused messages that wait for the list. The list holds the latest alone, so the older ones wait
+/// without their bodies, only to be acknowledged: however many wait, they need little room.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    refused: VecDeque<Refused>,
+}
+
+impl Waiting {
+    pub(super) fn is_empty(&self) -> bool {
+        self.refused.is_empty()
+    }
+
+    pub(super) fn push(&mut self, refused: Refused) {
+        self.refused.push_back(refused.cut());
+        if let Some(outlived) = self.refused.len().checked_sub(REJECTED_MAX + 1) {
+            let outlived = &mut self.refused[outlived];
+            (outlived.body, outlived.detail, outlived.routing_key) = (None, String::new(), String::new());
+        }
+    }
+
+    /// Those that were taken and found no place: they are the oldest.
+    pub(super) fn put_back(&mut self, refused: Vec<Refused>) {
+        let newer = std::mem::take(&mut self.refused);
+        for refused in refused.into_iter().chain(newer) {
+            self.push(refused);
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Vec<Refused> {
+        std::mem::take(&mut self.refused).into()
+    }
+
+    /// The channel is gone; returns how many deliveries were given back.
+    pub(super) fn forget_tags(&mut self) -> usize {
+        self.refused.iter_mut().filter_map(|refused| refused.tag.take()).count()
     }
 }
 
@@ -111,7 +162,7 @@ impl DeadLetters {
             && let (Some(exchange), Some(refused)) = (self.exchange.clone(), self.waiting.pop_front())
         {
             let message = Outgoing {
-                body: refused.body.clone(),
+                body: refused.body.clone().unwrap_or_default(),
                 routing_key: Some(refused.routing_key.clone()),
                 message_id: String::new(),
                 message_type: "heartbeat.rejected",

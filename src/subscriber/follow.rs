@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::ingest::Command;
 use super::metrics::Metrics;
 use super::replica::{PRESENT, Replica};
-use crate::amqp::consume::ConsumerState;
+use crate::amqp::consume::{Confirmed, ConsumerState};
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::store::{Position, Presence, Store, StoreError, StoreLink};
 use crate::telemetry::Chain;
@@ -48,12 +48,17 @@ pub(super) async fn hear(
             _ = tick.tick() => {}
             () = stop.cancelled() => return,
         }
-        let listening = consumer.borrow().listening;
+        let consumer = *consumer.borrow();
         let now = replica.clock().now();
+        let confirmed_at = match consumer.confirmed {
+            Confirmed::Always => Some(now),
+            Confirmed::At(at) => Some(at),
+            Confirmed::Never => None,
+        };
         let mut standing = replica.standing();
         // On a queue that a stranger shares, silence proves nothing: as if nobody listened.
-        let hears = listening && standing.foreign == 0;
-        standing.hears(now, hears);
+        let hears = consumer.listening && standing.foreign == 0;
+        standing.hears(now, confirmed_at.filter(|_| hears));
     }
 }
 
@@ -105,18 +110,19 @@ impl Follower {
                 self.tidy().await;
             }
         }
+        self.own.at = self.replica.clock().now();
         self.own.consuming = false;
-        self.own.listening_since = None;
+        self.own.heard = self.replica.standing().heard();
         let _ = self.store.meet(&self.own).await;
     }
 
     fn note_link(&mut self) {
         let link = *self.link.borrow_and_update();
         self.metrics.link("redis", link.connected, link.reconnects);
-        let now = self.replica.clock().now();
-        let mut standing = self.replica.standing();
-        standing.disconnected_since =
-            if link.connected { None } else { standing.disconnected_since.or(Some(now)) };
+        if !link.connected {
+            let now = self.replica.clock().now();
+            self.replica.standing().disconnected_since.get_or_insert(now);
+        }
     }
 
     async fn follow(&mut self) -> Result<(), StoreError> {
@@ -128,7 +134,10 @@ impl Follower {
         if !followed.missing.is_empty() {
             let _ = self.commands.send(Command::Lost(followed.missing)).await;
         }
-        self.replica.standing().followed_at = Some(began);
+        let mut standing = self.replica.standing();
+        standing.followed_at = Some(began);
+        // Connected is not enough: only what the others stored meanwhile ends the break.
+        standing.disconnected_since = None;
         Ok(())
     }
 
@@ -137,44 +146,33 @@ impl Follower {
         let consumer = *self.consumer.borrow_and_update();
         self.metrics.link("rabbitmq", consumer.connected, consumer.reconnects);
         self.metrics.listening.set(i64::from(consumer.listening));
-        let now = self.replica.clock().now();
-        self.own.at = now;
+        self.own.at = self.replica.clock().now();
         self.own.consuming = consumer.consuming;
-        {
-            let standing = self.replica.standing();
-            self.own.listening_since = standing.own_since;
-            self.own.listened_until = standing.own_until;
-        }
-        let met = self.store.meet(&self.own).await;
-        let others = met.unwrap_or_default();
-        self.judge_hearing(now, &others);
-        self.judge_strangers(now, consumer, &others);
-    }
-
-    fn judge_hearing(&mut self, now: Timestamp, others: &[Presence]) {
-        let present = |presence: &&Presence| now < presence.at.plus(PRESENT);
-        let since: Vec<_> = others.iter().filter(present).filter_map(|other| other.listening_since).collect();
-        let until: Vec<_> = others.iter().filter_map(|other| other.listened_until).collect();
-        let mut standing = self.replica.standing();
+        self.own.consumers = consumer.consumers;
+        self.own.heard = self.replica.standing().heard();
         // While the store is away nobody knows who is there; the last meeting counts.
-        if standing.disconnected_since.is_none() {
-            standing.others = others.iter().any(|other| present(&other));
+        let Ok(others) = self.store.meet(&self.own).await else { return };
+        // The answer may have come late: who is there is judged by now.
+        let now = self.replica.clock().now();
+        {
+            let mut standing = self.replica.standing();
+            standing.others = others.iter().any(|other| is_present(other, now));
+            standing.others_heard = others.iter().flat_map(|other| other.heard.iter()).collect();
         }
-        standing.others_at = if since.is_empty() { standing.others_at } else { Some(now) };
-        let listening = standing.own_since.into_iter().chain(since);
-        let ended = until.into_iter().chain(standing.own_until.filter(|_| standing.own_since.is_none()));
-        standing.listeners.update(now, listening, ended);
+        self.judge_strangers(now, consumer, &others);
     }
 
     /// Counts the consumers of our queue that are none of us.
     fn judge_strangers(&mut self, now: Timestamp, consumer: ConsumerState, others: &[Presence]) {
+        // Replicas may reach one broker by several names; then they see the same consumers.
+        let same_broker =
+            |other: &Presence| other.broker == self.own.broker || other.consumers == self.own.consumers;
         let ours = |other: &&Presence| {
-            other.consuming && other.queue == self.own.queue && now < other.at.plus(PRESENT)
+            other.consuming && other.queue == self.own.queue && same_broker(other) && is_present(other, now)
         };
         let known = others.iter().filter(ours).count() + usize::from(consumer.consuming);
         let foreign = consumer.consumers.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));
-        let cut_off = self.replica.standing().disconnected_since.is_some();
-        if !consumer.consuming || cut_off {
+        if !consumer.consuming {
             return;
         }
         if foreign == 0 {
@@ -232,7 +230,7 @@ impl Follower {
     async fn tidy(&mut self) {
         let now = self.replica.clock().now();
         let (synced, _) = self.replica.in_step(now);
-        let hearing = self.replica.standing().hearing(now).since;
+        let hearing = self.replica.standing().hearing(now).since(now);
         let (true, Some(since)) = (synced, hearing) else { return };
         let policy = self.replica.policy().clone();
         let (gone, retired, buried) = self.replica.with_view(|view| {
@@ -257,4 +255,8 @@ impl Follower {
             let _ = self.commands.send(Command::Bury(ids)).await;
         }
     }
+}
+
+fn is_present(other: &Presence, now: Timestamp) -> bool {
+    now < other.at.plus(PRESENT)
 }

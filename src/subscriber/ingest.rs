@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::dead_letter::{DeadLetters, Refused};
+use super::dead_letter::{DeadLetters, Refused, Waiting};
 use super::metrics::{Metrics, OVER_LIMIT, Outcome};
 use super::pending::{Due, Held, Pending, Settled};
 use super::replica::Replica;
@@ -65,8 +65,8 @@ pub(super) const COMMANDS_MAX: usize = 16;
 /// Events taken in before the store is looked after.
 const TAKE_MAX: usize = 512;
 
-/// Refused messages that wait for their place; each also holds a delivery.
-const REFUSED_MAX: usize = 256;
+/// How often is looked for deliveries that were held for too long.
+const MIND: Duration = Duration::from_secs(1);
 
 /// Longest wait between two attempts to store.
 const STORE_RETRY_MAX: Duration = Duration::from_secs(1);
@@ -90,7 +90,8 @@ pub(super) struct State {
     acks: Acks,
     generation: u64,
     putting: Option<JoinHandle<Put>>,
-    refused: Vec<Refused>,
+    refused: Waiting,
+    mind_at: Instant,
     store_down: bool,
     retry_at: Option<Instant>,
     backoff: Backoff,
@@ -104,7 +105,8 @@ impl Default for State {
             acks: Acks::none(),
             generation: 0,
             putting: None,
-            refused: Vec::new(),
+            refused: Waiting::default(),
+            mind_at: Instant::now(),
             store_down: false,
             retry_at: None,
             backoff: Backoff::new(STORE_RETRY_MAX),
@@ -164,10 +166,9 @@ impl Ingest {
             && self.dead_letters.is_empty()
     }
 
-    /// Refused messages are bounded by waiting: they still hold their deliveries, so the window
-    /// fills, and the broker waits too.
+    /// What waits for the dead-letter exchange is whole, so it is bounded by waiting.
     fn must_wait(&self) -> bool {
-        self.state.refused.len() >= REFUSED_MAX || self.dead_letters.is_full()
+        self.dead_letters.is_full()
     }
 
     /// Takes an event and whatever else has come.
@@ -188,6 +189,7 @@ impl Ingest {
         match event {
             Event::Began { generation, acks } => {
                 self.give_up_tags();
+                self.window.give_back.store(false, Ordering::Relaxed);
                 self.state.generation = generation;
                 self.state.acks = acks;
                 self.state.consumer_ended = false;
@@ -200,9 +202,7 @@ impl Ingest {
     /// The deliveries of the channel before come again.
     fn give_up_tags(&mut self) {
         let mut returned = self.state.pending.forget_tags();
-        for refused in &mut self.state.refused {
-            returned += usize::from(refused.tag.take().is_some());
-        }
+        returned += self.state.refused.forget_tags();
         returned += self.dead_letters.forget_tags();
         for _ in 0..returned {
             self.metrics.messages.ended(Outcome::Returned);
@@ -231,7 +231,7 @@ impl Ingest {
             }
         };
         let id = publisher_of(&message).clone();
-        if self.state.pending.attach(&id, &message, delivery.tag) {
+        if self.state.pending.attach(&id, &message, delivery.tag, delivery.at) {
             return;
         }
         let now = self.replica.clock().now();
@@ -256,8 +256,10 @@ impl Ingest {
             receipt,
             effect: crate::state::Effect::Stored,
             tag: Some(delivery.tag),
+            since: delivery.at,
             durable: delivery.durable,
             counted: false,
+            released: false,
         };
         let (record, _) = self.state.pending.add(&id, known.clone(), held);
         log_changes(known.as_deref(), &record);
@@ -280,15 +282,23 @@ impl Ingest {
 
     /// How many components would go over the limits; `None` if there is room.
     fn too_much(&self, id: &PublisherId, message: &Message, known: Option<&Record>) -> Option<u64> {
-        let components = match message {
-            Message::V1(heartbeat) => heartbeat.components.len(),
-            Message::V2(heartbeat) => heartbeat.components.len(),
+        let known = known.filter(|known| !known.is_forgotten());
+        let known_components = known.map_or(0, |known| known.components.len());
+        // A version 2 message tells all there is; one of an original adds to what others told.
+        let (told, after) = match message {
+            Message::V1(heartbeat) => {
+                let is_new = |key| known.is_none_or(|known| !known.has_component(key));
+                let added = heartbeat.components.iter().filter(|component| is_new(&component.key)).count();
+                (heartbeat.components.len(), known_components + added)
+            }
+            Message::V2(heartbeat) => (heartbeat.components.len(), heartbeat.components.len()),
         };
-        if known.is_some_and(|known| !known.is_forgotten() && known.components.len() >= components) {
+        if known.is_some() && after <= known_components {
             return None;
         }
-        let fits = self.replica.with_view(|view| view.has_room(self.replica.policy(), id, components));
-        (!fits).then_some(components as u64)
+        let fits = after <= self.config.limits.components
+            && self.replica.with_view(|view| view.has_room(self.replica.policy(), id, after));
+        (!fits).then_some(told as u64)
     }
 
     /// Keeps a refused message for a look; it is acknowledged once it has its place.
@@ -305,7 +315,9 @@ impl Ingest {
             self.rejected(refused).await;
         } else {
             // Where the exchange does not take it, the list in the store does.
-            self.state.refused.extend(refused);
+            for refused in refused {
+                self.state.refused.push(refused);
+            }
         }
     }
 
@@ -336,12 +348,13 @@ impl Ingest {
     /// Starts to store what is due, unless a batch is on its way or the store needs a pause.
     fn start_put(&mut self) {
         let state = &mut self.state;
-        let anything = state.pending.has_due() || !state.refused.is_empty();
-        if state.putting.is_some() || state.retry_at.is_some() || !anything {
+        let paused = state.retry_at.is_some_and(|at| Instant::now() < at);
+        if state.putting.is_some() || paused || (state.refused.is_empty() && !state.pending.has_due()) {
             return;
         }
+        state.retry_at = None;
         let due = state.pending.take_due(self.config.batch_max);
-        let refused = std::mem::take(&mut state.refused);
+        let refused = state.refused.take();
         let (store, contract_keys) = (self.store.clone(), self.config.contract_keys);
         state.putting = Some(tokio::spawn(async move { put(store, due, refused, contract_keys).await }));
     }
@@ -367,7 +380,7 @@ impl Ingest {
             }
             Err(error) => {
                 self.state.pending.unsent();
-                self.state.refused.extend(refused);
+                self.state.refused.put_back(refused);
                 self.pause();
                 if !std::mem::replace(&mut self.state.store_down, true) {
                     warn!(error = %Chain(&error), "Not stored; heartbeats are held until the store is back");
@@ -469,9 +482,10 @@ impl Ingest {
         let Self { state, window, .. } = self;
         window.open.store(state.acks.open(), Ordering::Relaxed);
         window.wants_more.store(state.store_down, Ordering::Relaxed);
-        if !state.store_down {
+        if !state.store_down || Instant::now() < state.mind_at {
             return;
         }
+        state.mind_at = Instant::now() + MIND;
         let now = self.replica.clock().now();
         let limit = i64::try_from(HOLD_MAX.as_millis()).unwrap_or(i64::MAX);
         if state.pending.oldest().is_some_and(|oldest| now.ms_since(oldest) > limit) {
@@ -497,7 +511,7 @@ async fn put(store: Store, due: Vec<Due>, refused: Vec<Refused>, contract_keys: 
         records.push(Arc::clone(&record));
         writes.push(Write::new(record, expected));
     }
-    let rejected = refused.iter().map(Refused::to_text).collect();
+    let rejected = refused.iter().filter_map(Refused::to_text).collect();
     let result = store.put(&Batch { writes, contract: keys, rejected }).await;
     Put { records, refused, result }
 }
@@ -606,16 +620,13 @@ mod tests {
             let mut ingest = ingest();
             ingest.take(Event::Began { generation: 1, acks: Acks::none() }).await;
             ingest.take(Event::Delivered(delivery(1))).await;
-            let refused = std::mem::take(&mut ingest.state.refused);
+            let refused = ingest.state.refused.take();
             ingest.take(Event::Began { generation: 2, acks: Acks::none() }).await;
             ingest.state.acks.delivered(3);
-            let result = if stored {
-                Ok(Vec::new())
-            } else {
-                Err(StoreError::Disconnected { target: String::new() })
-            };
+            let result =
+                if stored { Ok(Vec::new()) } else { Err(StoreError::Disconnected { target: String::new() }) };
             ingest.came_back(Some(Put { records: Vec::new(), refused, result })).await;
-            let again = std::mem::take(&mut ingest.state.refused);
+            let again = ingest.state.refused.take();
             ingest.rejected(again).await;
             assert_eq!(ingest.state.acks.open(), 1, "stored: {stored}");
         }

@@ -28,6 +28,7 @@ use crate::backoff::Backoff;
 use crate::clock::StoreClock;
 use crate::heartbeat::Timestamp;
 use crate::state::Policy;
+use crate::state::hearing::Spans;
 use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, StoreLink};
 use crate::telemetry::Chain;
 
@@ -118,7 +119,18 @@ impl Subscriber {
             let _guard = guard;
             parts.run(config, source, consumer_state_out).await;
         });
-        Self { replica, consumer, link, stop, give_up, acked, stop_store, ended, consuming: vec![main], storing }
+        Self {
+            replica,
+            consumer,
+            link,
+            stop,
+            give_up,
+            acked,
+            stop_store,
+            ended,
+            consuming: vec![main],
+            storing,
+        }
     }
 
     /// The state, for expositions.
@@ -147,7 +159,7 @@ impl Subscriber {
         let mut orderly = true;
         for task in self.consuming {
             let abort = task.abort_handle();
-            if timeout(grace, task).await.is_err() {
+            if !matches!(timeout(grace, task).await, Ok(Ok(()))) {
                 orderly = false;
                 self.give_up.cancel();
                 self.acked.cancel();
@@ -216,7 +228,8 @@ impl Parts {
     /// the queue, which loses nothing, and a record that is not known cannot be compared.
     async fn run(self, config: Config, source: Source, consumer_out: watch::Sender<ConsumerState>) {
         let Some(position) = self.load().await else { return };
-        let queue = format!("{}/{}/{}", config.amqp.target(), config.amqp.vhost, config.amqp.queue);
+        let broker = config.amqp.target();
+        let queue = format!("{}/{}", config.amqp.vhost, config.amqp.queue);
         let (events, consumer, consumer_task) = match source {
             Source::InProcess(events, state) => (events, state, None),
             Source::Amqp => {
@@ -248,9 +261,10 @@ impl Parts {
             own: Presence {
                 replica: self.replica_id.clone(),
                 at: Timestamp::EPOCH,
-                listening_since: None,
-                listened_until: None,
+                heard: Spans::default(),
+                broker,
                 queue,
+                consumers: 0,
                 consuming: false,
             },
             retention: config.retention,
@@ -338,5 +352,59 @@ async fn relay(mut from: watch::Receiver<ConsumerState>, to: watch::Sender<Consu
         if from.changed().await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::heartbeat::wire::Limits;
+    use crate::secret::Secret;
+
+    fn config() -> Config {
+        Config {
+            amqp: amqp::Config {
+                host: "127.0.0.1".into(),
+                port: 1,
+                user: "user".into(),
+                password: Secret::default(),
+                vhost: "/".into(),
+                exchange: "exchange".into(),
+                queue: "queue".into(),
+                routing_key: "key".into(),
+                tls: None,
+                heartbeat: Duration::from_secs(10),
+                reconnect_max: Duration::from_secs(1),
+                name: "test".into(),
+            },
+            prefetch: 10,
+            dead_letter_exchange: None,
+            redis: None,
+            ingest: IngestConfig {
+                limits: Limits::default(),
+                batch_max: 10,
+                contract_keys: false,
+                legacy_ids: HashMap::new(),
+                legacy_queue_id: None,
+                broker_timestamp_trusted: false,
+            },
+            policy: Policy::default(),
+            retention: Duration::from_secs(60),
+        }
+    }
+
+    /// Whoever minds the process must learn of it: nothing would be taken in any more.
+    #[tokio::test]
+    async fn an_end_of_its_own_is_told() {
+        let (events, received) = mpsc::channel(1);
+        let (state, consumer) = watch::channel(ConsumerState::default());
+        let source = Source::InProcess(received, consumer);
+        let subscriber = Subscriber::start(config(), source, Arc::default(), &mut Registry::default());
+        let ended = subscriber.ended();
+        assert!(!ended.is_cancelled());
+        drop(events);
+        timeout(Duration::from_secs(60), ended.cancelled()).await.expect("it ended");
+        drop(state);
+        assert!(subscriber.stop(Duration::from_secs(10)).await);
     }
 }

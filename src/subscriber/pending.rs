@@ -19,10 +19,14 @@ pub(super) struct Held {
     pub(super) effect: Effect,
     /// Its delivery, while it can be acknowledged.
     pub(super) tag: Option<u64>,
+    /// When that delivery came; it may have been given back and have come again since the receipt.
+    pub(super) since: Timestamp,
     /// Survives the broker's restart: see `Delivery::durable`.
     pub(super) durable: bool,
     /// Its end has been counted.
     pub(super) counted: bool,
+    /// It was let go: a newer one stands for it.
+    pub(super) released: bool,
 }
 
 /// One publisher that is ahead of the store.
@@ -77,7 +81,13 @@ pub(super) struct Settled {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     entries: HashMap<PublisherId, Entry>,
+    /// Held messages that were let go.
+    released: usize,
 }
+
+/// Messages let go of which a little is kept, some 400 bytes each. Beyond, none is let go until the
+/// store is back: the window fills, and the rest waits in the queue.
+const RELEASED_MAX: usize = 250_000;
 
 impl Pending {
     pub(super) fn is_empty(&self) -> bool {
@@ -95,12 +105,14 @@ impl Pending {
 
     /// A delivery that comes again after its first was given back with its connection: taken as
     /// the delivery of the held message. Says whether there was one.
-    pub(super) fn attach(&mut self, id: &PublisherId, message: &Message, tag: u64) -> bool {
+    pub(super) fn attach(&mut self, id: &PublisherId, message: &Message, tag: u64, at: Timestamp) -> bool {
         let Some(entry) = self.entries.get_mut(id) else { return false };
         let same = |held: &&mut Held| held.tag.is_none() && same_message(&held.message, message);
         match entry.held.iter_mut().find(same) {
             Some(held) if held.counted => {
                 held.tag = Some(tag);
+                held.since = at;
+                self.released -= usize::from(std::mem::take(&mut held.released));
                 held.counted = false;
                 // It may have been stripped meanwhile; what came again is whole.
                 held.message = Arc::new(message.clone());
@@ -176,7 +188,8 @@ impl Pending {
         let (sent, again) = sent.map_or((0, false), |sent| (sent.held.min(entry.held.len()), sent.again));
         match written {
             Written::Stored => {
-                let done = entry.held.drain(..sent).collect();
+                let done: Vec<Held> = entry.held.drain(..sent).collect();
+                self.released -= done.iter().filter(|held| held.released).count();
                 entry.base = Some(Arc::clone(record));
                 entry.expected = record.revision;
                 entry.rewrite = false;
@@ -263,13 +276,16 @@ impl Pending {
             return Vec::new();
         }
         let mut released = Vec::new();
-        for held in older {
-            let stands = newest.durable >= held.durable && stands_for(&newest.message, &held.message);
-            if let (true, Some(tag)) = (stands, held.tag) {
-                held.tag = None;
+        for held in older.iter_mut().filter(|held| held.tag.is_some()) {
+            if self.released >= RELEASED_MAX {
+                break;
+            }
+            if newest.durable >= held.durable && stands_for(&newest.message, &held.message) {
+                released.extend(held.tag.take());
                 held.counted = true;
+                held.released = true;
                 held.message = Arc::new(stripped(&held.message));
-                released.push(tag);
+                self.released += 1;
             }
         }
         released
@@ -283,7 +299,7 @@ impl Pending {
     /// When the oldest delivery that is held came.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         let held = self.entries.values().flat_map(|entry| &entry.held);
-        held.filter(|held| held.tag.is_some()).map(|held| held.receipt.at).min()
+        held.filter(|held| held.tag.is_some()).map(|held| held.since).min()
     }
 }
 
@@ -356,5 +372,76 @@ fn same_message(a: &Message, b: &Message) -> bool {
         (Message::V2(a), Message::V2(b)) => a.epoch == b.epoch && a.sequence == b.sequence,
         (Message::V1(a), Message::V1(b)) => a == b,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::heartbeat::{Epoch, PublisherTotals};
+
+    fn held(sequence: u64, tag: u64) -> Held {
+        let at = Timestamp::from_unix_ms(sequence.cast_signed());
+        let receipt = Receipt { at, live: true, live_since: at, broker_at: None, shared_queue: false };
+        let effect = Effect::Stored;
+        Held {
+            message: Arc::new(Message::V2(Box::new(Heartbeat {
+                publisher: PublisherId::new("p").unwrap(),
+                epoch: Epoch::parse("0123456789abcdef0123456789abcdef").unwrap(),
+                started_at: Timestamp::EPOCH,
+                uptime: Duration::from_millis(sequence),
+                sequence,
+                sent_at: at,
+                interval: Duration::from_secs(1),
+                version: "1".into(),
+                totals: PublisherTotals::default(),
+                components: Vec::new(),
+            }))),
+            receipt,
+            effect,
+            tag: Some(tag),
+            since: at,
+            durable: true,
+            counted: false,
+            released: false,
+        }
+    }
+
+    fn id(held: &Held) -> PublisherId {
+        let Message::V2(heartbeat) = &*held.message else { panic!() };
+        heartbeat.publisher.clone()
+    }
+
+    #[test]
+    fn what_was_given_back_and_came_again_is_held_from_then() {
+        let mut pending = Pending::default();
+        let first = held(1, 1);
+        let (id, message) = (id(&first), Arc::clone(&first.message));
+        pending.add(&id, None, first);
+        assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(1)));
+        assert_eq!(pending.forget_tags(), 1);
+        assert_eq!(pending.oldest(), None);
+        assert!(pending.attach(&id, &message, 9, Timestamp::from_unix_ms(700)));
+        assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(700)));
+    }
+
+    #[test]
+    fn no_more_is_let_go_than_may_be_kept_of_it() {
+        let mut pending = Pending { released: RELEASED_MAX - 1, ..Pending::default() };
+        let first = held(1, 1);
+        let id = id(&first);
+        pending.add(&id, None, first);
+        for number in 2..=3 {
+            pending.add(&id, None, held(number, number));
+        }
+        assert_eq!(pending.release(&id), [1]);
+        pending.add(&id, None, held(4, 4));
+        assert_eq!(pending.release(&id), [0u64; 0]);
+        let due = pending.take_due(1).remove(0);
+        let settled = pending.settle(&due.record, Written::Stored);
+        assert_eq!(settled.done.iter().filter_map(|held| held.tag).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(pending.released, RELEASED_MAX - 1);
     }
 }

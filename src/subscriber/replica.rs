@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
-use crate::state::freshness::{Hearing, Listeners};
+use crate::state::hearing::{Hearing, Span, Spans};
 use crate::state::{Policy, Record, Snapshot, View};
 use crate::store::{Known, bucket_of, record_key};
 
@@ -34,8 +34,6 @@ struct State {
 /// How this replica stands to the others and to the store.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// Who listens, over all replicas.
-    pub(super) listeners: Listeners,
     /// All records were loaded once.
     pub(super) loaded: bool,
     /// When the change log was last followed to its end, in the store's clock.
@@ -44,54 +42,70 @@ pub(super) struct Standing {
     pub(super) disconnected_since: Option<Timestamp>,
     /// Other replicas were there at the last meeting.
     pub(super) others: bool,
+    /// When the others listened, as they said at the last meeting.
+    pub(super) others_heard: Spans,
     /// Consumers on our queue that are no replica of ours.
     pub(super) foreign: u32,
     /// When the last of them was seen.
     pub(super) foreign_at: Option<Timestamp>,
-    /// Since when this replica itself has heard whatever was sent, if it does.
-    pub(super) own_since: Option<Timestamp>,
-    /// When it last did.
-    pub(super) own_until: Option<Timestamp>,
-    /// When another replica last said that it listens.
-    pub(super) others_at: Option<Timestamp>,
+    own: Ear,
+}
+
+/// When this replica itself heard whatever was sent.
+#[derive(Debug, Default)]
+struct Ear {
+    current: Option<Span>,
+    past: Spans,
+    /// When it last looked whether it hears.
+    looked_at: Option<Timestamp>,
 }
 
 /// A replica that was not heard of for so long is not there.
 pub(super) const PRESENT: Duration = Duration::from_secs(5);
 
-/// Hearing that was not confirmed for so long had a break: the process was stopped, the machine
-/// suspended, or starved.
-const CONFIRMED: Duration = Duration::from_secs(2);
+/// A break between two looks beyond this: the process was stopped, the machine suspended, or
+/// starved. What was sent meanwhile is still on its way.
+const AWAKE: Duration = Duration::from_secs(2);
+
+/// Hearing that the broker has not confirmed for so long is none: it answers about once a second.
+const CONFIRMED: Duration = Duration::from_secs(3);
 
 impl Standing {
-    /// This replica looks whether it hears: often, and whatever else goes on.
-    pub(super) fn hears(&mut self, now: Timestamp, hears: bool) {
-        let slept = self.own_until.filter(|until| now > until.plus(CONFIRMED));
-        if let Some(until) = slept.filter(|_| self.own_since.is_some()) {
-            // What was sent meanwhile is still on its way; whoever else listened says so.
-            self.listeners.interrupted(until);
-            self.own_since = None;
+    /// This replica looks whether it hears: often, and whatever else goes on. `confirmed_at` is
+    /// the latest moment of which it is sure; `None` while it does not hear.
+    pub(super) fn hears(&mut self, now: Timestamp, confirmed_at: Option<Timestamp>) {
+        let own = &mut self.own;
+        let awake = own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
+        if own.looked_at.is_some_and(|at| now.plus(AWAKE) < at) {
+            // The store's clock went back: the past lies in the future, and proves nothing there.
+            *own = Ear::default();
         }
-        if !hears {
-            self.own_since = None;
-            return;
+        own.looked_at = Some(now);
+        if confirmed_at.is_none() || !awake {
+            own.past.add_all(own.current.take());
         }
-        let since = *self.own_since.get_or_insert(now);
-        self.own_until = Some(now);
-        self.listeners.update(now, [since], []);
+        let Some(confirmed_at) = confirmed_at else { return };
+        let current = own.current.get_or_insert(Span { since: now, until: now });
+        current.until = current.until.max(confirmed_at);
     }
 
-    /// What can be judged at `now`. Hearing that nobody confirmed lately is none.
+    /// When this replica heard, as far as that is confirmed.
+    pub(super) fn heard(&self) -> Spans {
+        self.own.past.iter().chain(self.own.current).collect()
+    }
+
+    /// What can be judged at `now`.
     pub(super) fn hearing(&self, now: Timestamp) -> Hearing {
-        let within = |at: Option<Timestamp>, limit| at.filter(|at| now <= at.plus(limit));
-        let own = within(self.own_until.filter(|_| self.own_since.is_some()), CONFIRMED);
-        let confirmed = own.or(within(self.others_at, PRESENT));
-        let mut hearing = self.listeners.hearing(self.disconnected_since.filter(|_| self.others));
-        if confirmed.is_none() && hearing.since.is_some() {
-            hearing.since = None;
-            hearing.heard_until = hearing.heard_until.max(self.own_until).max(self.others_at);
+        let heard = self.others_heard.iter().chain(self.heard().iter().collect::<Vec<_>>());
+        let mut spans: Spans = heard.map(|span| Span { until: span.until.min(now), ..span }).collect();
+        let awake = self.own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
+        if let Some(current) = self.own.current
+            && awake
+            && now <= current.until.plus(CONFIRMED)
+        {
+            spans.add(Span { until: current.until.max(now), ..current });
         }
-        hearing
+        Hearing { spans, cut_off_since: self.disconnected_since.filter(|_| self.others) }
     }
 }
 
@@ -201,5 +215,77 @@ impl Known for Replica {
         let state = self.read();
         let held = state.index.get(&bucket).into_iter().flatten();
         held.map(|(key, (id, revision))| (key.clone(), id.clone(), *revision)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_unix_ms(1_000_000 + ms)
+    }
+
+    /// Looks four times a second from `from` to `to`; the broker confirms up to then.
+    fn listens(standing: &mut Standing, from: i64, to: i64) {
+        for ms in (from..=to).step_by(250) {
+            standing.hears(at(ms), Some(at(ms)));
+        }
+    }
+
+    #[test]
+    fn it_hears_since_it_listens() {
+        let mut standing = Standing::default();
+        assert_eq!(standing.hearing(at(0)).since(at(0)), None);
+        listens(&mut standing, 0, 10_000);
+        assert_eq!(standing.hearing(at(10_100)).since(at(10_100)), Some(at(0)));
+        standing.hears(at(10_250), None);
+        assert_eq!(standing.hearing(at(10_250)).since(at(10_250)), None);
+        assert_eq!(standing.heard().iter().next(), Some(Span { since: at(0), until: at(10_000) }));
+    }
+
+    #[test]
+    fn what_was_sent_while_it_slept_was_not_heard() {
+        let mut standing = Standing::default();
+        listens(&mut standing, 0, 10_000);
+        // Before its first look after waking, too.
+        assert_eq!(standing.hearing(at(24_000)).since(at(24_000)), None);
+        listens(&mut standing, 24_000, 25_000);
+        assert_eq!(standing.hearing(at(25_000)).since(at(25_000)), Some(at(24_000)));
+    }
+
+    #[test]
+    fn what_the_broker_does_not_confirm_was_not_heard() {
+        let mut standing = Standing::default();
+        listens(&mut standing, 0, 10_000);
+        for ms in (10_250..=20_000).step_by(250) {
+            standing.hears(at(ms), Some(at(10_000)));
+        }
+        assert_eq!(standing.hearing(at(20_000)).since(at(20_000)), None);
+        // Its answer shows that nothing was lost in between.
+        standing.hears(at(20_250), Some(at(20_200)));
+        assert_eq!(standing.hearing(at(20_250)).since(at(20_250)), Some(at(0)));
+    }
+
+    #[test]
+    fn the_others_are_believed_as_far_as_they_said() {
+        let mut standing = Standing::default();
+        standing.others_heard.add(Span { since: at(0), until: at(9_000) });
+        assert_eq!(standing.hearing(at(9_500)).since(at(9_500)), None);
+        listens(&mut standing, 9_500, 10_000);
+        assert_eq!(standing.hearing(at(10_000)).since(at(10_000)), Some(at(9_500)));
+        standing.others_heard.add(Span { since: at(0), until: at(9_750) });
+        assert_eq!(standing.hearing(at(10_000)).since(at(10_000)), Some(at(0)));
+    }
+
+    #[test]
+    fn a_clock_that_went_back_proves_nothing() {
+        let mut standing = Standing::default();
+        listens(&mut standing, 100_000, 200_000);
+        listens(&mut standing, 0, 1_000);
+        assert_eq!(
+            standing.hearing(at(1_000)).spans,
+            Spans::from_iter([Span { since: at(0), until: at(1_000) }])
+        );
     }
 }

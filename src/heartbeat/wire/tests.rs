@@ -149,8 +149,8 @@ fn components() -> impl Strategy<Value = Component> {
 }
 
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
-    (names(), timestamps(), 1u64..=1 << 53, 1u64..600_000, prop::collection::vec(components(), 0..8)).prop_map(
-        |(publisher, at, sequence, interval_ms, mut components)| {
+    (names(), timestamps(), 1u64..=1 << 53, 1u64..600_000, prop::collection::vec(components(), 0..8))
+        .prop_map(|(publisher, at, sequence, interval_ms, mut components)| {
             components.sort_by(|a, b| a.key.cmp(&b.key));
             components.dedup_by(|a, b| a.key == b.key);
             Heartbeat {
@@ -165,8 +165,7 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
                 totals: PublisherTotals { publish_failures: sequence, reconnects: 2, blocked_seconds: 0.5 },
                 components,
             }
-        },
-    )
+        })
 }
 
 proptest! {

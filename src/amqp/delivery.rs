@@ -1,0 +1,76 @@
+//! A message as it came: its body, its tag, and all that tells how old it may be.
+
+use std::sync::Arc;
+
+use lapin::message::Delivery as LapinDelivery;
+use lapin::types::AMQPValue;
+
+use crate::heartbeat::Timestamp;
+
+/// One message, with all that must be known of how it came.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which channel it came on; acks are void on any other.
+    pub generation: u64,
+    /// Its tag on that channel.
+    pub tag: u64,
+    /// The body.
+    pub body: Vec<u8>,
+    /// The routing key with which it was published.
+    pub routing_key: Arc<str>,
+    /// The broker has tried to deliver it before.
+    pub redelivered: bool,
+    /// It survives a restart of the broker, does not expire, and was seldom redelivered: a message
+    /// that it supersedes may be let go.
+    pub durable: bool,
+    /// When it came, in the store's clock.
+    pub at: Timestamp,
+    /// Whether nothing had been waiting (see [`LiveGate`]).
+    pub live: bool,
+    /// Since when deliveries have been live.
+    pub live_since: Timestamp,
+    /// When the broker took it, if it says so.
+    pub broker_at: Option<Timestamp>,
+}
+
+/// Redeliveries of a message after which it may not stand in for others: RabbitMQ 4.0 drops a
+/// message after 20 of them by default.
+const DELIVERY_COUNT_MAX: i64 = 15;
+
+/// What came from the library, with when and how it came.
+pub(super) fn stamp(
+    delivery: LapinDelivery,
+    generation: u64,
+    at: Timestamp,
+    live: bool,
+    live_since: Timestamp,
+) -> Delivery {
+    let properties = &delivery.properties;
+    let header = |name: &str| {
+        let headers = properties.headers().as_ref()?;
+        let value = headers.inner().iter().find(|(key, _)| key.as_str() == name)?.1;
+        match value {
+            AMQPValue::LongLongInt(number) => Some(*number),
+            AMQPValue::LongInt(number) => Some(i64::from(*number)),
+            AMQPValue::LongUInt(number) => Some(i64::from(*number)),
+            AMQPValue::Timestamp(number) => i64::try_from(*number).ok(),
+            _ => None,
+        }
+    };
+    let durable = *properties.delivery_mode() == Some(2)
+        && properties.expiration().is_none()
+        && header("x-delivery-count").is_none_or(|count| count < DELIVERY_COUNT_MAX);
+    let broker_at = header("timestamp_in_ms").map(Timestamp::from_unix_ms);
+    Delivery {
+        generation,
+        tag: delivery.delivery_tag,
+        routing_key: delivery.routing_key.as_str().into(),
+        redelivered: delivery.redelivered,
+        durable,
+        at,
+        live,
+        live_since,
+        broker_at,
+        body: delivery.data,
+    }
+}

@@ -1,0 +1,160 @@
+//! When a heartbeat would have been heard: the spans of time in which some replica listened without
+//! a break.
+
+use std::time::Duration;
+
+use crate::heartbeat::Timestamp;
+
+/// Past spans that are kept. More breaks than this, each shorter than the one before, and the
+/// shortest is given up: then a publisher that fell silent in it is judged anew, which is safe.
+const SPANS_MAX: usize = 8;
+
+/// A time of listening without a break, in the store's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub since: Timestamp,
+    /// The last moment of which it is known.
+    pub until: Timestamp,
+}
+
+impl Span {
+    fn length_ms(self) -> i64 {
+        self.until.ms_since(self.since)
+    }
+}
+
+/// Spans apart from each other, in order of time, and only those that can prove anything: one that
+/// a later one outlasts is left out, since the later one proves all that it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans(Vec<Span>);
+
+impl Spans {
+    /// Adds a span; it becomes one with those that it touches.
+    pub fn add(&mut self, mut span: Span) {
+        if span.until < span.since {
+            return;
+        }
+        self.0.retain(|other| {
+            let apart = other.until < span.since || span.until < other.since;
+            if !apart {
+                span.since = span.since.min(other.since);
+                span.until = span.until.max(other.until);
+            }
+            apart
+        });
+        self.0.push(span);
+        self.0.sort_unstable_by_key(|span| span.since);
+        let mut longest = -1;
+        let mut kept: Vec<Span> = Vec::with_capacity(self.0.len());
+        for span in self.0.drain(..).rev().filter(|span| span.length_ms() >= 0) {
+            if span.length_ms() > longest {
+                longest = span.length_ms();
+                kept.push(span);
+            }
+        }
+        kept.reverse();
+        kept.truncate(SPANS_MAX);
+        self.0 = kept;
+    }
+
+    /// Adds all of another's.
+    pub fn add_all(&mut self, others: impl IntoIterator<Item = Span>) {
+        for span in others {
+            self.add(span);
+        }
+    }
+
+    /// All of them, in order of time.
+    pub fn iter(&self) -> impl Iterator<Item = Span> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<Span> for Spans {
+    fn from_iter<T: IntoIterator<Item = Span>>(spans: T) -> Self {
+        let mut all = Self::default();
+        all.add_all(spans);
+        all
+    }
+}
+
+/// What is known about being able to hear.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hearing {
+    /// When some subscriber listened on a queue that no stranger shares.
+    pub spans: Spans,
+    /// Set while this replica is cut off from the store and knows of others: since when.
+    pub cut_off_since: Option<Timestamp>,
+}
+
+impl Hearing {
+    /// Heard without a break since then, until then.
+    pub fn unbroken(since: Timestamp, until: Timestamp) -> Self {
+        Self { spans: Spans::from_iter([Span { since, until }]), cut_off_since: None }
+    }
+
+    /// Since when somebody has listened without a break; `None` if nobody does now.
+    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.spans.iter().find(|span| span.since <= now && now <= span.until).map(|span| span.since)
+    }
+
+    /// When it was proven that whoever spoke last at `base` had been silent for a whole `grace`
+    /// though somebody listened; `None` if it is not.
+    pub(super) fn proves_silence(&self, base: Timestamp, grace: Duration) -> Option<Timestamp> {
+        let proven = self.spans.iter().map(|span| (span.since.max(base).plus(grace), span.until));
+        proven.filter(|(at, until)| at <= until).map(|(at, _)| at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix_ms(1_000_000 + seconds * 1000)
+    }
+
+    fn spans(list: &[(i64, i64)]) -> Spans {
+        list.iter().map(|(since, until)| Span { since: at(*since), until: at(*until) }).collect()
+    }
+
+    #[test]
+    fn spans_that_touch_are_one_and_shorter_earlier_ones_go() {
+        assert_eq!(spans(&[(0, 10), (10, 12)]), spans(&[(0, 12)]));
+        assert_eq!(spans(&[(20, 25), (0, 10), (8, 21)]), spans(&[(0, 25)]));
+        assert_eq!(spans(&[(0, 5), (10, 20)]), spans(&[(10, 20)]));
+        assert_eq!(spans(&[(0, 20), (30, 40), (41, 42)]).iter().count(), 3);
+    }
+
+    #[test]
+    fn many_breaks_are_bounded() {
+        let mut many = Spans::default();
+        for number in 0..100 {
+            many.add(Span { since: at(number * 1000), until: at(number * 1000 + 500 - number) });
+        }
+        assert_eq!(many.iter().count(), SPANS_MAX);
+    }
+
+    proptest! {
+        /// Silence is proven exactly where some whole grace after the last word was heard, second
+        /// by second.
+        #[test]
+        fn silence_is_proven_as_second_by_second(
+            list in prop::collection::vec((0i64..60, 0i64..20), 0..6), base in 0i64..60, grace in 1i64..20,
+        ) {
+            let hearing = Hearing {
+                spans: list.iter().map(|(since, length)| Span { since: at(*since), until: at(since + length) }).collect(),
+                cut_off_since: None,
+            };
+            let heard = |second: i64| list.iter().any(|(since, length)| (*since..since + length).contains(&second));
+            let naive = (base..100).find(|start| (*start..start + grace).all(heard)).map(|start| at(start + grace));
+            let proven = hearing.proves_silence(at(base), Duration::from_secs(grace.unsigned_abs()));
+            // Which of several proofs is told may differ: a shorter span makes room for a longer one.
+            prop_assert_eq!(proven.is_some(), naive.is_some());
+            prop_assert!(proven >= naive);
+        }
+    }
+}
