@@ -32,6 +32,9 @@ pub fn check_name(name: &str) -> Result<(), InvalidName> {
     if name.len() > NAME_BYTES_MAX {
         return Err(InvalidName::TooLong);
     }
+    if name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return Ok(());
+    }
     // U+2028 and U+2029 break lines in many viewers though Unicode counts them as separators.
     if name.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
         return Err(InvalidName::Control);

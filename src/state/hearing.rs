@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::heartbeat::Timestamp;
 
-/// Past spans that are kept. More breaks than this, each shorter than the one before, and the
-/// shortest is given up: then a publisher that fell silent in it is judged anew, which is safe.
+/// Spans that are kept. More breaks than this, each span shorter than the one before, and the
+/// shortest are given up, save the latest: a publisher that fell silent in one is judged anew.
 const SPANS_MAX: usize = 8;
 
 /// A time of listening without a break, in the store's clock.
@@ -31,37 +31,35 @@ pub struct Spans(Vec<Span>);
 
 impl Spans {
     /// Adds a span; it becomes one with those that it touches.
-    pub fn add(&mut self, mut span: Span) {
-        if span.until < span.since {
-            return;
-        }
-        self.0.retain(|other| {
-            let apart = other.until < span.since || span.until < other.since;
-            if !apart {
-                span.since = span.since.min(other.since);
-                span.until = span.until.max(other.until);
-            }
-            apart
-        });
-        self.0.push(span);
-        self.0.sort_unstable_by_key(|span| span.since);
-        let mut longest = -1;
-        let mut kept: Vec<Span> = Vec::with_capacity(self.0.len());
-        for span in self.0.drain(..).rev().filter(|span| span.length_ms() >= 0) {
-            if span.length_ms() > longest {
-                longest = span.length_ms();
-                kept.push(span);
-            }
-        }
-        kept.reverse();
-        kept.truncate(SPANS_MAX);
-        self.0 = kept;
+    pub fn add(&mut self, span: Span) {
+        self.add_all([span]);
     }
 
-    /// Adds all of another's.
-    pub fn add_all(&mut self, others: impl IntoIterator<Item = Span>) {
-        for span in others {
-            self.add(span);
+    /// Adds spans in any order; those that touch become one.
+    pub fn add_all(&mut self, spans: impl IntoIterator<Item = Span>) {
+        self.0.extend(spans);
+        self.0.retain(|span| span.since <= span.until);
+        self.0.sort_unstable_by_key(|span| span.since);
+        let mut apart: Vec<Span> = Vec::with_capacity(self.0.len());
+        for span in self.0.drain(..) {
+            match apart.last_mut() {
+                Some(last) if span.since <= last.until => last.until = last.until.max(span.until),
+                _ => apart.push(span),
+            }
+        }
+        // From the latest to the earliest, what none that is later outlasts.
+        let mut longest = -1;
+        for span in apart.into_iter().rev() {
+            if span.length_ms() > longest {
+                longest = span.length_ms();
+                self.0.push(span);
+            }
+        }
+        self.0.reverse();
+        // The latest stays, since it is the one that goes on.
+        if let Some(latest) = self.0.pop() {
+            self.0.truncate(SPANS_MAX - 1);
+            self.0.push(latest);
         }
     }
 
@@ -132,10 +130,11 @@ mod tests {
     #[test]
     fn many_breaks_are_bounded() {
         let mut many = Spans::default();
-        for number in 0..100 {
+        for number in 0..100i64 {
             many.add(Span { since: at(number * 1000), until: at(number * 1000 + 500 - number) });
         }
         assert_eq!(many.iter().count(), SPANS_MAX);
+        assert_eq!(many.iter().last().map(|span| span.since), Some(at(99_000)));
     }
 
     proptest! {

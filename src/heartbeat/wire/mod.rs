@@ -109,7 +109,7 @@ impl DecodeError {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
-    v2: Option<&'a serde_json::value::RawValue>,
+    v2: Option<v2::Wire<'a>>,
 }
 
 #[derive(Serialize)]
@@ -140,10 +140,7 @@ pub fn decode(body: &[u8], limits: &Limits) -> Result<Message, DecodeError> {
     }
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| json_error(&e))?;
     match envelope.v2 {
-        Some(raw) => {
-            let wire: v2::Wire<'_> = serde_json::from_str(raw.get()).map_err(|e| json_error(&e))?;
-            wire.into_heartbeat(limits).map(|heartbeat| Message::V2(Box::new(heartbeat)))
-        }
+        Some(wire) => wire.into_heartbeat(limits).map(|heartbeat| Message::V2(Box::new(heartbeat))),
         None => {
             let wire: v1::Incoming<'_> = serde_json::from_slice(body).map_err(|e| json_error(&e))?;
             wire.into_heartbeat(limits).map(Message::V1)

@@ -56,7 +56,8 @@ fn each_fault_has_its_reason() {
     assert_eq!(reason_of(&" ".repeat(4097)), Rejection::Oversize);
     assert_eq!(reason_of("{"), Rejection::NotJson);
     assert_eq!(reason_of("hello"), Rejection::NotJson);
-    assert_eq!(reason_of(&"[".repeat(4000)), Rejection::NotJson);
+    assert_eq!(reason_of(&"[".repeat(4000)), Rejection::Shape);
+    assert_eq!(reason_of(&format!("{{\"x\":{}", "[".repeat(4000))), Rejection::NotJson);
     assert_eq!(reason_of("[]"), Rejection::Shape);
     assert_eq!(reason_of(r#"{"status":"heartbeat","hosts":[]}"#), Rejection::Shape);
     assert_eq!(reason_of(r#"{"hosts":[],"hosts":[],"rmq_consumers":{}}"#), Rejection::Shape);

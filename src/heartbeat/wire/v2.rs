@@ -1,6 +1,5 @@
 //! Version 2: the `v2` key. Unknown keys are ignored, since it will grow.
 
-use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -169,9 +168,10 @@ impl Wire<'_> {
                 ..error
             })?);
         }
-        let mut keys = HashSet::with_capacity(components.len());
-        if let Some(twice) = components.iter().find(|component| !keys.insert(&component.key)) {
-            let detail = format!("{} {:?} is there twice", twice.key.kind, twice.key.name);
+        components.sort_by(|a, b| a.key.cmp(&b.key));
+        if let Some(twice) = components.windows(2).find(|pair| pair[0].key == pair[1].key) {
+            let key = &twice[0].key;
+            let detail = format!("{} {:?} is there twice", key.kind, key.name);
             return Err(DecodeError::new(Rejection::DuplicateComponent, detail));
         }
 
