@@ -24,7 +24,7 @@ use super::{AmqpError, topology};
 use crate::backoff::Backoff;
 use crate::clock::{self, StoreClock};
 use crate::heartbeat::Timestamp;
-use crate::state::live::LiveGate;
+use crate::state::live::{LOOK, LiveGate};
 use crate::telemetry::Chain;
 
 /// Deliveries between the consumer and the ingest. Small: what waits here counts as waiting.
@@ -39,9 +39,6 @@ const SLEPT: Duration = Duration::from_millis(600);
 
 /// A delivery that the ingest has not taken for so long: this consumer does not listen.
 const BLOCKED: Duration = Duration::from_millis(500);
-
-/// How often the queue is looked at: its depth, and how many consume it.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// Looks in a row that find messages waiting, and no delivery between, before the consumer is
 /// taken to be dead.
@@ -228,10 +225,12 @@ impl ConsumerTask {
         topology::ensure(&connection, &self.config).await?;
         let channel = topology::channel(&connection).await?;
         let looker = topology::channel(&connection).await?;
-        let Look { asked, ready, .. } = look(&looker, &self.config.queue, &self.clock).await?;
+        let Look { ready, consumers, .. } = look(&looker, &self.config.queue, &self.clock).await?;
         self.generation += 1;
         let consumer = self.start_consumer(&channel, self.prefetch, 0).await?;
         let acks = Acks::new(Some(channel.clone()));
+        // What was held is given back by now.
+        self.window.give_back.store(false, Ordering::Relaxed);
         let began = Event::Began { generation: self.generation, acks };
         if self.events.send(began).await.is_err() {
             return Err(AmqpError::Ended { target: self.config.target() });
@@ -241,7 +240,7 @@ impl ConsumerTask {
             state.connected = true;
             state.consuming = true;
             state.reconnects += u64::from(reconnected);
-            state.confirmed = Confirmed::At(asked);
+            state.consumers = consumers;
         });
         let session = Session {
             channel,
@@ -300,7 +299,7 @@ impl ConsumerTask {
                     note_sleep(session, &self.clock);
                     match session.consumer.next().now_or_never() {
                         Some(delivery) => self.next(session, delivery, stop).await?,
-                        None => session.gate.caught_up(self.clock.now()),
+                        None => self.caught_up(session),
                     }
                     self.tick(session);
                     if self.window.give_back.swap(false, Ordering::Relaxed) {
@@ -365,6 +364,17 @@ impl ConsumerTask {
         }
     }
 
+    /// The library has nothing more for us. What the ingest has not taken yet counts as taken while it
+    /// is little: it is applied within moments.
+    fn caught_up(&self, session: &mut Session) {
+        if self.events.capacity() < self.events.max_capacity() / 2 {
+            return;
+        }
+        if let Some(confirmed_at) = session.gate.caught_up(self.clock.now()) {
+            self.state.send_modify(|state| state.confirmed = Confirmed::At(confirmed_at));
+        }
+    }
+
     fn tick(&mut self, session: &mut Session) {
         let now = self.clock.now();
         let full = self.open_deliveries() >= usize::from(session.prefetch);
@@ -407,7 +417,7 @@ impl ConsumerTask {
         // In a stream without a pause something is always on its way. By the rate since the last
         // look, so much of it waits for less than a fifth of a second, which is no backlog.
         let on_its_way = session.deliveries_since_look / 5;
-        session.gate.queue_depth(self.clock.now(), ready.saturating_sub(on_its_way));
+        session.gate.looked(asked, self.clock.now(), ready.saturating_sub(on_its_way));
 
         let silent = ready > 0 && session.deliveries_since_look == 0 && !full;
         session.silent_looks = if silent { session.silent_looks + 1 } else { 0 };
@@ -419,10 +429,7 @@ impl ConsumerTask {
         if session.lost_looks >= LOST_LOOKS {
             return Err(AmqpError::Lost { queue: self.config.queue.clone() });
         }
-        self.state.send_modify(|state| {
-            state.consumers = consumers;
-            state.confirmed = Confirmed::At(asked);
-        });
+        self.state.send_modify(|state| state.consumers = consumers);
         Ok(())
     }
 

@@ -55,9 +55,6 @@ pub fn judge(
         };
         return (verdict, deadline);
     }
-    if hearing.cut_off_since.is_some_and(|since| since < deadline) {
-        return (Freshness::Unproven(Reason::View), deadline);
-    }
     if let Some(proven_at) = hearing.proves_silence(base, grace) {
         return (Freshness::Stale, proven_at);
     }
@@ -83,7 +80,7 @@ mod tests {
     /// Heard in these spans of seconds.
     fn hearing(spans: &[(i64, i64)]) -> Hearing {
         let spans = spans.iter().map(|(since, until)| Span { since: at(*since), until: at(*until) });
-        Hearing { spans: spans.collect(), cut_off_since: None }
+        Hearing { spans: spans.collect() }
     }
 
     fn verdict(last_seen: i64, now: i64, hearing: &Hearing) -> Freshness {
@@ -131,14 +128,6 @@ mod tests {
     }
 
     #[test]
-    fn cut_off_from_the_others_it_judges_nobody_anew() {
-        let cut = |since, now| Hearing { cut_off_since: Some(at(since)), ..hearing(&[(0, now)]) };
-        assert_eq!(verdict(10, 39, &cut(20, 39)), Freshness::Fresh);
-        assert_eq!(verdict(10, 41, &cut(20, 41)), Freshness::Unproven(Reason::View));
-        assert_eq!(verdict(10, 50, &cut(45, 50)), Freshness::Stale);
-    }
-
-    #[test]
     fn a_sign_of_life_from_the_future_is_none() {
         assert_eq!(verdict(1000, 10, &hearing(&[(0, 10)])), Freshness::Unproven(Reason::Unconfirmed));
         assert_eq!(verdict(12, 10, &hearing(&[(0, 10)])), Freshness::Fresh);
@@ -150,11 +139,10 @@ mod tests {
         fn nobody_is_fresh_past_the_grace(
             last in 0i64..500, later in 0i64..1000,
             spans in prop::collection::vec((0i64..1000, 0i64..100), 0..5),
-            cut in prop::option::of(0i64..1000),
         ) {
             let now = last + later;
             let spans: Vec<_> = spans.into_iter().map(|(since, length)| (since, (since + length).min(now))).collect();
-            let hearing = Hearing { cut_off_since: cut.map(at), ..hearing(&spans) };
+            let hearing = hearing(&spans);
             prop_assert_eq!(verdict(last, now, &hearing) == Freshness::Fresh, now < last + 30);
         }
 

@@ -82,14 +82,12 @@ impl FromIterator<Span> for Spans {
 pub struct Hearing {
     /// When some subscriber listened on a queue that no stranger shares.
     pub spans: Spans,
-    /// Set while this replica is cut off from the store and knows of others: since when.
-    pub cut_off_since: Option<Timestamp>,
 }
 
 impl Hearing {
     /// Heard without a break since then, until then.
     pub fn unbroken(since: Timestamp, until: Timestamp) -> Self {
-        Self { spans: Spans::from_iter([Span { since, until }]), cut_off_since: None }
+        Self { spans: Spans::from_iter([Span { since, until }]) }
     }
 
     /// Since when somebody has listened without a break; `None` if nobody does now.
@@ -145,9 +143,7 @@ mod tests {
             list in prop::collection::vec((0i64..60, 0i64..20), 0..6), base in 0i64..60, grace in 1i64..20,
         ) {
             let hearing = Hearing {
-                spans: list.iter().map(|(since, length)| Span { since: at(*since), until: at(since + length) }).collect(),
-                cut_off_since: None,
-            };
+                spans: list.iter().map(|(since, length)| Span { since: at(*since), until: at(since + length) }).collect() };
             let heard = |second: i64| list.iter().any(|(since, length)| (*since..since + length).contains(&second));
             let naive = (base..100).find(|start| (*start..start + grace).all(heard)).map(|start| at(start + grace));
             let proven = hearing.proves_silence(at(base), Duration::from_secs(grace.unsigned_abs()));

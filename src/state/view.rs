@@ -112,14 +112,19 @@ impl View {
     }
 
     /// Version 1 publishers that have nothing left to say: one version 2 publisher names all
-    /// their components, and half their grace has passed in silence.
-    pub fn retired_originals(&self, policy: &Policy, now: Timestamp) -> Vec<PublisherId> {
+    /// their components, and half their grace has passed in silence, `heard_since` then.
+    pub fn retired_originals(
+        &self,
+        policy: &Policy,
+        now: Timestamp,
+        heard_since: Timestamp,
+    ) -> Vec<PublisherId> {
         let originals = self.records.values().filter(|record| {
             !record.is_forgotten() && record.detail == Detail::Legacy && !record.components.is_empty()
         });
         originals
             .filter(|original| {
-                let silent_since = original.last_seen.unwrap_or(original.first_received);
+                let silent_since = original.last_seen.unwrap_or(original.first_received).max(heard_since);
                 now >= silent_since.plus(policy.grace(original) / 2)
                     && self.records.values().any(|record| names_all(record, original))
             })
@@ -142,6 +147,17 @@ impl View {
                 (record.id.clone(), freshness.up(), record.last_seen)
             })
             .collect()
+    }
+
+    /// The publishers that are stale at `now`.
+    pub fn stale(
+        &self,
+        now: Timestamp,
+        hearing: &Hearing,
+        policy: &Policy,
+    ) -> impl Iterator<Item = PublisherId> {
+        let stale = self.verdicts(now, hearing, policy).into_iter();
+        stale.filter(|(_, up, _)| *up == Some(false)).map(|(id, ..)| id)
     }
 
     /// Everything, judged at `now`.

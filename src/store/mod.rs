@@ -109,6 +109,14 @@ pub struct Presence {
     pub consuming: bool,
 }
 
+impl Presence {
+    /// Whether both consume the same queue of the same broker. Replicas may reach one broker by
+    /// several names; then they see the same consumers.
+    pub fn shares_queue(&self, other: &Self) -> bool {
+        self.queue == other.queue && (self.broker == other.broker || self.consumers == other.consumers)
+    }
+}
+
 /// A failed operation on the store. Nothing of it counts as stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {

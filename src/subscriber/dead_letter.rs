@@ -117,7 +117,10 @@ impl Waiting {
 
     /// The channel is gone; returns how many deliveries were given back.
     pub(super) fn forget_tags(&mut self) -> usize {
-        self.refused.iter_mut().filter_map(|refused| refused.tag.take()).count()
+        let returned = self.refused.iter_mut().filter_map(|refused| refused.tag.take()).count();
+        // Without a body they waited only to be acknowledged.
+        self.refused.retain(|refused| refused.body.is_some());
+        returned
     }
 }
 

@@ -1,7 +1,7 @@
 //! What goes on beside the messages: following what other replicas store, meeting them, judging
 //! who listens, forgetting who is long gone, and a log line for each publisher that turns.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,7 +121,7 @@ impl Follower {
         self.metrics.link("redis", link.connected, link.reconnects);
         if !link.connected {
             let now = self.replica.clock().now();
-            self.replica.standing().disconnected_since.get_or_insert(now);
+            self.replica.standing().cut_off(now);
         }
     }
 
@@ -134,10 +134,7 @@ impl Follower {
         if !followed.missing.is_empty() {
             let _ = self.commands.send(Command::Lost(followed.missing)).await;
         }
-        let mut standing = self.replica.standing();
-        standing.followed_at = Some(began);
-        // Connected is not enough: only what the others stored meanwhile ends the break.
-        standing.disconnected_since = None;
+        self.replica.standing().followed(began);
         Ok(())
     }
 
@@ -157,7 +154,8 @@ impl Follower {
         {
             let mut standing = self.replica.standing();
             standing.others = others.iter().any(|other| is_present(other, now));
-            standing.others_heard = others.iter().flat_map(|other| other.heard.iter()).collect();
+            let ours = others.iter().filter(|other| self.own.shares_queue(other));
+            standing.others_heard = ours.flat_map(|other| other.heard.iter()).collect();
         }
         self.judge_strangers(now, consumer, &others);
     }
@@ -230,19 +228,20 @@ impl Follower {
     async fn tidy(&mut self) {
         let now = self.replica.clock().now();
         let (synced, _) = self.replica.in_step(now);
-        let hearing = self.replica.standing().hearing(now).since(now);
-        let (true, Some(since)) = (synced, hearing) else { return };
+        let hearing = self.replica.standing().hearing(now);
+        let (true, Some(since)) = (synced, hearing.since(now)) else { return };
         let policy = self.replica.policy().clone();
         let (gone, retired, buried) = self.replica.with_view(|view| {
             let over = |at: Timestamp| now >= at.plus(self.retention);
+            // Who was silent only because nobody listened is not gone.
+            let stale: HashSet<_> = view.stale(now, &hearing, &policy).collect();
             let silent = view.records().filter(|record| {
-                // Who was silent only because nobody listened is not gone.
-                !record.is_forgotten() && over(record.last_seen.unwrap_or(record.first_received).max(since))
+                stale.contains(&record.id) && over(record.last_seen.unwrap_or(record.first_received))
             });
             let gone: Vec<PublisherId> = silent.map(|record| record.id.clone()).collect();
             let old = view.records().filter(|record| record.forgotten_at.is_some_and(over));
             let buried: Vec<_> = old.cloned().collect();
-            (gone, view.retired_originals(&policy, now), buried)
+            (gone, view.retired_originals(&policy, now, since), buried)
         });
         if !gone.is_empty() {
             let _ = self.commands.send(Command::Forget(gone, "retention")).await;
@@ -258,5 +257,5 @@ impl Follower {
 }
 
 fn is_present(other: &Presence, now: Timestamp) -> bool {
-    now < other.at.plus(PRESENT)
+    now < other.at.plus(PRESENT) && other.at < now.plus(PRESENT)
 }

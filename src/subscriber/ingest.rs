@@ -189,7 +189,6 @@ impl Ingest {
         match event {
             Event::Began { generation, acks } => {
                 self.give_up_tags();
-                self.window.give_back.store(false, Ordering::Relaxed);
                 self.state.generation = generation;
                 self.state.acks = acks;
                 self.state.consumer_ended = false;
@@ -231,7 +230,7 @@ impl Ingest {
             }
         };
         let id = publisher_of(&message).clone();
-        if self.state.pending.attach(&id, &message, delivery.tag, delivery.at) {
+        if self.state.pending.attach(&id, &message, &delivery) {
             return;
         }
         let now = self.replica.clock().now();
@@ -482,7 +481,7 @@ impl Ingest {
         let Self { state, window, .. } = self;
         window.open.store(state.acks.open(), Ordering::Relaxed);
         window.wants_more.store(state.store_down, Ordering::Relaxed);
-        if !state.store_down || Instant::now() < state.mind_at {
+        if !state.store_down || state.consumer_ended || Instant::now() < state.mind_at {
             return;
         }
         state.mind_at = Instant::now() + MIND;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::amqp::consume::Delivery;
 use crate::heartbeat::{Heartbeat, LegacyHeartbeat, Message, PublisherId, Timestamp};
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
@@ -105,13 +106,14 @@ impl Pending {
 
     /// A delivery that comes again after its first was given back with its connection: taken as
     /// the delivery of the held message. Says whether there was one.
-    pub(super) fn attach(&mut self, id: &PublisherId, message: &Message, tag: u64, at: Timestamp) -> bool {
+    pub(super) fn attach(&mut self, id: &PublisherId, message: &Message, delivery: &Delivery) -> bool {
         let Some(entry) = self.entries.get_mut(id) else { return false };
         let same = |held: &&mut Held| held.tag.is_none() && same_message(&held.message, message);
         match entry.held.iter_mut().find(same) {
             Some(held) if held.counted => {
-                held.tag = Some(tag);
-                held.since = at;
+                held.tag = Some(delivery.tag);
+                held.since = delivery.at;
+                held.durable = delivery.durable;
                 self.released -= usize::from(std::mem::take(&mut held.released));
                 held.counted = false;
                 // It may have been stripped meanwhile; what came again is whole.
@@ -276,7 +278,8 @@ impl Pending {
             return Vec::new();
         }
         let mut released = Vec::new();
-        for held in older.iter_mut().filter(|held| held.tag.is_some()) {
+        // What was given back and has gone to another replica is kept as little as what was let go.
+        for held in older.iter_mut().filter(|held| !held.released) {
             if self.released >= RELEASED_MAX {
                 break;
             }
@@ -423,8 +426,33 @@ mod tests {
         assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(1)));
         assert_eq!(pending.forget_tags(), 1);
         assert_eq!(pending.oldest(), None);
-        assert!(pending.attach(&id, &message, 9, Timestamp::from_unix_ms(700)));
+        let again = Delivery {
+            generation: 2,
+            tag: 9,
+            body: Vec::new(),
+            routing_key: "".into(),
+            redelivered: true,
+            durable: false,
+            at: Timestamp::from_unix_ms(700),
+            live: false,
+            live_since: Timestamp::EPOCH,
+            broker_at: None,
+        };
+        assert!(pending.attach(&id, &message, &again));
         assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(700)));
+    }
+
+    /// Held messages that went to another replica are not kept whole either.
+    #[test]
+    fn what_was_given_back_is_let_go_too() {
+        let mut pending = Pending::default();
+        let first = held(1, 1);
+        let id = id(&first);
+        pending.add(&id, None, first);
+        pending.forget_tags();
+        pending.add(&id, None, held(2, 2));
+        assert_eq!(pending.release(&id), [0u64; 0]);
+        assert_eq!(pending.released, 1);
     }
 
     #[test]

@@ -70,7 +70,40 @@ const AWAKE: Duration = Duration::from_secs(2);
 /// Hearing that the broker has not confirmed for so long is none: it answers about once a second.
 const CONFIRMED: Duration = Duration::from_secs(3);
 
+/// With other replicas there, what this one heard counts so far beyond what it last followed of them.
+const FOLLOWED: Duration = Duration::from_secs(3);
+
 impl Standing {
+    /// The store does not answer. With others there, what they hear is not known from then on, when they
+    /// were last followed: as if nobody listened.
+    pub(super) fn cut_off(&mut self, now: Timestamp) {
+        if self.disconnected_since.is_some() {
+            return;
+        }
+        let since = self.followed_at.unwrap_or(now).min(now);
+        self.disconnected_since = Some(since);
+        self.own_broke(since);
+    }
+
+    /// The others were followed to the end of what they had stored at `at`.
+    pub(super) fn followed(&mut self, at: Timestamp) {
+        if let Some(before) = self.followed_at
+            && at > before.plus(FOLLOWED)
+        {
+            self.own_broke(before);
+        }
+        self.followed_at = Some(at);
+        self.disconnected_since = None;
+    }
+
+    fn own_broke(&mut self, at: Timestamp) {
+        if self.others
+            && let Some(current) = self.own.current.take()
+        {
+            self.own.past.add(Span { until: current.until.min(at), ..current });
+        }
+    }
+
     /// This replica looks whether it hears: often, and whatever else goes on. `confirmed_at` is
     /// the latest moment of which it is sure; `None` while it does not hear.
     pub(super) fn hears(&mut self, now: Timestamp, confirmed_at: Option<Timestamp>) {
@@ -81,12 +114,13 @@ impl Standing {
             *own = Ear::default();
         }
         own.looked_at = Some(now);
+        let confirmed_at = confirmed_at.filter(|_| !(self.others && self.disconnected_since.is_some()));
         if confirmed_at.is_none() || !awake {
             own.past.add_all(own.current.take());
         }
         let Some(confirmed_at) = confirmed_at else { return };
         let current = own.current.get_or_insert(Span { since: now, until: now });
-        current.until = current.until.max(confirmed_at);
+        current.until = current.until.max(confirmed_at.min(now));
     }
 
     /// When this replica heard, as far as that is confirmed.
@@ -96,16 +130,17 @@ impl Standing {
 
     /// What can be judged at `now`.
     pub(super) fn hearing(&self, now: Timestamp) -> Hearing {
-        let heard = self.others_heard.iter().chain(self.heard().iter().collect::<Vec<_>>());
-        let mut spans: Spans = heard.map(|span| Span { until: span.until.min(now), ..span }).collect();
         let awake = self.own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
-        if let Some(current) = self.own.current
-            && awake
-            && now <= current.until.plus(CONFIRMED)
-        {
-            spans.add(Span { until: current.until.max(now), ..current });
-        }
-        Hearing { spans, cut_off_since: self.disconnected_since.filter(|_| self.others) }
+        let current = self.own.current.filter(|current| awake && now <= current.until.plus(CONFIRMED));
+        let current = current.map(|current| Span { until: current.until.max(now), ..current });
+        let followed_until =
+            self.followed_at.filter(|_| self.others).map_or(now, |at| at.plus(FOLLOWED).min(now));
+        let heard = self.heard();
+        let own = heard.iter().chain(current);
+        let own = own.map(|span| Span { until: span.until.min(followed_until), ..span });
+        // What lies in the future was told by a clock that has gone back since, and proves nothing.
+        let past = |span: &Span| span.until <= now.plus(AWAKE);
+        Hearing { spans: own.chain(self.others_heard.iter()).filter(past).collect() }
     }
 }
 
@@ -267,6 +302,47 @@ mod tests {
         assert_eq!(standing.hearing(at(20_250)).since(at(20_250)), Some(at(0)));
     }
 
+    /// Follows the others and listens, four times a second.
+    fn follows(standing: &mut Standing, from: i64, to: i64) {
+        for ms in (from..=to).step_by(250) {
+            standing.followed(at(ms));
+            listens(standing, ms, ms);
+        }
+    }
+
+    #[test]
+    fn cut_off_from_the_others_it_hears_nothing_and_begins_anew() {
+        let mut standing = Standing { others: true, ..Standing::default() };
+        follows(&mut standing, 0, 10_000);
+        // The store hangs, which is noticed late.
+        listens(&mut standing, 10_250, 15_000);
+        assert_eq!(standing.hearing(at(15_000)).since(at(15_000)), None);
+        standing.cut_off(at(15_000));
+        listens(&mut standing, 15_250, 20_000);
+        assert_eq!(standing.hearing(at(20_000)).since(at(20_000)), None);
+        follows(&mut standing, 20_250, 21_000);
+        assert_eq!(standing.hearing(at(21_000)).since(at(21_000)), Some(at(20_250)));
+        assert_eq!(standing.heard().iter().next(), Some(Span { since: at(0), until: at(10_000) }));
+    }
+
+    #[test]
+    fn a_store_that_hung_unnoticed_breaks_it_all_the_same() {
+        let mut standing = Standing { others: true, ..Standing::default() };
+        follows(&mut standing, 0, 10_000);
+        listens(&mut standing, 10_250, 15_000);
+        follows(&mut standing, 15_250, 16_000);
+        assert_eq!(standing.hearing(at(16_000)).since(at(16_000)), Some(at(15_250)));
+    }
+
+    #[test]
+    fn alone_it_hears_without_the_store() {
+        let mut standing = Standing::default();
+        follows(&mut standing, 0, 10_000);
+        standing.cut_off(at(10_250));
+        listens(&mut standing, 10_250, 60_000);
+        assert_eq!(standing.hearing(at(60_000)).since(at(60_000)), Some(at(0)));
+    }
+
     #[test]
     fn the_others_are_believed_as_far_as_they_said() {
         let mut standing = Standing::default();
@@ -282,7 +358,10 @@ mod tests {
     fn a_clock_that_went_back_proves_nothing() {
         let mut standing = Standing::default();
         listens(&mut standing, 100_000, 200_000);
-        listens(&mut standing, 0, 1_000);
+        standing.others_heard.add(Span { since: at(100_000), until: at(200_000) });
+        // The broker's latest answer is still one of the clock before.
+        standing.hears(at(0), Some(at(200_000)));
+        listens(&mut standing, 250, 1_000);
         assert_eq!(
             standing.hearing(at(1_000)).spans,
             Spans::from_iter([Span { since: at(0), until: at(1_000) }])
