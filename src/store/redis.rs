@@ -659,7 +659,8 @@ impl Shared {
             .with_connection_config(|connection| {
                 connection.connection_timeout = config.timeout;
                 connection.internal_command_timeout = config.timeout;
-                connection.max_command_attempts = 1;
+                // In a cluster a command may be sent to where its slot was, and again to where it is.
+                connection.max_command_attempts = if config.topology.is_cluster() { 3 } else { 1 };
                 connection.tcp.nodelay = Some(true);
             })
             .with_performance_config(|performance| performance.default_command_timeout = config.timeout)

@@ -75,6 +75,7 @@ pub(super) struct Follower {
     /// Publishers silent for longer are forgotten, and tombstones older are removed.
     pub(super) retention: Duration,
     pub(super) strangers: u32,
+    pub(super) neighbours: u32,
     pub(super) verdicts: HashMap<PublisherId, Option<bool>>,
 }
 
@@ -158,6 +159,28 @@ impl Follower {
             standing.others_heard = ours.flat_map(|other| other.heard.iter()).collect();
         }
         self.judge_strangers(now, consumer, &others);
+        self.judge_neighbours(now, &others);
+    }
+
+    /// Says it where this Redis also holds what is heard on another queue: each would judge the other's
+    /// publishers by its own hearing.
+    fn judge_neighbours(&mut self, now: Timestamp, others: &[Presence]) {
+        let elsewhere =
+            |other: &&Presence| other.consuming && is_present(other, now) && !self.own.shares_queue(other);
+        let Some(other) = others.iter().find(elsewhere) else {
+            self.neighbours = 0;
+            return;
+        };
+        self.neighbours = self.neighbours.saturating_add(1);
+        if self.neighbours == STRANGER_MEETINGS {
+            warn!(
+                queue = self.own.queue,
+                other_queue = other.queue,
+                other_broker = other.broker,
+                "Another subscriber keeps the heartbeats of another queue in the same Redis database; \
+                 whether a publisher is silent cannot be told there; set another REDIS_DB for one of them"
+            );
+        }
     }
 
     /// Counts the consumers of our queue that are none of us.

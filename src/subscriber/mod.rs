@@ -269,6 +269,7 @@ impl Parts {
             },
             retention: config.retention,
             strangers: 0,
+            neighbours: 0,
             verdicts: HashMap::new(),
         };
         let follower = tokio::spawn(follower.run(stop_following.clone()));

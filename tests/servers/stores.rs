@@ -7,14 +7,16 @@ use std::time::Duration;
 use heartbeat_bridge::clock::StoreClock;
 use heartbeat_bridge::heartbeat::{PublisherId, Timestamp};
 use heartbeat_bridge::state::Record;
+use heartbeat_bridge::state::hearing::Spans;
 use heartbeat_bridge::store::{
-    Batch, Known, MemoryStore, Position, RedisConfig, RedisStore, Store, Topology, Write, Written, bucket_of,
-    record_key,
+    Batch, Known, MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, Topology, Write, Written,
+    bucket_of, record_key,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::support::bridge::SOON;
 use crate::support::redis::Redis;
+use crate::support::wait::wait_until;
 
 fn at(ms: i64) -> Timestamp {
     Timestamp::from_unix_ms(1_795_000_000_000 + ms)
@@ -49,8 +51,16 @@ async fn conflict(store: &Store, batch: &Batch) -> (u64, Option<Arc<Record>>) {
 }
 
 fn redis_store(redis: &Redis) -> (Store, CancellationToken) {
+    store_at(Topology::Single { node: node(redis), database: 0 })
+}
+
+fn node(redis: &Redis) -> (String, u16) {
+    ("127.0.0.1".into(), redis.port)
+}
+
+fn store_at(topology: Topology) -> (Store, CancellationToken) {
     let config = RedisConfig {
-        topology: Topology::Single { node: ("127.0.0.1".into(), redis.port), database: 0 },
+        topology,
         username: None,
         password: None,
         tls: None,
@@ -84,6 +94,78 @@ async fn redis_keeps_the_contract() {
     let (store, _stop) = redis_store(&redis);
     connected(&store).await;
     every_store(&store, async || crate::support::bridge::contract_keys(&redis).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_cluster_keeps_the_contract() {
+    let nodes = Redis::cluster().await;
+    let (store, _stop) = store_at(Topology::Cluster { nodes: vec![node(&nodes[1])] });
+    connected(&store).await;
+    let keys = async || {
+        let mut all = BTreeMap::new();
+        for node in &nodes {
+            let mut names = node.keys("service:*").await;
+            names.extend(node.keys("queue:*").await);
+            assert!(names.len() < 1301, "all keys stand on one node");
+            for name in names {
+                let at = node.get(&name).await.unwrap();
+                all.insert(name, at);
+            }
+        }
+        all
+    };
+    every_store(&store, keys).await;
+    let rejected = Batch { rejected: vec!["refused".into()], ..Batch::default() };
+    store.put(&rejected).await.unwrap();
+    every_replica(&store, &store_at(Topology::Cluster { nodes: vec![node(&nodes[0])] }).0).await;
+}
+
+/// The primary that the Sentinel names is used, and after a failover the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_behind_sentinels_keeps_the_contract() {
+    let primary = Redis::start().await;
+    let replica = Redis::replica_of(&primary).await;
+    let sentinel = Redis::sentinel_of(&primary).await;
+    let sentinels =
+        || Topology::Sentinel { nodes: vec![node(&sentinel)], service: "mymaster".into(), database: 0 };
+    let (store, _stop) = store_at(sentinels());
+    connected(&store).await;
+    every_store(&store, async || crate::support::bridge::contract_keys(&primary).await).await;
+    primary.kill();
+    let after = record("after", 1, 1);
+    wait_until("the next primary stores", SOON, async || match store.put(&put(&after, 0)).await {
+        Ok(written) if matches!(written[..], [Written::Stored]) => Ok(()),
+        other => {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Err(format!("{other:?}"))
+        }
+    })
+    .await;
+    assert_eq!(replica.command(&["EXISTS", "service:db:ok"]).await.integer(), 1);
+    assert_eq!(store.get(&after.id).await.unwrap(), Some(after));
+    every_replica(&store, &store_at(sentinels()).0).await;
+}
+
+/// What one stores the other hears of, and both meet.
+async fn every_replica(one: &Store, other: &Store) {
+    connected(other).await;
+    let (_, mut position) = other.load().await.unwrap();
+    let told = record("told", 1, 1);
+    stored(one, &put(&told, 0)).await;
+    let held = Held::of(&[]);
+    let (newer, _) = follow(other, &mut position, &held).await;
+    assert!(newer.contains(&"told".to_owned()), "{newer:?}");
+    let presence = |replica: &str| Presence {
+        replica: replica.into(),
+        at: at(0),
+        heard: Spans::default(),
+        broker: "broker:1".into(),
+        queue: "//queue".into(),
+        consumers: 2,
+        consuming: true,
+    };
+    one.meet(&presence("one")).await.unwrap();
+    assert_eq!(other.meet(&presence("other")).await.unwrap(), [presence("one")]);
 }
 
 /// What holds for all.

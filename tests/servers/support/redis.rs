@@ -28,6 +28,8 @@ pub struct Options {
     pub tls: bool,
     /// Whether each write goes to disk before its answer, so that a kill loses nothing.
     pub append_only: bool,
+    /// Whether it is a Sentinel, which holds no data.
+    pub sentinel: bool,
     /// Lines for the configuration.
     pub config: Vec<String>,
 }
@@ -68,6 +70,60 @@ impl Redis {
         redis
     }
 
+    /// Two servers that are one cluster, each with half of the slots.
+    pub async fn cluster() -> [Self; 2] {
+        let node = || {
+            let bus = free_port();
+            let config = vec!["cluster-enabled yes".to_owned(), format!("cluster-port {bus}")];
+            (bus, Options { config, ..Options::default() })
+        };
+        let ((_, one), (bus, other)) = (node(), node());
+        let nodes = [Self::start_with(one).await, Self::start_with(other).await];
+        for (node, [from, to]) in nodes.iter().zip([["0", "8191"], ["8192", "16383"]]) {
+            node.command(&["CLUSTER", "ADDSLOTSRANGE", from, to]).await;
+        }
+        let (port, bus) = (nodes[1].port.to_string(), bus.to_string());
+        nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+        for node in &nodes {
+            wait_until("the cluster stands", START_BOUND, async || {
+                let info = node.command(&["CLUSTER", "INFO"]).await.string().unwrap_or_default();
+                let stands = ["cluster_state:ok", "cluster_known_nodes:2", "cluster_slots_ok:16384"];
+                if stands.iter().all(|line| info.contains(line)) { Ok(()) } else { Err(info) }
+            })
+            .await;
+        }
+        nodes
+    }
+
+    /// A replica of another server, in step with it.
+    pub async fn replica_of(primary: &Self) -> Self {
+        let config = vec![format!("replicaof 127.0.0.1 {}", primary.port)];
+        let replica = Self::start_with(Options { config, ..Options::default() }).await;
+        wait_until("the replica is in step", START_BOUND, async || {
+            let info = replica.command(&["INFO", "replication"]).await.string().unwrap_or_default();
+            if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
+        })
+        .await;
+        replica
+    }
+
+    /// A Sentinel that decides alone about a primary, which it calls `mymaster`, and knows its replica.
+    pub async fn sentinel_of(primary: &Self) -> Self {
+        let config = vec![
+            format!("sentinel monitor mymaster 127.0.0.1 {} 1", primary.port),
+            "sentinel down-after-milliseconds mymaster 1000".to_owned(),
+        ];
+        let sentinel = Self::start_with(Options { sentinel: true, config, ..Options::default() }).await;
+        wait_until("the Sentinel knows the replica", START_BOUND, async || {
+            match sentinel.command(&["SENTINEL", "REPLICAS", "mymaster"]).await {
+                Reply::Array(replicas) if replicas.len() == 1 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        sentinel
+    }
+
     /// Starts it, again on the same port and data when it ran before, and waits until it answers.
     pub async fn start_again(&self) {
         self.launch();
@@ -86,7 +142,11 @@ impl Redis {
         assert!(process.is_none(), "Redis runs already");
         let (config, log) = (self.folder.join("redis.conf"), self.folder.join("output"));
         let server = Path::new("/usr/bin/redis-server");
-        *process = Some(Process::start("redis", server, [config.to_str().unwrap()], [], &log));
+        let mut arguments = vec![config.to_str().unwrap()];
+        if self.options.sentinel {
+            arguments.push("--sentinel");
+        }
+        *process = Some(Process::start("redis", server, arguments, [], &log));
     }
 
     /// Stops it in order. Without `append_only` its data goes with it.
@@ -163,8 +223,10 @@ impl Redis {
 
     fn config(&self) -> String {
         let Options { password, user, append_only, config, .. } = &self.options;
-        let mut text =
-            format!("bind 127.0.0.1\nport {}\ndir {}\nsave \"\"\n", self.port, self.folder.display());
+        let mut text = format!("bind 127.0.0.1\nport {}\ndir {}\n", self.port, self.folder.display());
+        if !self.options.sentinel {
+            text.push_str("save \"\"\n");
+        }
         if *append_only {
             text.push_str("appendonly yes\nappendfsync always\n");
         }
