@@ -46,8 +46,8 @@ fn add_component(component: &Component, keys: &mut HashMap<String, Timestamp>) {
 fn add(keys: &mut HashMap<String, Timestamp>, key: &ComponentKey, status: &str, at: Option<Timestamp>) {
     let (Some(at), Some(prefix)) = (at, prefix(&key.kind)) else { return };
     // The proxy drops keys that do not have exactly three parts.
-    let name = key.name.replace(':', "%3A");
-    let held = keys.entry(format!("{prefix}:{name}:{status}")).or_insert(at);
+    let name = if key.name.contains(':') { &key.name.replace(':', "%3A") } else { &*key.name };
+    let held = keys.entry([prefix, ":", name, ":", status].concat()).or_insert(at);
     *held = (*held).max(at);
 }
 
