@@ -25,7 +25,7 @@ pub struct Delivery {
     pub durable: bool,
     /// When it came, in the store's clock.
     pub at: Timestamp,
-    /// Whether nothing had been waiting (see [`LiveGate`]).
+    /// Whether nothing had been waiting (see [`LiveGate`](crate::state::live::LiveGate)).
     pub live: bool,
     /// Since when deliveries have been live.
     pub live_since: Timestamp,
