@@ -51,11 +51,10 @@ pub(super) async fn run(
     let server = bound.serve(stop_late.clone());
     let health = write_health(&pulse, "standalone", &process, &stop_late);
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
-    watch(&subscriber, &Pulse::new(Duration::from_secs(1)), &stop).await;
+    let as_told = watch(&subscriber, &Pulse::new(Duration::from_secs(1)), &stop).await;
 
-    let by_itself = subscriber.ended().is_cancelled();
     let _ = tokio::time::timeout(process.grace, emitting).await;
-    let orderly = subscriber.stop(process.grace).await && !by_itself;
+    let orderly = subscriber.stop(process.grace).await && as_told;
     stop_late.cancel();
     for task in [Some(health), Some(server), inspector_task].into_iter().flatten() {
         let _ = tokio::time::timeout(process.grace, task).await;

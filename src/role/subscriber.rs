@@ -33,10 +33,9 @@ pub(super) async fn run(
     let server = bound.serve(stop_late.clone());
     let pulse = Pulse::new(PULSE);
     let health = write_health(&pulse, "subscriber", &process, &stop_late);
-    watch(&subscriber, &pulse, &stop).await;
+    let as_told = watch(&subscriber, &pulse, &stop).await;
 
-    let by_itself = subscriber.ended().is_cancelled();
-    let orderly = subscriber.stop(process.grace).await && !by_itself;
+    let orderly = subscriber.stop(process.grace).await && as_told;
     // /metrics goes last, so that what is seen of the stop can be scraped.
     stop_late.cancel();
     for task in [health, server] {
@@ -64,8 +63,9 @@ pub(super) fn shown(readiness: &Readiness, replica: Arc<Replica>) -> Shown {
 }
 
 /// Passes readiness on to the health file until `stop`, or until the subscriber ends by itself: by a
-/// fault of its own, which ends the program, so that whoever minds it starts it again.
-pub(super) async fn watch(subscriber: &Subscriber, pulse: &Pulse, stop: &CancellationToken) {
+/// fault of its own, which ends the program, so that whoever minds it starts it again. Says whether it
+/// was told to.
+pub(super) async fn watch(subscriber: &Subscriber, pulse: &Pulse, stop: &CancellationToken) -> bool {
     let (readiness, ended) = (subscriber.readiness(), subscriber.ended());
     while !stop.is_cancelled() {
         pulse.beat(readiness.check());
@@ -75,7 +75,9 @@ pub(super) async fn watch(subscriber: &Subscriber, pulse: &Pulse, stop: &Cancell
             () = ended.cancelled() => {
                 error!("The subscriber ended by itself, which is a fault of this program; stopping");
                 stop.cancel();
+                return false;
             }
         }
     }
+    true
 }

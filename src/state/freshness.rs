@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hearing::Hearing;
+use super::hearing::Spans;
 use crate::heartbeat::{Reason, Timestamp};
 
 /// A last sign of life further ahead of now than this, in milliseconds, shows that the store's clock
@@ -41,7 +41,7 @@ pub fn judge(
     first_received: Timestamp,
     grace: Duration,
     now: Timestamp,
-    hearing: &Hearing,
+    hearing: &Spans,
 ) -> (Freshness, Timestamp) {
     let base = last_seen.unwrap_or(first_received);
     let deadline = base.plus(grace);
@@ -78,12 +78,12 @@ mod tests {
     }
 
     /// Heard in these spans of seconds.
-    fn hearing(spans: &[(i64, i64)]) -> Hearing {
+    fn hearing(spans: &[(i64, i64)]) -> Spans {
         let spans = spans.iter().map(|(since, until)| Span { since: at(*since), until: at(*until) });
-        Hearing { spans: spans.collect() }
+        spans.collect()
     }
 
-    fn verdict(last_seen: i64, now: i64, hearing: &Hearing) -> Freshness {
+    fn verdict(last_seen: i64, now: i64, hearing: &Spans) -> Freshness {
         judge(Some(at(last_seen)), at(0), GRACE, at(now), hearing).0
     }
 

@@ -24,12 +24,20 @@ impl Span {
     }
 }
 
+/// All that is known about being able to hear: when some subscriber listened on a queue that no
+/// stranger shares.
+///
 /// Spans apart from each other, in order of time, and only those that can prove anything: one that
 /// a later one outlasts is left out, since the later one proves all that it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans(Vec<Span>);
 
 impl Spans {
+    /// Heard without a break since then, until then.
+    pub fn unbroken(since: Timestamp, until: Timestamp) -> Self {
+        Self::from_iter([Span { since, until }])
+    }
+
     /// Adds a span; it becomes one with those that it touches.
     pub fn add(&mut self, span: Span) {
         self.add_all([span]);
@@ -67,6 +75,18 @@ impl Spans {
     pub fn iter(&self) -> impl Iterator<Item = Span> {
         self.0.iter().copied()
     }
+
+    /// Since when somebody has listened without a break; `None` if nobody does now.
+    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.iter().find(|span| span.since <= now && now <= span.until).map(|span| span.since)
+    }
+
+    /// When it was proven that whoever spoke last at `base` had been silent for a whole `grace`
+    /// though somebody listened; `None` if it is not.
+    pub(super) fn proves_silence(&self, base: Timestamp, grace: Duration) -> Option<Timestamp> {
+        let proven = self.iter().map(|span| (span.since.max(base).plus(grace), span.until));
+        proven.filter(|(at, until)| at <= until).map(|(at, _)| at).min()
+    }
 }
 
 impl FromIterator<Span> for Spans {
@@ -74,32 +94,6 @@ impl FromIterator<Span> for Spans {
         let mut all = Self::default();
         all.add_all(spans);
         all
-    }
-}
-
-/// What is known about being able to hear.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hearing {
-    /// When some subscriber listened on a queue that no stranger shares.
-    pub spans: Spans,
-}
-
-impl Hearing {
-    /// Heard without a break since then, until then.
-    pub fn unbroken(since: Timestamp, until: Timestamp) -> Self {
-        Self { spans: Spans::from_iter([Span { since, until }]) }
-    }
-
-    /// Since when somebody has listened without a break; `None` if nobody does now.
-    pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.spans.iter().find(|span| span.since <= now && now <= span.until).map(|span| span.since)
-    }
-
-    /// When it was proven that whoever spoke last at `base` had been silent for a whole `grace`
-    /// though somebody listened; `None` if it is not.
-    pub(super) fn proves_silence(&self, base: Timestamp, grace: Duration) -> Option<Timestamp> {
-        let proven = self.spans.iter().map(|span| (span.since.max(base).plus(grace), span.until));
-        proven.filter(|(at, until)| at <= until).map(|(at, _)| at).min()
     }
 }
 
@@ -142,8 +136,7 @@ mod tests {
         fn silence_is_proven_as_second_by_second(
             list in prop::collection::vec((0i64..60, 0i64..20), 0..6), base in 0i64..60, grace in 1i64..20,
         ) {
-            let hearing = Hearing {
-                spans: list.iter().map(|(since, length)| Span { since: at(*since), until: at(since + length) }).collect() };
+            let hearing: Spans = list.iter().map(|(since, length)| Span { since: at(*since), until: at(since + length) }).collect();
             let heard = |second: i64| list.iter().any(|(since, length)| (*since..since + length).contains(&second));
             let naive = (base..100).find(|start| (*start..start + grace).all(heard)).map(|start| at(start + grace));
             let proven = hearing.proves_silence(at(base), Duration::from_secs(grace.unsigned_abs()));

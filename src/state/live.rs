@@ -13,7 +13,7 @@ pub const LIVE_AFTER: Duration = Duration::from_secs(1);
 
 /// A look at the queue that takes longer than this, or a delivery that comes so long after the next
 /// look was due, tells of a broker or a network that stood still.
-pub const STOOD_STILL: Duration = Duration::from_millis(600);
+const STOOD_STILL: Duration = Duration::from_millis(600);
 
 /// How often the queue is looked at: its depth, and how many consume it.
 pub const LOOK: Duration = Duration::from_secs(1);

@@ -124,9 +124,10 @@ impl Record {
         self.forgotten_at.is_some()
     }
 
-    /// Whether it tells of this component.
-    pub fn has_component(&self, key: &ComponentKey) -> bool {
-        self.components.binary_search_by(|state| state.component.key.cmp(key)).is_ok()
+    /// What it tells of this component.
+    pub fn component(&self, key: &ComponentKey) -> Option<&Component> {
+        let found = self.components.binary_search_by(|state| state.component.key.cmp(key));
+        found.ok().map(|index| &self.components[index].component)
     }
 
     /// The tombstone of this record: enough to know an old message when it comes.
@@ -190,13 +191,9 @@ impl Record {
 
     /// What changed between two states of one publisher, for the log.
     pub fn component_changes<'a>(before: Option<&'a Self>, after: &'a Self) -> Vec<ComponentChange<'a>> {
-        let before = before.map_or(&[][..], |record| &record.components);
         let mut changes = Vec::new();
         for new in after.components.iter() {
-            let old = before
-                .binary_search_by(|state| state.component.key.cmp(&new.component.key))
-                .ok()
-                .map(|index| &before[index].component);
+            let old = before.and_then(|record| record.component(&new.component.key));
             let same = old.is_some_and(|old| {
                 old.outcome == new.component.outcome
                     && (old.outcome == Outcome::Up || old.reason == new.component.reason)

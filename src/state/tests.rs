@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::hearing::Hearing;
+use super::hearing::Spans;
 use super::record::Detail;
 use super::*;
 use crate::heartbeat::*;
@@ -110,7 +110,7 @@ impl Bench {
     fn shown(&self, now: i64) -> snapshot::PublisherView {
         let mut view = View::default();
         view.put(std::sync::Arc::new(self.record.clone().unwrap()));
-        let hearing = Hearing::unbroken(at(-HOUR_MS * 24), at(now));
+        let hearing = Spans::unbroken(at(-HOUR_MS * 24), at(now));
         let policy = Policy::default();
         view.snapshot(at(now), &hearing, &policy, true, Duration::ZERO).publishers.remove(0)
     }

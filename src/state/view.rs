@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::freshness::{Freshness, judge};
-use super::hearing::Hearing;
+use super::hearing::Spans;
 use super::record::{Detail, Record};
 use super::snapshot::{ComponentView, PublisherView, Snapshot};
 use crate::heartbeat::{Kind, Outcome, PublisherId, Reason, Timestamp};
@@ -136,35 +136,42 @@ impl View {
     pub fn verdicts(
         &self,
         now: Timestamp,
-        hearing: &Hearing,
+        hearing: &Spans,
         policy: &Policy,
     ) -> Vec<(PublisherId, Option<bool>, Option<Timestamp>)> {
-        let known = self.records.values().filter(|record| !record.is_forgotten());
-        known
-            .map(|record| {
-                let grace = policy.grace(record);
-                let (freshness, _) = judge(record.last_seen, record.first_received, grace, now, hearing);
-                (record.id.clone(), freshness.up(), record.last_seen)
-            })
-            .collect()
+        let judged = self.judged(now, hearing, policy);
+        judged.map(|(record, freshness)| (record.id.clone(), freshness.up(), record.last_seen)).collect()
     }
 
     /// The publishers that are stale at `now`.
     pub fn stale(
         &self,
         now: Timestamp,
-        hearing: &Hearing,
+        hearing: &Spans,
         policy: &Policy,
-    ) -> impl Iterator<Item = PublisherId> {
-        let stale = self.verdicts(now, hearing, policy).into_iter();
-        stale.filter(|(_, up, _)| *up == Some(false)).map(|(id, ..)| id)
+    ) -> impl Iterator<Item = &Arc<Record>> {
+        let stale = self.judged(now, hearing, policy).filter(|(_, freshness)| *freshness == Freshness::Stale);
+        stale.map(|(record, _)| record)
+    }
+
+    fn judged(
+        &self,
+        now: Timestamp,
+        hearing: &Spans,
+        policy: &Policy,
+    ) -> impl Iterator<Item = (&Arc<Record>, Freshness)> {
+        let known = self.records.values().filter(|record| !record.is_forgotten());
+        known.map(move |record| {
+            let grace = policy.grace(record);
+            (record, judge(record.last_seen, record.first_received, grace, now, hearing).0)
+        })
     }
 
     /// Everything, judged at `now`.
     pub fn snapshot(
         &self,
         now: Timestamp,
-        hearing: &Hearing,
+        hearing: &Spans,
         policy: &Policy,
         synced: bool,
         lag: Duration,
@@ -201,7 +208,7 @@ fn names_all(record: &Record, original: &Record) -> bool {
 fn publisher_view(
     record: &Record,
     now: Timestamp,
-    hearing: &Hearing,
+    hearing: &Spans,
     policy: &Policy,
     synced: bool,
 ) -> PublisherView {
@@ -271,7 +278,7 @@ fn component_doubt(
     seen: Option<Timestamp>,
     now: Timestamp,
     grace: Duration,
-    hearing: &Hearing,
+    hearing: &Spans,
     detail: &Detail,
 ) -> Option<Reason> {
     let Some(seen) = seen else {

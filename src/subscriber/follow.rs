@@ -1,7 +1,7 @@
 //! What goes on beside the messages: following what other replicas store, meeting them, judging
 //! who listens, forgetting who is long gone, and a log line for each publisher that turns.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -185,12 +185,8 @@ impl Follower {
 
     /// Counts the consumers of our queue that are none of us.
     fn judge_strangers(&mut self, now: Timestamp, consumer: ConsumerState, others: &[Presence]) {
-        // Replicas may reach one broker by several names; then they see the same consumers.
-        let same_broker =
-            |other: &Presence| other.broker == self.own.broker || other.consumers == self.own.consumers;
-        let ours = |other: &&Presence| {
-            other.consuming && other.queue == self.own.queue && same_broker(other) && is_present(other, now)
-        };
+        let ours =
+            |other: &&Presence| other.consuming && self.own.shares_queue(other) && is_present(other, now);
         let known = others.iter().filter(ours).count() + usize::from(consumer.consuming);
         let foreign = consumer.consumers.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));
         if !consumer.consuming {
@@ -257,10 +253,9 @@ impl Follower {
         let (gone, retired, buried) = self.replica.with_view(|view| {
             let over = |at: Timestamp| now >= at.plus(self.retention);
             // Who was silent only because nobody listened is not gone.
-            let stale: HashSet<_> = view.stale(now, &hearing, &policy).collect();
-            let silent = view.records().filter(|record| {
-                stale.contains(&record.id) && over(record.last_seen.unwrap_or(record.first_received))
-            });
+            let silent = view
+                .stale(now, &hearing, &policy)
+                .filter(|record| over(record.last_seen.unwrap_or(record.first_received)));
             let gone: Vec<PublisherId> = silent.map(|record| record.id.clone()).collect();
             let old = view.records().filter(|record| record.forgotten_at.is_some_and(over));
             let buried: Vec<_> = old.cloned().collect();

@@ -286,7 +286,7 @@ impl Ingest {
         // A version 2 message tells all there is; one of an original adds to what others told.
         let (told, after) = match message {
             Message::V1(heartbeat) => {
-                let is_new = |key| known.is_none_or(|known| !known.has_component(key));
+                let is_new = |key| known.is_none_or(|known| known.component(key).is_none());
                 let added = heartbeat.components.iter().filter(|component| is_new(&component.key)).count();
                 (heartbeat.components.len(), known_components + added)
             }
@@ -567,7 +567,7 @@ fn log_changes(before: Option<&Record>, after: &Record) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
@@ -575,17 +575,20 @@ mod tests {
     use crate::state::Policy;
     use crate::store::MemoryStore;
 
-    fn ingest() -> Ingest {
-        let config = Config {
+    pub(in crate::subscriber) fn config() -> Config {
+        Config {
             limits: Limits::default(),
             batch_max: 10,
             contract_keys: false,
             legacy_ids: HashMap::new(),
             legacy_queue_id: None,
             broker_timestamp_trusted: false,
-        };
+        }
+    }
+
+    fn ingest() -> Ingest {
         Ingest {
-            config,
+            config: config(),
             store: Store::Memory(MemoryStore::default()),
             replica: Arc::new(Replica::new(Policy::default(), Arc::default())),
             metrics: Metrics::register(&mut Registry::default()),
@@ -597,7 +600,7 @@ mod tests {
         }
     }
 
-    fn delivery(generation: u64) -> Delivery {
+    pub(in crate::subscriber) fn delivery(generation: u64) -> Delivery {
         Delivery {
             generation,
             tag: 3,

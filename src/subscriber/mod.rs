@@ -359,7 +359,6 @@ async fn relay(mut from: watch::Receiver<ConsumerState>, to: watch::Sender<Consu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::heartbeat::wire::Limits;
     use crate::secret::Secret;
 
     fn config() -> Config {
@@ -381,14 +380,7 @@ mod tests {
             prefetch: 10,
             dead_letter_exchange: None,
             redis: None,
-            ingest: IngestConfig {
-                limits: Limits::default(),
-                batch_max: 10,
-                contract_keys: false,
-                legacy_ids: HashMap::new(),
-                legacy_queue_id: None,
-                broker_timestamp_trusted: false,
-            },
+            ingest: ingest::tests::config(),
             policy: Policy::default(),
             retention: Duration::from_secs(60),
         }

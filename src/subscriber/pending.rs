@@ -384,6 +384,7 @@ mod tests {
 
     use super::*;
     use crate::heartbeat::{Epoch, PublisherTotals};
+    use crate::subscriber::ingest::tests::delivery;
 
     fn held(sequence: u64, tag: u64) -> Held {
         let at = Timestamp::from_unix_ms(sequence.cast_signed());
@@ -426,18 +427,7 @@ mod tests {
         assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(1)));
         assert_eq!(pending.forget_tags(), 1);
         assert_eq!(pending.oldest(), None);
-        let again = Delivery {
-            generation: 2,
-            tag: 9,
-            body: Vec::new(),
-            routing_key: "".into(),
-            redelivered: true,
-            durable: false,
-            at: Timestamp::from_unix_ms(700),
-            live: false,
-            live_since: Timestamp::EPOCH,
-            broker_at: None,
-        };
+        let again = Delivery { tag: 9, at: Timestamp::from_unix_ms(700), ..delivery(2) };
         assert!(pending.attach(&id, &message, &again));
         assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(700)));
     }

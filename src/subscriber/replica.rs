@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
-use crate::state::hearing::{Hearing, Span, Spans};
+use crate::state::hearing::{Span, Spans};
 use crate::state::{Policy, Record, Snapshot, View};
 use crate::store::{Known, bucket_of, record_key};
 
@@ -38,8 +38,8 @@ pub(super) struct Standing {
     pub(super) loaded: bool,
     /// When the change log was last followed to its end, in the store's clock.
     pub(super) followed_at: Option<Timestamp>,
-    /// The store does not answer: since when.
-    pub(super) disconnected_since: Option<Timestamp>,
+    /// The store does not answer, or was not followed to its end since.
+    cut_off: bool,
     /// Other replicas were there at the last meeting.
     pub(super) others: bool,
     /// When the others listened, as they said at the last meeting.
@@ -77,12 +77,9 @@ impl Standing {
     /// The store does not answer. With others there, what they hear is not known from then on, when they
     /// were last followed: as if nobody listened.
     pub(super) fn cut_off(&mut self, now: Timestamp) {
-        if self.disconnected_since.is_some() {
-            return;
+        if !std::mem::replace(&mut self.cut_off, true) {
+            self.own_broke(self.followed_at.unwrap_or(now).min(now));
         }
-        let since = self.followed_at.unwrap_or(now).min(now);
-        self.disconnected_since = Some(since);
-        self.own_broke(since);
     }
 
     /// The others were followed to the end of what they had stored at `at`.
@@ -93,7 +90,7 @@ impl Standing {
             self.own_broke(before);
         }
         self.followed_at = Some(at);
-        self.disconnected_since = None;
+        self.cut_off = false;
     }
 
     fn own_broke(&mut self, at: Timestamp) {
@@ -114,7 +111,7 @@ impl Standing {
             *own = Ear::default();
         }
         own.looked_at = Some(now);
-        let confirmed_at = confirmed_at.filter(|_| !(self.others && self.disconnected_since.is_some()));
+        let confirmed_at = confirmed_at.filter(|_| !(self.others && self.cut_off));
         if confirmed_at.is_none() || !awake {
             own.past.add_all(own.current.take());
         }
@@ -129,7 +126,7 @@ impl Standing {
     }
 
     /// What can be judged at `now`.
-    pub(super) fn hearing(&self, now: Timestamp) -> Hearing {
+    pub(super) fn hearing(&self, now: Timestamp) -> Spans {
         let awake = self.own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
         let current = self.own.current.filter(|current| awake && now <= current.until.plus(CONFIRMED));
         let current = current.map(|current| Span { until: current.until.max(now), ..current });
@@ -140,7 +137,7 @@ impl Standing {
         let own = own.map(|span| Span { until: span.until.min(followed_until), ..span });
         // What lies in the future was told by a clock that has gone back since, and proves nothing.
         let past = |span: &Span| span.until <= now.plus(AWAKE);
-        Hearing { spans: own.chain(self.others_heard.iter()).filter(past).collect() }
+        own.chain(self.others_heard.iter()).filter(past).collect()
     }
 }
 
@@ -206,7 +203,7 @@ impl Replica {
         let standing = self.standing();
         let behind = standing.followed_at.map_or(0, |at| now.ms_since(at)).max(0);
         let lag = Duration::from_millis(behind.unsigned_abs());
-        let synced = standing.loaded && (standing.disconnected_since.is_some() || lag <= LAG_MAX);
+        let synced = standing.loaded && (standing.cut_off || lag <= LAG_MAX);
         (synced, lag)
     }
 
@@ -362,9 +359,6 @@ mod tests {
         // The broker's latest answer is still one of the clock before.
         standing.hears(at(0), Some(at(200_000)));
         listens(&mut standing, 250, 1_000);
-        assert_eq!(
-            standing.hearing(at(1_000)).spans,
-            Spans::from_iter([Span { since: at(0), until: at(1_000) }])
-        );
+        assert_eq!(standing.hearing(at(1_000)), Spans::from_iter([Span { since: at(0), until: at(1_000) }]));
     }
 }
