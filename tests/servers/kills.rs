@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use tokio::time::sleep;
 
-use crate::support::bridge::{Bridge, figure, report};
+use crate::support::bridge::{Bridge, SOON, figure, report};
 use crate::support::v2::{Chance, Simulated};
+use crate::support::wait::wait_until;
 use crate::support::watch::Watch;
 
 /// Draining a large backlog with an unoptimised build on a machine that does other things.
@@ -22,6 +22,8 @@ async fn a_subscriber_killed_at_random_loses_nothing() {
     let publishers = figure("HEARTBEAT_TEST_PUBLISHERS", 1000);
     let mut chance = Chance::new(figure("HEARTBEAT_TEST_SEED", 1));
     let bridge = Bridge::new().await;
+    // Less than the backlog, so that how far it is taken can be seen from the queue.
+    let window = (publishers / 2).to_string();
     let mut fleet: Vec<Simulated> = (0..publishers).map(|number| publisher(number, &mut chance)).collect();
     let (mut kills, mut attempts, mut unacked_in_all, mut sent) = (0, 0, 0u64, 0u64);
     let mut stored = BTreeMap::new();
@@ -33,15 +35,21 @@ async fn a_subscriber_killed_at_random_loses_nothing() {
         if u64::from(bridge.depth_without_consumers().await) < publishers {
             sent += refill(&bridge, &mut fleet, &mut chance).await;
         }
+        let left = u32::try_from(chance.below(bridge.depth_without_consumers().await.into())).unwrap();
         let running = match subscriber.take() {
-            None => bridge.subscriber().start(),
+            None => bridge.subscriber().env("RABBITMQ_PREFETCH", &window).start(),
             Some(mut ended) => {
                 crate::support::program::Program::start_again(&mut ended);
                 ended
             }
         };
         let mut running = running;
-        sleep(Duration::from_millis(100 + chance.below(2000))).await;
+        // A random part of the backlog is taken, however fast this machine is.
+        wait_until("so much of the backlog is taken", SOON, async || match bridge.depth().await {
+            (ready, consumers) if consumers > 0 && ready <= left => Ok(()),
+            other => Err(format!("{other:?}, {left} shall be left")),
+        })
+        .await;
         // Frozen first, so that the queue can be looked at as the kill finds it.
         running.signal(Signal::STOP);
         let (ready, consumers) = bridge.depth().await;
