@@ -65,6 +65,7 @@ pub mod exposition;
 pub mod health;
 pub mod heartbeat;
 pub mod http;
+pub mod otlp;
 pub mod publisher;
 pub mod role;
 pub mod secret;
