@@ -74,3 +74,4 @@ pub mod store;
 pub mod subscriber;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;

@@ -13,17 +13,19 @@ const ORDER: &[&str] = &[
     "secret",
     "tls",
     "telemetry",
+    "trace",
     "heartbeat",
     "state",
+    "exposition",
     "clock",
     "health",
+    "otlp",
     "store",
     "amqp",
     "check",
     "config",
     "publisher",
     "subscriber",
-    "exposition",
     "http",
     "cli",
     "role",
@@ -115,7 +117,7 @@ fn fred_is_named_by_one_file_and_the_error_beside_it() {
 #[test]
 fn the_http_server_is_named_by_http_alone() {
     only_under(&["http"], &["hyper::server", "hyper::body::Incoming"]);
-    only_under(&["http", "check/management"], &["hyper::", "use hyper", "hyper_util::", "http_body_util::"]);
+    only_under(&["http", "check/management", "otlp/transport"], &["hyper::", "use hyper", "hyper_util::", "http_body_util::"]);
 }
 
 #[test]

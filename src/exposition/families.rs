@@ -3,15 +3,14 @@
 //! Of a stale publisher or component only what may be mistaken for the present is withdrawn; timestamps,
 //! counters and reasons stay, so that no alert resolves itself (design, §2.8).
 
-use super::Format;
-use super::encoder::{Encoder, Family, FamilyType, Number, push_label};
-use crate::heartbeat::{Kind, Outcome, QueueFigures, Timestamp};
+use super::family::{Family, FamilyType, Number, Since};
+use crate::heartbeat::{Outcome, QueueFigures, Timestamp};
 use crate::state::snapshot::{ComponentView, PublisherCounts, PublisherView, Snapshot};
 
 /// A family and the value of its sample for one `T`; `None` where it has none.
-struct Row<T> {
-    family: Family,
-    value: fn(&T) -> Option<Number>,
+pub(super) struct Row<T> {
+    pub(super) family: Family,
+    pub(super) value: fn(&T) -> Option<Number>,
 }
 
 const fn gauge(name: &'static str, help: &'static str) -> Family {
@@ -22,8 +21,14 @@ const fn seconds(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: FamilyType::Gauge, unit: Some("seconds"), help }
 }
 
+/// What all replicas together count about a publisher.
 const fn counter(name: &'static str, help: &'static str) -> Family {
-    Family { name, kind: FamilyType::Counter, unit: None, help }
+    Family { name, kind: FamilyType::Counter(Since::FirstReceived), unit: None, help }
+}
+
+/// What a publisher counts itself.
+const fn own_counter(name: &'static str, help: &'static str) -> Family {
+    Family { name, kind: FamilyType::Counter(Since::ProcessStart), unit: None, help }
 }
 
 fn moment(at: Option<Timestamp>) -> Option<Number> {
@@ -34,7 +39,7 @@ fn count(view: &PublisherView, of: fn(&PublisherCounts) -> u64) -> Option<Number
     view.counts.as_ref().map(|counts| Number::Whole(of(counts)))
 }
 
-const SNAPSHOT: &[Row<Snapshot>] = &[
+pub(super) const SNAPSHOT: &[Row<Snapshot>] = &[
     Row {
         family: gauge(
             "heartbeat_subscriber_view_synced",
@@ -51,7 +56,7 @@ const SNAPSHOT: &[Row<Snapshot>] = &[
     },
 ];
 
-const PUBLISHERS: &[Row<PublisherView>] = &[
+pub(super) const PUBLISHERS: &[Row<PublisherView>] = &[
     Row {
         family: gauge(
             "heartbeat_publisher_up",
@@ -143,14 +148,14 @@ const PUBLISHERS: &[Row<PublisherView>] = &[
         value: |view| count(view, |counts| counts.restarts),
     },
     Row {
-        family: counter(
+        family: own_counter(
             "heartbeat_publisher_publish_failures",
             "Heartbeats that the broker did not confirm to the publisher, as it counts itself.",
         ),
         value: |view| view.totals.map(|totals| Number::Whole(totals.publish_failures)),
     },
     Row {
-        family: counter(
+        family: own_counter(
             "heartbeat_publisher_reconnects",
             "Connections of the publisher to its broker after the first, as it counts itself.",
         ),
@@ -159,7 +164,7 @@ const PUBLISHERS: &[Row<PublisherView>] = &[
     Row {
         family: Family {
             name: "heartbeat_publisher_blocked_seconds",
-            kind: FamilyType::Counter,
+            kind: FamilyType::Counter(Since::ProcessStart),
             unit: Some("seconds"),
             help: "Time for which the broker had blocked the publisher's connection, as it counts itself.",
         },
@@ -167,14 +172,14 @@ const PUBLISHERS: &[Row<PublisherView>] = &[
     },
 ];
 
-const PUBLISHER_INFO: Family = Family {
+pub(super) const PUBLISHER_INFO: Family = Family {
     name: "heartbeat_publisher",
     kind: FamilyType::Info,
     unit: None,
     help: "Version of the publisher's program and the epoch, which names one life of its process.",
 };
 
-const COMPONENTS: &[Row<ComponentView>] = &[
+pub(super) const COMPONENTS: &[Row<ComponentView>] = &[
     Row {
         family: gauge(
             "heartbeat_component_up",
@@ -215,14 +220,14 @@ const COMPONENTS: &[Row<ComponentView>] = &[
         value: |view| view.component.duration_seconds.filter(|_| view.is_current()).map(Number::Real),
     },
     Row {
-        family: counter(
+        family: own_counter(
             "heartbeat_component_checks",
             "Checks of the component, counted by the publisher since its start.",
         ),
         value: |view| view.component.checks_total.map(Number::Whole),
     },
     Row {
-        family: counter(
+        family: own_counter(
             "heartbeat_component_check_failures",
             "Checks that did not find the component up, counted by the publisher since its start.",
         ),
@@ -230,11 +235,11 @@ const COMPONENTS: &[Row<ComponentView>] = &[
     },
 ];
 
-const COMPONENT_REASON: Family =
+pub(super) const COMPONENT_REASON: Family =
     gauge("heartbeat_component_reason", "Why the component is not up; only while it is not.");
 
 /// Both are of queues alone, under the queue's name.
-const QUEUES: &[Row<QueueFigures>] = &[
+pub(super) const QUEUES: &[Row<QueueFigures>] = &[
     Row {
         family: gauge(
             "heartbeat_queue_messages",
@@ -247,135 +252,6 @@ const QUEUES: &[Row<QueueFigures>] = &[
         value: |figures| figures.consumers.map(Number::Whole),
     },
 ];
-
-/// Appends every family of the state.
-pub(super) fn write(snapshot: &Snapshot, format: Format, out: &mut Vec<u8>) {
-    let labels = Labels::of(snapshot);
-    let mut encoder = Encoder::new(out, format);
-    for row in SNAPSHOT {
-        encoder.family(&row.family, |samples| {
-            if let Some(value) = (row.value)(snapshot) {
-                samples.sample(b"", value);
-            }
-        });
-    }
-    write_publishers(&mut encoder, snapshot, &labels.publishers);
-    write_components(&mut encoder, snapshot, &labels.components);
-    write_queues(&mut encoder, snapshot, &labels.publishers);
-}
-
-fn write_publishers(encoder: &mut Encoder<'_>, snapshot: &Snapshot, labels: &Blocks) {
-    for row in PUBLISHERS {
-        encoder.family(&row.family, |samples| {
-            for (publisher, labels) in snapshot.publishers.iter().zip(labels.iter()) {
-                if let Some(value) = (row.value)(publisher) {
-                    samples.sample(labels, value);
-                }
-            }
-        });
-    }
-    encoder.family(&PUBLISHER_INFO, |samples| {
-        let mut block = Vec::new();
-        for (publisher, labels) in snapshot.publishers.iter().zip(labels.iter()) {
-            let Some(version) = &publisher.version else { continue };
-            block.clear();
-            block.extend_from_slice(labels);
-            block.push(b',');
-            push_label(&mut block, "version", version);
-            let epoch = publisher.epoch.as_ref().map_or("", |epoch| epoch.as_str());
-            samples.sample_with(&block, ("epoch", epoch), Number::Whole(1));
-        }
-    });
-}
-
-fn write_components(encoder: &mut Encoder<'_>, snapshot: &Snapshot, labels: &Blocks) {
-    let components = || snapshot.publishers.iter().flat_map(|view| &view.components).zip(labels.iter());
-    for row in COMPONENTS {
-        encoder.family(&row.family, |samples| {
-            for (component, labels) in components() {
-                if let Some(value) = (row.value)(component) {
-                    samples.sample(labels, value);
-                }
-            }
-        });
-    }
-    encoder.family(&COMPONENT_REASON, |samples| {
-        for (component, labels) in components() {
-            let down = component.outcome.is_some_and(|outcome| outcome != Outcome::Up);
-            if let Some(reason) = component.reason.filter(|_| down) {
-                samples.sample_with(labels, ("reason", reason.as_str()), Number::Whole(1));
-            }
-        }
-    });
-}
-
-fn write_queues(encoder: &mut Encoder<'_>, snapshot: &Snapshot, labels: &Blocks) {
-    for row in QUEUES {
-        encoder.family(&row.family, |samples| {
-            for (publisher, labels) in snapshot.publishers.iter().zip(labels.iter()) {
-                let queues =
-                    publisher.components.iter().filter(|view| view.component.key.kind == Kind::Queue);
-                for view in queues.filter(|view| view.is_current()) {
-                    if let Some(value) = view.component.figures.as_ref().and_then(row.value) {
-                        let queue = ("queue", &*view.component.key.name);
-                        samples.sample_with(labels, queue, value);
-                    }
-                }
-            }
-        });
-    }
-}
-
-/// The labels of everything, rendered and escaped once for all families.
-struct Labels {
-    publishers: Blocks,
-    /// In the order of the snapshot.
-    components: Blocks,
-}
-
-impl Labels {
-    fn of(snapshot: &Snapshot) -> Self {
-        let (mut publishers, mut components) = (Blocks::default(), Blocks::default());
-        let mut own = Vec::new();
-        for publisher in &snapshot.publishers {
-            own.clear();
-            push_label(&mut own, "publisher", publisher.id.as_str());
-            publishers.push(|text| text.extend_from_slice(&own));
-            for view in &publisher.components {
-                let key = &view.component.key;
-                components.push(|text| {
-                    text.extend_from_slice(&own);
-                    for (name, value) in
-                        [("kind", key.kind.as_str()), ("name", &*key.name), ("queue", &*key.queue)]
-                    {
-                        text.push(b',');
-                        push_label(text, name, value);
-                    }
-                });
-            }
-        }
-        Self { publishers, components }
-    }
-}
-
-/// Label blocks one after the other in one allocation.
-#[derive(Default)]
-struct Blocks {
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Blocks {
-    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.text);
-        self.ends.push(self.text.len());
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
-    }
-}
 
 /// Every family of this file, for the tests of the tables.
 #[cfg(test)]

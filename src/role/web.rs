@@ -38,10 +38,10 @@ pub(super) async fn bind(
     let Shown { replica, ready, landing } = shown;
     let registry = Arc::new(registry);
     let render = move |accept: Option<&str>| {
-        let format = exposition::negotiate(accept);
+        let format = exposition::text::negotiate(accept);
         let snapshot = replica.as_ref().map(|replica| replica.snapshot());
         let mut body = Vec::new();
-        exposition::render(snapshot.as_ref(), &registry, format, &mut body);
+        exposition::text::render(snapshot.as_ref(), &registry, format, &mut body);
         (format.content_type(), body)
     };
     let handlers = http::Handlers { metrics: Arc::new(render), ready, landing };

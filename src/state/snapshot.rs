@@ -27,6 +27,8 @@ pub struct PublisherView {
     pub expected: bool,
     /// `Some(true)` fresh, `Some(false)` stale or never seen; `None` where this replica cannot judge.
     pub up: Option<bool>,
+    /// When it was first heard of, in the store's clock: since then [`Self::counts`] count. `None` if never.
+    pub first_received: Option<Timestamp>,
     /// When its newest heartbeat was emitted, in the store's clock; `None` before the first.
     pub last_seen: Option<Timestamp>,
     /// When it turns, or turned, stale.

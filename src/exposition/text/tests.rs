@@ -14,12 +14,12 @@ use crate::state::snapshot::{ComponentView, PublisherCounts, PublisherView};
 
 const NOW_MS: i64 = 1_795_451_095_123;
 
-fn at(ms_ago: i64) -> Timestamp {
+pub(in crate::exposition) fn at(ms_ago: i64) -> Timestamp {
     Timestamp::from_unix_ms(NOW_MS - ms_ago)
 }
 
 /// A component with every figure, last found `told`, shown as `outcome` for `reason`.
-fn component(
+pub(in crate::exposition) fn component(
     key: ComponentKey,
     told: Outcome,
     outcome: Option<Outcome>,
@@ -50,11 +50,12 @@ fn component(
     }
 }
 
-fn publisher(id: &str) -> PublisherView {
+pub(in crate::exposition) fn publisher(id: &str) -> PublisherView {
     PublisherView {
         id: PublisherId::new(id).unwrap(),
         expected: false,
         up: Some(true),
+        first_received: Some(at(86_300_000)),
         last_seen: Some(at(5_000)),
         deadline: Some(at(-175_000)),
         interval: Some(Duration::from_secs(60)),
@@ -76,10 +77,11 @@ fn publisher(id: &str) -> PublisherView {
     }
 }
 
-fn never_seen(id: &str) -> PublisherView {
+pub(in crate::exposition) fn never_seen(id: &str) -> PublisherView {
     PublisherView {
         expected: true,
         up: Some(false),
+        first_received: None,
         last_seen: None,
         deadline: None,
         interval: None,
@@ -95,7 +97,7 @@ fn never_seen(id: &str) -> PublisherView {
 }
 
 /// A publisher of each sort, with names that break careless writers.
-fn snapshot() -> Snapshot {
+pub(in crate::exposition) fn snapshot() -> Snapshot {
     use Outcome::{Down, Unknown, Up};
     let mut nasty = publisher("a \"b\" \\c {d=\"e\"} # \u{1f600}");
     nasty.conflict = true;
@@ -137,7 +139,7 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn rendered(snapshot: &Snapshot, registry: &Registry, format: Format) -> String {
+pub(in crate::exposition) fn rendered(snapshot: &Snapshot, registry: &Registry, format: Format) -> String {
     let mut out = Vec::new();
     render(Some(snapshot), registry, format, &mut out);
     String::from_utf8(out).unwrap()
@@ -175,7 +177,7 @@ fn without_a_state_the_own_metrics_are_still_told() {
 #[test]
 fn the_tables_keep_the_rules_of_the_formats() {
     let mut names = BTreeSet::new();
-    for family in families::all() {
+    for family in crate::exposition::families::all() {
         assert!(names.insert(family.name), "{} is there twice", family.name);
         assert!(family.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{}", family.name);
         assert!(family.unit.is_none_or(|unit| family.name.ends_with(unit)), "{}", family.name);
@@ -233,14 +235,14 @@ fn a_view_out_of_step_gives_no_verdicts() {
     assert!(!parsed.values("heartbeat_component_checks_total").is_empty());
 }
 
-fn any_name() -> impl Strategy<Value = Arc<str>> {
+pub(in crate::exposition) fn any_name() -> impl Strategy<Value = Arc<str>> {
     let printable =
         any::<char>().prop_filter("no control", |c| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}'));
     let character = prop_oneof![3 => printable, 2 => proptest::sample::select(vec!['"', '\\', '{', '}', ',', '=', '#', ' ', 'n'])];
     proptest::collection::vec(character, 1..20).prop_map(|chars| chars.into_iter().collect::<String>().into())
 }
 
-fn any_key() -> impl Strategy<Value = ComponentKey> {
+pub(in crate::exposition) fn any_key() -> impl Strategy<Value = ComponentKey> {
     prop_oneof![
         any_name().prop_map(|name| ComponentKey::host(&name)),
         (any_name(), any_name()).prop_map(|(name, queue)| ComponentKey::consumer(&name, &queue)),
@@ -283,10 +285,10 @@ proptest! {
 }
 
 #[derive(Debug)]
-struct Sample {
-    name: String,
-    labels: Vec<(String, String)>,
-    value: f64,
+pub(in crate::exposition) struct Sample {
+    pub(in crate::exposition) name: String,
+    pub(in crate::exposition) labels: Vec<(String, String)>,
+    pub(in crate::exposition) value: f64,
 }
 
 impl Sample {
@@ -296,8 +298,8 @@ impl Sample {
 }
 
 #[derive(Debug)]
-struct Parsed {
-    samples: Vec<Sample>,
+pub(in crate::exposition) struct Parsed {
+    pub(in crate::exposition) samples: Vec<Sample>,
 }
 
 impl Parsed {
@@ -308,7 +310,7 @@ impl Parsed {
 
 /// A reader of both formats that shares nothing with the writer, and panics where a rule is broken: each
 /// family declared once and in one piece, every sample within its family, no series twice.
-fn parse(text: &str, open_metrics: bool) -> Parsed {
+pub(in crate::exposition) fn parse(text: &str, open_metrics: bool) -> Parsed {
     let body = if open_metrics { text.strip_suffix("# EOF\n").expect("no end mark") } else { text };
     let (mut declared, mut series) = (BTreeSet::new(), BTreeSet::new());
     let (mut family, mut kind) = (String::new(), String::new());

@@ -5,9 +5,9 @@
 //! samples.
 
 use prometheus_client::encoding::text::encode_registry;
-pub use prometheus_client::registry::Registry;
 
 use super::Format;
+use crate::exposition::Registry;
 
 /// Appends every metric of the registry, without the end mark.
 pub(super) fn write(registry: &Registry, format: Format, out: &mut Vec<u8>) {
@@ -84,7 +84,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A registry with a family of each sort that we use, for the golden files.
-    pub(in super::super) fn registry() -> Registry {
+    pub(in crate::exposition) fn registry() -> Registry {
         let mut registry = Registry::default();
         registry.register("heartbeat_build", "Version of the program", Info::new(vec![("version", "0.1.0")]));
         let plain: Counter = Counter::default();

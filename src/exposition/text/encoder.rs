@@ -1,53 +1,7 @@
 //! Writes families and samples, in both formats, into bytes.
 
 use super::Format;
-
-/// What sort of family it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FamilyType {
-    /// Goes up and down.
-    Gauge,
-    /// Only grows; its samples end in `_total`.
-    Counter,
-    /// Facts as labels, always 1; its samples end in `_info`.
-    Info,
-}
-
-/// A family, named once, without the suffix of its type.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Family {
-    pub(super) name: &'static str,
-    pub(super) kind: FamilyType,
-    /// The unit, which the name must end in.
-    pub(super) unit: Option<&'static str>,
-    /// One sentence, without newlines and backslashes, since it is written as it is.
-    pub(super) help: &'static str,
-}
-
-impl Family {
-    fn suffix(&self) -> &'static str {
-        match self.kind {
-            FamilyType::Gauge => "",
-            FamilyType::Counter => "_total",
-            FamilyType::Info => "_info",
-        }
-    }
-}
-
-/// The value of a sample.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Number {
-    Whole(u64),
-    /// Thousandths: what times are kept in, written without going through floating point.
-    Thousandths(i64),
-    Real(f64),
-}
-
-impl From<bool> for Number {
-    fn from(yes: bool) -> Self {
-        Self::Whole(yes.into())
-    }
-}
+use crate::exposition::family::{Family, FamilyType, Number};
 
 /// Writes families one after the other.
 pub(super) struct Encoder<'a> {
@@ -76,7 +30,7 @@ impl<'a> Encoder<'a> {
     fn header(&mut self, family: &Family) {
         let suffix = if self.open_metrics { "" } else { family.suffix() };
         let kind = match family.kind {
-            FamilyType::Counter => "counter",
+            FamilyType::Counter(_) => "counter",
             FamilyType::Info if self.open_metrics => "info",
             FamilyType::Info | FamilyType::Gauge => "gauge",
         };
