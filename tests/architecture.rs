@@ -117,7 +117,10 @@ fn fred_is_named_by_one_file_and_the_error_beside_it() {
 #[test]
 fn the_http_server_is_named_by_http_alone() {
     only_under(&["http"], &["hyper::server", "hyper::body::Incoming"]);
-    only_under(&["http", "check/management", "otlp/transport"], &["hyper::", "use hyper", "hyper_util::", "http_body_util::"]);
+    only_under(
+        &["http", "check/management", "otlp/transport"],
+        &["hyper::", "use hyper", "hyper_util::", "http_body_util::"],
+    );
 }
 
 #[test]

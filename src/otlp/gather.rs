@@ -1,0 +1,60 @@
+//! The tasks that gather spans and log records into requests and deliver them.
+
+use std::sync::Arc;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use prost::Message;
+use tokio_util::sync::CancellationToken;
+
+use super::deliver::Deliverer;
+use super::queue::Queue;
+use super::signal::Request;
+use super::span::Spans;
+use crate::exposition::otlp::Origin;
+
+/// Delivers what comes to a queue until `stop`, then what is left in it, until `give_up`.
+pub(super) async fn run<T: Send>(
+    queue: Arc<Queue<T>>,
+    mut deliverer: Deliverer,
+    encode: impl Fn(Vec<T>) -> Request,
+    stop: CancellationToken,
+    give_up: CancellationToken,
+) {
+    loop {
+        let batch = queue.next_batch(&stop).await;
+        if batch.is_empty() || give_up.is_cancelled() {
+            return;
+        }
+        let request = encode(batch);
+        // While the queue has room, nothing is lost by trying again; once it is full, the oldest goes first,
+        // and that is what is in hand.
+        deliverer.deliver(request, || !queue.is_full(), &give_up).await;
+    }
+}
+
+/// One request of spans.
+pub(super) fn traces(origin: &Origin, batch: Vec<Box<dyn Spans>>) -> Request {
+    let mut resource_spans = Vec::new();
+    for spans in batch {
+        spans.write(origin, &mut resource_spans);
+    }
+    let scopes = resource_spans.iter().flat_map(|of_resource| &of_resource.scope_spans);
+    let items = scopes.map(|of_scope| of_scope.spans.len() as u64).sum();
+    let request = ExportTraceServiceRequest { resource_spans };
+    Request { body: request.encode_to_vec().into(), items }
+}
+
+/// One request of log records.
+pub(super) fn logs(origin: &Origin, log_records: Vec<LogRecord>) -> Request {
+    let items = log_records.len() as u64;
+    let of_scope = ScopeLogs { scope: Some(origin.scope.clone()), log_records, ..ScopeLogs::default() };
+    let of_resource = ResourceLogs {
+        resource: Some(origin.resource.clone()),
+        scope_logs: vec![of_scope],
+        ..ResourceLogs::default()
+    };
+    let request = ExportLogsServiceRequest { resource_logs: vec![of_resource] };
+    Request { body: request.encode_to_vec().into(), items }
+}
