@@ -15,6 +15,8 @@ mod kills;
 #[cfg(test)]
 mod management;
 #[cfg(test)]
+mod otlp_harness;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod outages;

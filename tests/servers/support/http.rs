@@ -1,4 +1,4 @@
-//! One HTTP request on a connection of its own: enough for a scrape and for the management API.
+//! One HTTP request on a connection of its own: enough for a scrape, for the management API and for OTLP.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub async fn request(
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
-    body: &str,
+    body: impl AsRef<[u8]>,
 ) -> Result<Answer, String> {
     let exchange = async {
         let stream =
@@ -52,7 +52,7 @@ pub async fn request(
             request = request.header(*name, *value);
         }
         let request =
-            request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).map_err(|e| e.to_string())?;
+            request.body(Full::new(Bytes::copy_from_slice(body.as_ref()))).map_err(|e| e.to_string())?;
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();

@@ -1,12 +1,13 @@
 //! What the tests stand on: real servers that can be stopped, killed and paused, the real program, strange TCP
 //! peers, and readers of what they say. Reading order: `process`, `rabbitmq`, `vhost`, `redis`, `program`; then `v1` and `v2`, who
-//! speak to it, and `bridge` and `watch`, which put all together.
+//! speak to it, and `bridge` and `watch`, which put all together. `otlp` is what the program exports to.
 #![allow(dead_code, unreachable_pub, reason = "a harness offers more than the tests of one day call")]
 
 pub mod bridge;
 pub mod certificates;
 pub mod field;
 pub mod http;
+pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod program;
