@@ -71,6 +71,11 @@ Examples:
 
 `heartbeat <COMMAND> --help` lists the settings of a command. Each is a flag and a variable.";
 
+const PARTS_NOTES: &str = "\
+Each setting of OTEL_EXPORTER_OTLP_* that is for every signal is there for one alone too, and goes before it \
+then: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (--otel.exporter-otlp-traces-endpoint), and so on, with METRICS or \
+LOGS in the place of TRACES. Times of OTEL_* are bare numbers of milliseconds.\n\n";
+
 const SETTINGS_NOTES: &str = "\
 A flag goes before its variable; an empty value counts as unset. A duration is a number of seconds, or \
 a number and a unit (500ms, 90s, 5m, 7days).";
@@ -207,7 +212,10 @@ fn check_arg() -> Arg {
 
 fn setting_args(scope: Scopes) -> impl Iterator<Item = Arg> {
     let of_scope = settings::ALL.iter().filter(move |setting| setting.scopes.meets(scope));
-    of_scope.filter(|setting| !setting.is_secret()).map(|setting| setting_arg(setting))
+    // The same nine settings three times over would drown the rest; the notes tell how they are named.
+    of_scope
+        .filter(|setting| !setting.is_secret())
+        .map(|setting| setting_arg(setting).hide(setting.general.is_some()))
 }
 
 fn setting_arg(setting: &'static Setting) -> Arg {
@@ -258,13 +266,17 @@ fn setting_help(setting: &Setting) -> String {
 /// What stands below the flags: how values are written, and the settings that are no flags.
 fn settings_notes(scope: Scopes) -> String {
     let mut text = String::from("Secrets (variables only, never flags):\n");
-    for setting in settings::ALL.iter().filter(|s| s.is_secret() && s.scopes.meets(scope)) {
+    let of_scope = || settings::ALL.iter().filter(|setting| setting.scopes.meets(scope));
+    for setting in of_scope().filter(|setting| setting.is_secret() && setting.general.is_none()) {
         let default = if setting.default.is_empty() { "none" } else { setting.default };
         let variable = setting.variable;
         text.push_str(&format!("  {variable}\n          {} [default: {default}]\n", setting.help));
         text.push_str(&format!("  {variable}_FILE\n          A file that holds it, instead\n"));
     }
     text.push('\n');
+    if of_scope().any(|setting| setting.general.is_some()) {
+        text.push_str(PARTS_NOTES);
+    }
     text.push_str(SETTINGS_NOTES);
     text
 }
@@ -312,6 +324,9 @@ mod tests {
         assert_eq!(flag(&["publisher", "--rabbitmq.tls"], "rabbitmq.tls").as_deref(), Some("true"));
         assert_eq!(flag(&["publisher", "--rabbitmq.tls=no"], "rabbitmq.tls").as_deref(), Some("no"));
         assert_eq!(flag(&["publisher", "--rabbitmq.host="], "rabbitmq.host").as_deref(), Some(""));
+        // Not in the help, and there all the same.
+        let of_traces = ["publisher", "--otel.exporter-otlp-traces-endpoint=http://c"];
+        assert_eq!(flag(&of_traces, "otel.exporter-otlp-traces-endpoint").as_deref(), Some("http://c"));
         let twice = ["subscriber", "--web.listen-address=:1", "--web.listen-address", "[::1]:2"];
         assert_eq!(flag(&twice, "web.listen-address").as_deref(), Some(":1,[::1]:2"));
         assert!(parse(&["subscriber", "--config.check"]).expect("valid").check_only);
@@ -344,6 +359,8 @@ mod tests {
             &["publisher", "--rabbitmq.pass=canary"][..],
             &["--rabbitmq.pass", "canary"],
             &["subscriber", "--redis.password", "canary"],
+            &["standalone", "--otel.exporter-otlp-headers=k=canary"],
+            &["standalone", "--otel.exporter-otlp-logs-headers", "k=canary"],
         ] {
             let exit = parse(args).expect_err("refused");
             assert_eq!(exit.code, EXIT_USAGE);

@@ -100,6 +100,9 @@ fn problems_are_as_they_were_read() {
             ("REDIS_PASSWORD_FILE", "/does/not/exist"),
             ("REDIS_TLS", "ture"),
             ("RETENTION", "0"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:canary-otlp@collector:4318"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "key=canary-2%"),
+            ("OTEL_METRICS_EXPORTER", "prometheus"),
         ],
     );
     assert_eq!((problems.code, problems.stdout.as_str()), (Some(64), ""));
@@ -158,9 +161,21 @@ fn a_check_tells_warnings_too() {
 fn secrets_are_never_printed() {
     let dir = TempDir::new().expect("a folder");
     let secret = write(&dir, "secret", "canary-file\n");
+    let headers = write(&dir, "headers", "key=canary-file\n");
     let wrong = [("RABBITMQ_PORT", "x"), ("REDIS_PORT", "x")];
-    let by_variable = [("RABBITMQ_PASS", "canary-1"), ("REDIS_PASSWORD", "canary-2")];
-    let by_file = [("RABBITMQ_PASS_FILE", secret.as_str()), ("REDIS_PASSWORD_FILE", secret.as_str())];
+    let receiver = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+    let by_variable = [
+        receiver,
+        ("RABBITMQ_PASS", "canary-1"),
+        ("REDIS_PASSWORD", "canary-2"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "key=canary-3"),
+    ];
+    let by_file = [
+        receiver,
+        ("RABBITMQ_PASS_FILE", secret.as_str()),
+        ("REDIS_PASSWORD_FILE", secret.as_str()),
+        ("OTEL_EXPORTER_OTLP_HEADERS_FILE", headers.as_str()),
+    ];
     let both = [&by_variable[..], &by_file].concat();
     // A port that is taken ends the start of a role whose configuration is valid.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -7,11 +7,21 @@ use super::settings;
 /// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
 const SHORT_NAME: usize = 12;
 
-/// Warns of variables that begin like a setting's and are most likely a misspelt one.
+/// How OpenTelemetry's variables begin.
+pub(crate) const OTEL: &str = "OTEL_";
+
+/// Variables of OpenTelemetry's specification that are not settings, and what counts in their place.
+const REPLACED: &[(&str, &str)] = &[
+    ("OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT bounds each request"),
+    ("OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT bounds each request"),
+];
+
+/// Warns of variables that begin like a setting's and are most likely a misspelt one, and, where
+/// something is exported, of all of OpenTelemetry's that are no setting.
 ///
-/// Only near misses count: `RABBITMQ_NODENAME` is the broker's own, `REDIS_SERVICE_HOST` comes
-/// from Kubernetes, and neither is anybody's mistake.
-pub(crate) fn misspelt_variables(names: &[String]) -> Vec<Warning> {
+/// Only near misses count among the others: `RABBITMQ_NODENAME` is the broker's own,
+/// `REDIS_SERVICE_HOST` comes from Kubernetes, and neither is anybody's mistake.
+pub(crate) fn unread_variables(names: &[String], exports: bool) -> Vec<Warning> {
     let mut warnings: Vec<Warning> = Vec::new();
     for name in names {
         if settings::ALL.iter().any(|setting| is_of(setting, name)) {
@@ -19,14 +29,24 @@ pub(crate) fn misspelt_variables(names: &[String]) -> Vec<Warning> {
         }
         let near =
             settings::ALL.iter().filter_map(|setting| Some((remoteness(name, setting.variable)?, setting)));
-        let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting);
-        if let Some(meant) = meant {
-            let text = format!("it is not a setting and is not read; is {} meant?", meant.variable);
-            warnings.push(Warning::new(name, text));
-        }
+        let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting.variable);
+        let text = match meant {
+            Some(meant) if name.starts_with(OTEL) => format!("{UNSUPPORTED}; is {meant} meant?"),
+            Some(meant) => format!("it is not a setting and is not read; is {meant} meant?"),
+            None if exports && name.starts_with(OTEL) => unsupported(name),
+            None => continue,
+        };
+        warnings.push(Warning::new(name, text));
     }
     warnings.sort_by(|a, b| a.name.cmp(&b.name));
     warnings
+}
+
+const UNSUPPORTED: &str = "it is not supported and has no effect";
+
+fn unsupported(name: &str) -> String {
+    let replaced = REPLACED.iter().find(|(replaced, _)| *replaced == name);
+    replaced.map_or_else(|| UNSUPPORTED.into(), |(_, instead)| format!("{UNSUPPORTED}; {instead}"))
 }
 
 fn is_of(setting: &Setting, name: &str) -> bool {
@@ -92,7 +112,7 @@ mod tests {
     use super::*;
 
     fn hint(name: &str) -> Option<String> {
-        misspelt_variables(&[name.to_owned()]).first().map(ToString::to_string)
+        unread_variables(&[name.to_owned()], false).first().map(ToString::to_string)
     }
 
     #[test]
@@ -105,6 +125,9 @@ mod tests {
             ("REDIS_PASS", "REDIS_PASSWORD"),
             ("REDIS_HSOT", "REDIS_HOST"),
             ("PUBLISH_INTERVALL", "PUBLISH_INTERVAL"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINTS", "OTEL_EXPORTER_OTLP_ENDPOINT"),
+            ("OTEL_EXPORTER_OTLP_TRACE_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+            ("OTEL_SERVICENAME", "OTEL_SERVICE_NAME"),
         ] {
             let hint = hint(name);
             assert!(
@@ -127,6 +150,10 @@ mod tests {
             "LOG_DIR",
             "WEB_CONCURRENCY",
             "RETENTIO",
+            "OTEL_CONFIG_FILE",
+            "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+            "OTEL_EXPORTER_OTLP_HEADERS_FILE",
+            "OTEL_RESOURCE_ATTRIBUTES_POD_NAME",
         ] {
             assert_eq!(hint(name), None, "{name}");
         }

@@ -7,6 +7,7 @@
 
 mod hints;
 mod model;
+mod otel;
 pub mod parse;
 mod problem;
 mod reader;
@@ -18,6 +19,7 @@ pub mod targets;
 
 use std::path::PathBuf;
 
+use crate::otlp;
 pub use crate::secret::Secret;
 pub use model::*;
 pub use problem::{Problem, Problems, Warning};
@@ -81,7 +83,7 @@ pub fn load(role: Role, flags: &Flags, source: &dyn Source) -> Result<(Config, V
             amqp,
         })),
     };
-    warn_of_what_is_not_read(r, role);
+    warn_of_what_is_not_read(r, role, &process.otlp);
     reader.finish(Config { process, role: role_config })
 }
 
@@ -115,9 +117,12 @@ fn listening(r: &mut Reader<'_>) -> WebConfig {
 
 /// Flags of another role (possible only where the mode decides), and variables that are most
 /// likely misspelt.
-fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role) {
-    let names = r.source.names();
-    r.warnings.extend(hints::misspelt_variables(&names));
+fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, otlp: &otlp::Config) {
+    let is_set = |name: &String| r.source.get(name).is_some_and(|value| !value.is_empty());
+    let mut names = r.source.names();
+    names.retain(|name| !name.starts_with(hints::OTEL) || is_set(name));
+    let exports = otlp.traces.is_some() || otlp.metrics.is_some() || otlp.logs.is_some();
+    r.warnings.extend(hints::unread_variables(&names, exports));
     let unused = settings::ALL.iter().filter(|setting| {
         r.has_flag(setting) && !setting.scopes.meets(role.scope()) && setting.scopes != Scopes::ROOT
     });

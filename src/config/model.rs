@@ -10,6 +10,7 @@ pub use crate::telemetry::log::LogFormat;
 
 use super::targets::Targets;
 use crate::heartbeat::PublisherId;
+use crate::otlp;
 use crate::tls::TlsFiles;
 
 /// What one process does.
@@ -55,7 +56,7 @@ pub enum RoleConfig {
 }
 
 /// What every role needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProcessConfig {
     /// How to log.
     pub log: LogConfig,
@@ -63,6 +64,8 @@ pub struct ProcessConfig {
     pub shutdown_grace: Duration,
     /// The file in which the role notes its health, for `heartbeat healthcheck`.
     pub health_file: PathBuf,
+    /// What leaves by OTLP.
+    pub otlp: otlp::Config,
 }
 
 /// How to log: on stderr, always.

@@ -38,6 +38,25 @@ impl<'a> Reader<'a> {
         Self { scope, flags, source, problems: Problems::default(), warnings: Vec::new() }
     }
 
+    /// A reader of the same settings that has found nothing yet.
+    pub(crate) fn apart(&self) -> Self {
+        Self::new(self.scope, self.flags, self.source)
+    }
+
+    /// Takes over what another reader found, each once.
+    pub(crate) fn join_once(&mut self, other: Self) {
+        for problem in other.problems.iter() {
+            if !self.problems.iter().any(|known| known == problem) {
+                self.problems.push(problem.clone());
+            }
+        }
+        for warning in other.warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+
     /// Ends the reading: `value` counts only when there was no problem.
     pub(crate) fn finish<T>(self, value: T) -> Result<(T, Vec<Warning>), Problems> {
         if self.problems.is_empty() { Ok((value, self.warnings)) } else { Err(self.problems) }
@@ -52,9 +71,15 @@ impl<'a> Reader<'a> {
         flag.or_else(|| self.source.get(setting.variable).filter(|value| !value.is_empty()))
     }
 
-    /// Whether somebody set it.
+    /// Whether somebody set it, a secret's file included.
     pub(crate) fn is_given(&self, setting: &Setting) -> bool {
-        self.text_given(setting).is_some()
+        self.text_given(setting).is_some() || self.file_given(setting).is_some()
+    }
+
+    /// The file that is named for a secret.
+    fn file_given(&self, setting: &Setting) -> Option<String> {
+        let variable = setting.file_variable().filter(|_| self.scope.meets(setting.scopes))?;
+        self.source.get(&variable).filter(|path| !path.is_empty())
     }
 
     /// Whether its flag was given, even in vain.
@@ -92,7 +117,8 @@ impl<'a> Reader<'a> {
         parse: impl Fn(&str) -> Result<T, Why>,
     ) -> T {
         // Every default parses (a test reads them all), so `T::default` is never what is returned.
-        self.given(setting, &parse).unwrap_or_else(|| parse(setting.default).unwrap_or_default())
+        let default = setting.general.unwrap_or(setting).default;
+        self.given(setting, &parse).unwrap_or_else(|| parse(default).unwrap_or_default())
     }
 
     /// A name that may be unset, and not empty.
@@ -144,11 +170,10 @@ impl<'a> Reader<'a> {
     pub(crate) fn secret(&mut self, setting: &Setting) -> Option<Secret> {
         let default = (!setting.default.is_empty()).then(|| Secret::new(setting.default));
         let given = self.given(setting, |text| Ok(text.to_owned()));
-        let file_variable = setting.file_variable().unwrap_or_default();
-        let file = self.source.get(&file_variable).filter(|path| !path.is_empty());
-        let Some(path) = file.filter(|_| self.scope.meets(setting.scopes)) else {
+        let Some(path) = self.file_given(setting) else {
             return given.map(Secret::new).or(default);
         };
+        let file_variable = setting.file_variable().unwrap_or_default();
         if given.is_some() {
             self.problem(setting, None, format!("it is set, and so is {file_variable}; keep one of them"));
             return default;

@@ -8,6 +8,7 @@ use super::model::{
     AmqpConfig, BatchConfig, EmitterConfig, Limits, LogConfig, ManagementConfig, ProcessConfig, RedisConfig,
     RedisTopology, Role, ViewConfig, WebConfig,
 };
+use super::otel;
 use super::parse::{self, Why};
 use super::problem::{Problem, Warning};
 use super::reader::{Reader, why_unreadable};
@@ -32,6 +33,7 @@ pub(super) fn process(r: &mut Reader<'_>, role: Role) -> ProcessConfig {
         log: log(r),
         shutdown_grace: r.time(&s::SHUTDOWN_GRACE),
         health_file: health_file(r, role),
+        otlp: otel::read(r, role),
     }
 }
 
@@ -48,11 +50,12 @@ pub(super) fn health_file(r: &mut Reader<'_>, role: Role) -> PathBuf {
 }
 
 /// The settings of one peer's TLS.
-struct TlsSettings {
-    switch: &'static Setting,
-    ca: &'static Setting,
-    cert: &'static Setting,
-    key: &'static Setting,
+pub(super) struct TlsSettings {
+    /// What asks for TLS.
+    pub(super) switch: &'static Setting,
+    pub(super) ca: &'static Setting,
+    pub(super) cert: &'static Setting,
+    pub(super) key: &'static Setting,
 }
 
 const RABBITMQ_TLS: TlsSettings = TlsSettings {
@@ -69,21 +72,28 @@ const REDIS_TLS: TlsSettings = TlsSettings {
     key: &s::REDIS_CLIENT_KEY_PATH,
 };
 
-/// The files of a peer's TLS; with `used`, they are tried at once, so that a wrong one is found
-/// now and not when the peer is first needed.
+/// The files of a peer's TLS, where it is on.
 fn tls_files(r: &mut Reader<'_>, settings: &TlsSettings, used: bool) -> TlsFiles {
-    let (ca, cert, key) = (r.path(settings.ca), r.path(settings.cert), r.path(settings.key));
-    if !used {
-        for (setting, path) in [(settings.ca, &ca), (settings.cert, &cert), (settings.key, &key)] {
-            if path.is_some() {
-                r.warn(
-                    setting,
-                    format!("it is set and not used, since {} is not on", settings.switch.variable),
-                );
-            }
-        }
-        return TlsFiles::default();
+    if used {
+        return tried_files(r, settings);
     }
+    for setting in [settings.ca, settings.cert, settings.key] {
+        if r.path(setting).is_some() {
+            warn_unused(r, setting, &format!("{} is not on", settings.switch.variable));
+        }
+    }
+    TlsFiles::default()
+}
+
+/// Warns of a setting that is right, and has no effect.
+pub(super) fn warn_unused(r: &mut Reader<'_>, setting: &Setting, reason: &str) {
+    r.warn(setting, format!("it is set and not used, since {reason}"));
+}
+
+/// The files of a peer's TLS. They are tried at once, so that a wrong one is found now and not
+/// when the peer is first needed.
+pub(super) fn tried_files(r: &mut Reader<'_>, settings: &TlsSettings) -> TlsFiles {
+    let (ca, cert, key) = (r.path(settings.ca), r.path(settings.cert), r.path(settings.key));
     let client = match (cert, key) {
         (Some(cert), Some(key)) => Some(ClientFiles { cert, key }),
         (None, None) => None,
@@ -230,7 +240,7 @@ fn redis_topology(r: &mut Reader<'_>) -> RedisTopology {
     match mode {
         RedisMode::Single => {
             if nodes.is_some() {
-                r.warn(&s::REDIS_NODES, "it is set and not used, since REDIS_MODE is single");
+                warn_unused(r, &s::REDIS_NODES, "REDIS_MODE is single");
             }
             RedisTopology::Single { host, port, database }
         }

@@ -23,6 +23,8 @@ pub enum Heading {
     Web,
     /// Logs.
     Logging,
+    /// What leaves by OTLP.
+    OpenTelemetry,
 }
 
 impl Heading {
@@ -38,6 +40,7 @@ impl Heading {
             Self::Limits => "Limits",
             Self::Web => "Web",
             Self::Logging => "Logging",
+            Self::OpenTelemetry => "OpenTelemetry",
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct Setting {
     pub heading: Heading,
     /// The subcommands that read it.
     pub scopes: Scopes,
+    /// The setting that counts where this one, for a part of the same, is not set; `--help` leaves it to that.
+    pub general: Option<&'static Setting>,
 }
 
 impl Setting {
@@ -143,7 +148,15 @@ impl Setting {
             help,
             heading,
             scopes,
+            general: None,
         }
+    }
+
+    /// A setting that goes before another one, for a part of what that is for.
+    pub(crate) const fn part_of(general: &'static Self, flag: &'static str, help: &'static str) -> Self {
+        let place = (general.heading, general.scopes);
+        let part = Self::new(flag, place, general.kind, "", help).derived_from(general.variable);
+        Self { general: Some(general), ..part }
     }
 
     /// Names the variable.
@@ -192,12 +205,16 @@ impl Setting {
 
     /// A line that would be right: `RABBITMQ_PORT=5672`.
     pub fn example_line(&self) -> String {
-        let value = match (self.example, self.default) {
+        format!("{}={}", self.variable, self.right_value())
+    }
+
+    fn right_value(&self) -> &'static str {
+        match (self.example, self.default, self.general) {
             _ if self.is_secret() => "...",
-            ("", default) => default,
-            (example, _) => example,
-        };
-        format!("{}={value}", self.variable)
+            ("", "", Some(general)) => general.right_value(),
+            ("", default, _) => default,
+            (example, ..) => example,
+        }
     }
 }
 

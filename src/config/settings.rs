@@ -1,7 +1,8 @@
 //! The table of all settings: the one place that knows their names, defaults and bounds.
 //!
 //! Flags, variables, `--help` and the documentation of the configuration all follow from it.
-//! Names and defaults of the original program (contract, section 1) stand as they are there.
+//! Names and defaults of the original program (contract, section 1) stand as they are there, and so
+//! do OpenTelemetry's, in [`otel`].
 
 use std::time::Duration;
 
@@ -39,16 +40,31 @@ const fn time_s(min: u64, max: u64) -> Kind {
 }
 
 macro_rules! settings {
-    ($($name:ident = $setting:expr;)+) => {
+    ($(#[$about:meta])+ $table:ident: $($name:ident = $setting:expr;)+) => {
         $(
             #[doc = concat!("`", stringify!($name), "`")]
             pub static $name: Setting = $setting.in_variable(stringify!($name));
         )+
 
-        /// Every setting, in the order of `--help`.
-        pub static ALL: &[&Setting] = &[$(&$name,)+];
+        $(#[$about])+
+        pub(super) static $table: [&Setting; [$(stringify!($name),)+].len()] = [$(&$name,)+];
     };
 }
+
+pub mod otel;
+
+/// Every setting, in the order of `--help`.
+pub static ALL: &[&Setting] = &JOINED;
+
+static JOINED: [&Setting; OURS.len() + otel::TABLE.len()] = {
+    let mut joined = [OURS[0]; OURS.len() + otel::TABLE.len()];
+    let mut at = 0;
+    while at < joined.len() {
+        joined[at] = if at < OURS.len() { OURS[at] } else { otel::TABLE[at - OURS.len()] };
+        at += 1;
+    }
+    joined
+};
 
 const fn new(
     flag: &'static str,
@@ -61,6 +77,9 @@ const fn new(
 }
 
 settings! {
+    /// Those that are the program's own.
+    OURS:
+
     HEARTBEAT_MODE = new("heartbeat.mode", (Heading::Process, Scopes::ROOT), Kind::Text("ROLE"), "publisher",
         "The role when no command is given: publisher in any case, or else the subscriber");
     SHUTDOWN_GRACE = new("shutdown.grace", PROCESS, time_ms(0, HOUR * 1000), "10s",

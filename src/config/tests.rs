@@ -159,7 +159,7 @@ fn every_default_parses() {
     for nothing in [": 0,", ": 0ns", "\"\"", "listen: []"] {
         assert!(!text.contains(nothing), "{nothing} in {text}");
     }
-    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 6);
+    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 10);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn bytes_that_are_not_utf8_are_refused() {
     assert!(found.iter().all(|p| p.why.contains("UTF-8") && !p.to_string().contains("canary")));
 }
 
-fn pem_files(dir: &TempDir) -> (String, String, String) {
+pub(super) fn pem_files(dir: &TempDir) -> (String, String, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let cert = rcgen::CertificateParams::new(vec!["x".into()]).unwrap().self_signed(&key).unwrap();
     let write = |name: &str, text: String| {
