@@ -59,6 +59,7 @@ fn heartbeat(
         version: "0.1.0".into(),
         totals: PublisherTotals::default(),
         components,
+        trace: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation};
 use heartbeat_bridge::config::{self, LogConfig, Problems, ProcessEnvironment, Warning};
+use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::telemetry::{Chain, log};
 use heartbeat_bridge::{health, role, tls};
 use tracing::warn;
@@ -59,19 +60,20 @@ fn run_role(named: Option<config::Role>, invocation: &Invocation) -> Result<u8, 
         println!("configuration is valid");
         return Ok(0);
     }
-    init_log(config.process.log, &warnings);
-    Ok(role::run(config))
+    let otlp = Otlp::new(config.process.otlp.clone(), role::identity(&config));
+    init_log(config.process.log, otlp.log_layer(config.process.log.level.as_str()), &warnings);
+    Ok(role::run(config, otlp))
 }
 
 fn forget(publisher: &str, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_forget(&invocation.flags, &ProcessEnvironment)?;
-    init_log(config.log, &warnings);
+    init_log(config.log, None, &warnings);
     Ok(role::forget(config, publisher))
 }
 
-/// Sets the log up, and says what is odd about the configuration.
-fn init_log(config: LogConfig, warnings: &[Warning]) {
-    if let Err(error) = log::init(config.level.as_str(), config.format) {
+/// Sets the log up, to where it goes beside stderr too, and says what is odd about the configuration.
+fn init_log(config: LogConfig, beside: Option<log::Beside>, warnings: &[Warning]) {
+    if let Err(error) = log::init(config.level.as_str(), config.format, beside) {
         eprintln!("heartbeat: the log cannot be set up: {error}");
     }
     for warning in warnings {

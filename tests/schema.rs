@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use heartbeat_bridge::heartbeat::wire::{Limits, decode, encode};
 use heartbeat_bridge::heartbeat::{
-    Component, ComponentKey, Epoch, FigureSource, Heartbeat, Outcome, PublisherId, PublisherTotals,
-    QueueFigures, Reason, Timestamp,
+    CheckSpan, Component, ComponentKey, Epoch, FigureSource, Heartbeat, HeartbeatTrace, Outcome, PublisherId,
+    PublisherTotals, QueueFigures, Reason, Timestamp,
 };
 use jsonschema::Validator;
+use opentelemetry::trace::{SpanId, TraceId};
 use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../docs/heartbeat-v2.schema.json");
@@ -73,6 +74,22 @@ fn heartbeat() -> Heartbeat {
         let key = ComponentKey::consumer(&format!("listener-{reason}"), "inbox");
         components.push(component(key, Outcome::Unknown, Some(*reason)));
     }
+    let span = |number: u64, peer: Option<&str>, found| CheckSpan {
+        key: components[0].key.clone(),
+        span: SpanId::from(number),
+        peer: peer.map(Into::into),
+        found,
+    };
+    let trace = HeartbeatTrace {
+        trace_id: TraceId::from(7),
+        round: SpanId::from(8),
+        began_at: at,
+        checks: vec![
+            span(9, Some("[::1]:5432"), Some((Outcome::Down, Some(Reason::Refused)))),
+            span(10, None, Some((Outcome::Up, None))),
+        ],
+        left_out: 1,
+    };
     Heartbeat {
         publisher: PublisherId::new("oslo").unwrap(),
         epoch: Epoch::random(),
@@ -84,6 +101,7 @@ fn heartbeat() -> Heartbeat {
         version: "0.1.0".into(),
         totals: PublisherTotals { publish_failures: 1, reconnects: 2, blocked_seconds: 0.5 },
         components,
+        trace: Some(Box::new(trace)),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use lapin::BasicProperties;
 use lapin::message::Delivery as LapinDelivery;
 use lapin::types::AMQPValue;
 
 use crate::heartbeat::Timestamp;
+use crate::trace::{TRACEPARENT, TraceContext};
 
 /// One message, with all that must be known of how it came.
 #[derive(Debug)]
@@ -31,11 +33,20 @@ pub struct Delivery {
     pub live_since: Timestamp,
     /// When the broker took it, if it says so.
     pub broker_at: Option<Timestamp>,
+    /// The trace that it says it belongs to.
+    pub trace: Option<TraceContext>,
 }
 
 /// Redeliveries of a message after which it may not stand in for others: RabbitMQ 4.0 drops a
 /// message after 20 of them by default.
 const DELIVERY_COUNT_MAX: i64 = 15;
+
+fn trace_of(properties: &BasicProperties) -> Option<TraceContext> {
+    match properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
+        AMQPValue::LongString(text) => TraceContext::parse(std::str::from_utf8(text.as_bytes()).ok()?),
+        _ => None,
+    }
+}
 
 /// What came from the library, with when and how it came.
 pub(super) fn stamp(
@@ -61,6 +72,7 @@ pub(super) fn stamp(
         && properties.expiration().is_none()
         && header("x-delivery-count").is_none_or(|count| count < DELIVERY_COUNT_MAX);
     let broker_at = header("timestamp_in_ms").map(Timestamp::from_unix_ms);
+    let trace = trace_of(properties);
     Delivery {
         generation,
         tag: delivery.delivery_tag,
@@ -71,6 +83,7 @@ pub(super) fn stamp(
         live,
         live_since,
         broker_at,
+        trace,
         body: delivery.data,
     }
 }

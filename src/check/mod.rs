@@ -13,6 +13,7 @@ mod resolve;
 pub mod tcp;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -28,6 +29,8 @@ pub struct Checked {
     pub reason: Option<Reason>,
     /// How long the check took.
     pub took: Duration,
+    /// Who answered, or was tried; `None` where it did not come to that.
+    pub peer: Option<SocketAddr>,
 }
 
 /// An outcome with its reason, before anyone looked at the clock.
@@ -53,9 +56,9 @@ impl Verdict {
         Self { outcome: Outcome::Unknown, reason: Some(reason) }
     }
 
-    /// With the time that the check took.
-    pub const fn after(self, took: Duration) -> Checked {
-        Checked { outcome: self.outcome, reason: self.reason, took }
+    /// With the time that the check took, and who answered or was tried.
+    pub const fn after(self, took: Duration, peer: Option<SocketAddr>) -> Checked {
+        Checked { outcome: self.outcome, reason: self.reason, took, peer }
     }
 }
 

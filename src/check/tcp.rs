@@ -19,35 +19,36 @@ use crate::heartbeat::Reason;
 pub async fn connect(host: &str, port: u16, deadline: Duration) -> Checked {
     let start = Instant::now();
     let end = start + deadline;
-    let verdict = match timeout_at(end, resolve(host, port)).await {
+    let (verdict, peer) = match timeout_at(end, resolve(host, port)).await {
         Ok(Ok(addresses)) => connect_any(&addresses, end).await,
-        Ok(Err(verdict)) => verdict,
+        Ok(Err(verdict)) => (verdict, None),
         // The host was not asked yet; it is the resolver that is slow.
-        Err(_) if ip_literal(host).is_none() => Verdict::unknown(Reason::Dns),
-        Err(_) => Verdict::down(Reason::Timeout),
+        Err(_) if ip_literal(host).is_none() => (Verdict::unknown(Reason::Dns), None),
+        Err(_) => (Verdict::down(Reason::Timeout), None),
     };
-    verdict.after(start.elapsed())
+    verdict.after(start.elapsed(), peer)
 }
 
-async fn connect_any(addresses: &[SocketAddr], end: Instant) -> Verdict {
+/// The verdict, and the address that took the connection, or else the first that was tried.
+async fn connect_any(addresses: &[SocketAddr], end: Instant) -> (Verdict, Option<SocketAddr>) {
     match dial::first(addresses, end, attempt).await {
-        Ok(()) => Verdict::UP,
+        Ok(peer) => (Verdict::UP, Some(peer)),
         Err(failed) => {
             let silent = failed.out_of_time.then_some(Failure::Timeout);
             let told = failed.errors.iter().map(Failure::of).chain(silent).max();
-            told.unwrap_or(Failure::Other).verdict()
+            (told.unwrap_or(Failure::Other).verdict(), addresses.first().copied())
         }
     }
 }
 
-async fn attempt(address: SocketAddr) -> io::Result<()> {
+async fn attempt(address: SocketAddr) -> io::Result<SocketAddr> {
     let stream = TcpStream::connect(address).await?;
     // On the machine itself, a port that nobody listens on can connect to itself, where the kernel chose it
     // as the source port too.
     if stream.local_addr()? == stream.peer_addr()? {
         return Err(Errno::CONNREFUSED.into());
     }
-    Ok(())
+    Ok(address)
 }
 
 /// Why no address took the connection, from what says least of the host to what decides.
@@ -144,7 +145,7 @@ mod tests {
     async fn a_listener_is_up() {
         let (_listener, address) = listener(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         let checked = connect("127.0.0.1", address.port(), LONG).await;
-        assert_eq!(found(checked), Verdict::UP);
+        assert_eq!((found(checked), checked.peer), (Verdict::UP, Some(address)));
         assert!(checked.took < LONG);
         assert_eq!(found(connect("localhost", address.port(), LONG).await), Verdict::UP);
     }
@@ -153,7 +154,7 @@ mod tests {
     async fn a_closed_port_is_refused_at_once() {
         let (_socket, address) = refusing();
         let checked = connect("127.0.0.1", address.port(), LONG).await;
-        assert_eq!(found(checked), Verdict::down(Reason::Refused));
+        assert_eq!((found(checked), checked.peer), (Verdict::down(Reason::Refused), Some(address)));
         assert!(checked.took < LONG / 4, "{checked:?}");
     }
 
@@ -185,7 +186,8 @@ mod tests {
             [&[v6, refused, listens][..], &[silent, listens], &[silent, silent, refused, listens]]
         {
             let start = Instant::now();
-            assert_eq!(connect_any(addresses, start + LONG).await, Verdict::UP, "{addresses:?}");
+            let found = connect_any(addresses, start + LONG).await;
+            assert_eq!(found, (Verdict::UP, Some(listens)), "{addresses:?}");
             assert!(start.elapsed() < LONG / 4);
         }
     }
@@ -195,7 +197,7 @@ mod tests {
         let (_held, silent) = silent().await;
         let (_listener, listens) = listener(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         let end = Instant::now() + Duration::from_millis(600);
-        assert_eq!(connect_any(&[silent, silent, silent, silent, listens], end).await, Verdict::UP);
+        assert_eq!(connect_any(&[silent, silent, silent, silent, listens], end).await.0, Verdict::UP);
     }
 
     #[tokio::test]
@@ -203,7 +205,7 @@ mod tests {
         let (_socket, refused) = refusing();
         let (_held, silent) = silent().await;
         let end = Instant::now() + Duration::from_millis(600);
-        assert_eq!(connect_any(&[silent, refused], end).await, Verdict::down(Reason::Refused));
+        assert_eq!(connect_any(&[silent, refused], end).await.0, Verdict::down(Reason::Refused));
         assert_eq!(Instant::now().saturating_duration_since(end).as_secs(), 0);
     }
 
@@ -235,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_is_nowhere_is_never_up() {
         let checked = connect("does-not-exist.invalid", 80, LONG).await;
-        assert_eq!(checked.reason, Some(Reason::Dns));
+        assert_eq!((checked.reason, checked.peer), (Some(Reason::Dns), None));
         assert_ne!(checked.outcome, Outcome::Up);
     }
 

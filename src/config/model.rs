@@ -64,6 +64,8 @@ pub struct ProcessConfig {
     pub shutdown_grace: Duration,
     /// The file in which the role notes its health, for `heartbeat healthcheck`.
     pub health_file: PathBuf,
+    /// The machine's name.
+    pub host_name: String,
     /// What leaves by OTLP.
     pub otlp: otlp::Config,
 }

@@ -33,6 +33,7 @@ pub(super) fn process(r: &mut Reader<'_>, role: Role) -> ProcessConfig {
         log: log(r),
         shutdown_grace: r.time(&s::SHUTDOWN_GRACE),
         health_file: health_file(r, role),
+        host_name: r.source.host_name(),
         otlp: otel::read(r, role),
     }
 }

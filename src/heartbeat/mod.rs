@@ -6,6 +6,7 @@ mod component;
 mod name;
 mod reason;
 mod timestamp;
+mod trace;
 pub mod wire;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub use component::{Component, ComponentKey, FigureSource, Kind, Outcome, QueueF
 pub use name::{Epoch, InvalidName, NAME_BYTES_MAX, PublisherId, check_name};
 pub use reason::Reason;
 pub use timestamp::{InvalidTimestamp, Timestamp};
+pub use trace::{CheckSpan, HeartbeatTrace};
 
 /// One full snapshot of all components of one publisher (message version 2).
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,8 @@ pub struct Heartbeat {
     pub totals: PublisherTotals,
     /// Every component, each identity once.
     pub components: Vec<Component>,
+    /// How it came about, where the publisher has nobody else to tell that to, and it is asked for.
+    pub trace: Option<Box<HeartbeatTrace>>,
 }
 
 /// Counters of a publisher's own, which only grow within an epoch.

@@ -28,6 +28,15 @@ pub(super) struct Deliverer {
     too_large: Option<usize>,
 }
 
+/// How the program ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stopping {
+    /// What is left is to be exported now.
+    pub(super) stop: CancellationToken,
+    /// Whatever is left is lost.
+    pub(super) give_up: CancellationToken,
+}
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivered {
@@ -59,13 +68,14 @@ impl Deliverer {
     }
 
     /// Sends one request, until the receiver has said its last word on it, or `keeps_trying` says no after
-    /// a failure, or `give_up`. What is lost is counted.
+    /// a failure, or the program stops: then it is tried once more. What is lost is counted.
     pub(super) async fn deliver(
         &mut self,
         request: Request,
         keeps_trying: impl Fn() -> bool,
-        give_up: &CancellationToken,
+        stopping: &Stopping,
     ) -> Delivered {
+        let Stopping { stop, give_up } = stopping;
         let mut parts = vec![request];
         while let Some(part) = parts.pop() {
             let sent = tokio::select! {
@@ -86,11 +96,11 @@ impl Deliverer {
                 Err(Advice::Retry(after)) => {
                     let wait =
                         after.map_or_else(|| self.backoff.next_wait(), |after| after.min(RETRY_AFTER_MAX));
-                    if keeps_trying() && !give_up.is_cancelled() {
+                    if keeps_trying() && !stop.is_cancelled() {
                         parts.push(part);
                         tokio::select! {
                             () = sleep(wait) => {}
-                            () = give_up.cancelled() => {}
+                            () = stop.cancelled() => {}
                         }
                     } else {
                         let left = part.items + parts.iter().map(|part| part.items).sum::<u64>();

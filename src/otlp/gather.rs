@@ -6,31 +6,29 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
-use tokio_util::sync::CancellationToken;
 
-use super::deliver::Deliverer;
+use super::deliver::{Deliverer, Stopping};
 use super::queue::Queue;
 use super::signal::Request;
 use super::span::Spans;
 use crate::exposition::otlp::Origin;
 
-/// Delivers what comes to a queue until `stop`, then what is left in it, until `give_up`.
+/// Delivers what comes to a queue until the program stops, then what is left in it.
 pub(super) async fn run<T: Send>(
     queue: Arc<Queue<T>>,
     mut deliverer: Deliverer,
     encode: impl Fn(Vec<T>) -> Request,
-    stop: CancellationToken,
-    give_up: CancellationToken,
+    stopping: Stopping,
 ) {
     loop {
-        let batch = queue.next_batch(&stop).await;
-        if batch.is_empty() || give_up.is_cancelled() {
+        let batch = queue.next_batch(&stopping.stop).await;
+        if batch.is_empty() || stopping.give_up.is_cancelled() {
             return;
         }
         let request = encode(batch);
         // While the queue has room, nothing is lost by trying again; once it is full, the oldest goes first,
         // and that is what is in hand.
-        deliverer.deliver(request, || !queue.is_full(), &give_up).await;
+        deliverer.deliver(request, || !queue.is_full(), &stopping).await;
     }
 }
 

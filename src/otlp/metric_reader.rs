@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use super::deliver::{Delivered, Deliverer};
+use super::deliver::{Delivered, Deliverer, Stopping};
 use super::signal::Request;
 use crate::clock;
 use crate::exposition::Registry;
@@ -40,35 +39,35 @@ pub(super) struct MetricReader {
 }
 
 impl MetricReader {
-    /// Exports on the interval, and once more at `stop`; until `give_up`.
-    pub(super) async fn run(mut self, stop: CancellationToken, give_up: CancellationToken) {
+    /// Exports on the interval, and once more when the program stops.
+    pub(super) async fn run(mut self, stopping: Stopping) {
         // A fleet that starts together must not export together for ever.
         let first = Instant::now() + self.interval.mul_f64(rand::random_range(0.1..=1.0));
         let mut tick = interval_at(first, self.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !stop.is_cancelled() {
+        while !stopping.stop.is_cancelled() {
             tokio::select! {
                 _ = tick.tick() => {}
-                () = stop.cancelled() => {}
+                () = stopping.stop.cancelled() => {}
             }
-            self.export(&give_up).await;
+            self.export(&stopping).await;
         }
     }
 
-    async fn export(&mut self, give_up: &CancellationToken) {
+    async fn export(&mut self, stopping: &Stopping) {
         let end = Instant::now() + self.timeout;
         if let Some((mut state, source)) = self.state.take() {
             let made = Arc::clone(&source);
             // The view is locked while it is read, which takes a moment where there is much of it.
             match spawn_blocking(move || made()).await {
-                Ok(snapshot) => self.export_state(&mut state, snapshot, end, give_up).await,
+                Ok(snapshot) => self.export_state(&mut state, snapshot, end, stopping).await,
                 Err(error) => error!(%error, "State left out of an export"),
             }
             self.state = Some((state, source));
         }
         let now = u64::try_from(clock::wall().unix_ms()).unwrap_or(0).saturating_mul(1_000_000);
         let chunk = own_metrics(&self.registry, &self.origin, self.began, now);
-        self.deliver(chunk, end, give_up).await;
+        self.deliver(chunk, end, stopping).await;
     }
 
     /// Once a request failed, the rest of the export is only counted: the next one tells it anew.
@@ -77,14 +76,14 @@ impl MetricReader {
         state: &mut StateMetrics,
         snapshot: Snapshot,
         end: Instant,
-        give_up: &CancellationToken,
+        stopping: &Stopping,
     ) {
         let bytes_max = self.bytes_max();
         let mut export = state.export(snapshot, bytes_max);
         let mut delivered = true;
         while let Some(chunk) = export.next_chunk() {
             if delivered {
-                delivered = self.deliver(chunk, end, give_up).await == Delivered::Settled;
+                delivered = self.deliver(chunk, end, stopping).await == Delivered::Settled;
             } else {
                 self.deliverer.count_dropped(chunk.points);
                 yield_now().await;
@@ -93,9 +92,9 @@ impl MetricReader {
         export.settle(delivered);
     }
 
-    async fn deliver(&mut self, chunk: Chunk, end: Instant, give_up: &CancellationToken) -> Delivered {
+    async fn deliver(&mut self, chunk: Chunk, end: Instant, stopping: &Stopping) -> Delivered {
         let request = Request { body: chunk.body.into(), items: chunk.points };
-        self.deliverer.deliver(request, || Instant::now() < end, give_up).await
+        self.deliverer.deliver(request, || Instant::now() < end, stopping).await
     }
 
     /// Half of what was too large once, for what was too large was whole.

@@ -14,6 +14,7 @@
 pub mod config;
 mod deliver;
 mod gather;
+pub mod heartbeat;
 mod metric_reader;
 mod metrics;
 mod program_log;
@@ -32,15 +33,15 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use opentelemetry_semantic_conventions::resource;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, Registry as Subscriber};
+use tracing::warn;
+use tracing_subscriber::Layer;
 
 use crate::build_info::VERSION;
 use crate::clock;
 use crate::exposition::Registry;
 use crate::exposition::otlp::{Origin, StateMetrics};
+use crate::telemetry::log::Beside;
 use crate::trace::TraceContext;
 
 pub use config::Config;
@@ -48,7 +49,7 @@ pub use metric_reader::SnapshotSource;
 pub use program_log::TOLD_TARGET;
 
 use config::{Endpoint, Sampler};
-use deliver::Deliverer;
+use deliver::{Deliverer, Stopping};
 use metric_reader::MetricReader;
 use metrics::Metrics;
 use queue::Queue;
@@ -56,6 +57,9 @@ use record::Record;
 use signal::Signal;
 use span::Spans;
 use transport::Transport;
+
+/// Longest wait for a receiver when the program stops: as long as OpenTelemetry's own SDK has it.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 /// Who this process is to whoever reads its telemetry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +94,7 @@ type RecordQueue = Arc<Queue<LogRecord>>;
 pub struct Otlp {
     config: Config,
     origin: Arc<Origin>,
+    instance: String,
     metrics: Metrics,
     spans: Option<SpanQueue>,
     records: Option<RecordQueue>,
@@ -108,9 +113,12 @@ impl Otlp {
             .logs
             .as_ref()
             .map(|_| Arc::new(Queue::new(config.log_batch, metrics.of(Signal::Logs).dropped)));
-        let origin = Arc::new(Origin::new(identity.attributes(&config.resource)));
+        let attributes = identity.attributes(&config.resource);
+        let named = attributes.iter().find(|(key, _)| key == resource::SERVICE_INSTANCE_ID);
+        let instance = named.map(|(_, value)| value.clone()).unwrap_or_default();
+        let origin = Arc::new(Origin::new(attributes));
         let began = u64::try_from(clock::wall().unix_ms()).unwrap_or(0).saturating_mul(1_000_000);
-        Self { config, origin, metrics, spans, records, began }
+        Self { config, origin, instance, metrics, spans, records, began }
     }
 
     /// For those who have spans to tell, or need to know which traces are recorded.
@@ -123,15 +131,21 @@ impl Otlp {
         self.records.clone().map(|queue| Recorder { queue })
     }
 
+    /// `service.instance.id`, as it leaves.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
     /// What the exports are told to do.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// The layer that exports the program's own log, where that is asked for.
-    pub fn log_layer(&self, level: LevelFilter) -> Option<Box<dyn Layer<Subscriber> + Send + Sync>> {
+    /// The layer that exports the program's own log from `level` on, where that is asked for.
+    pub fn log_layer(&self, level: &str) -> Option<Beside> {
         let queue = self.records.clone().filter(|_| self.config.program_log)?;
-        Some(boxed(program_log::layer(queue, level)))
+        let level = level.parse().unwrap_or(LevelFilter::INFO);
+        Some(program_log::layer(queue, level).boxed())
     }
 
     /// Registers what the exports count about themselves; nothing where there are none.
@@ -147,7 +161,7 @@ impl Otlp {
 
     /// Starts the exports. `registry` holds the program's own metrics, `state` makes snapshots of the rest.
     pub fn start(self, registry: Arc<Registry>, state: Option<SnapshotSource>) -> Exports {
-        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let stopping = Stopping::default();
         let mut tasks = Vec::new();
         let deliverer = |signal, endpoint: &Endpoint, retry_max| {
             Deliverer::new(
@@ -161,13 +175,13 @@ impl Otlp {
             let (origin, deliverer) =
                 (Arc::clone(&self.origin), deliverer(Signal::Traces, endpoint, queue.retry_max()));
             let encode = move |batch| gather::traces(&origin, batch);
-            tasks.push(tokio::spawn(gather::run(queue, deliverer, encode, stop.clone(), give_up.clone())));
+            tasks.push(tokio::spawn(gather::run(queue, deliverer, encode, stopping.clone())));
         }
         if let Some((endpoint, queue)) = self.config.logs.as_ref().zip(self.records) {
             let (origin, deliverer) =
                 (Arc::clone(&self.origin), deliverer(Signal::Logs, endpoint, queue.retry_max()));
             let encode = move |batch| gather::logs(&origin, batch);
-            tasks.push(tokio::spawn(gather::run(queue, deliverer, encode, stop.clone(), give_up.clone())));
+            tasks.push(tokio::spawn(gather::run(queue, deliverer, encode, stopping.clone())));
         }
         if let Some(endpoint) = &self.config.metrics {
             let retry_max = (self.config.metric_interval / 4).min(Duration::from_secs(5));
@@ -180,40 +194,36 @@ impl Otlp {
                 registry,
                 began: self.began,
             };
-            tasks.push(tokio::spawn(reader.run(stop.clone(), give_up.clone())));
+            tasks.push(tokio::spawn(reader.run(stopping.clone())));
         }
-        Exports { tasks, stop, give_up }
+        Exports { tasks, stopping }
     }
-}
-
-fn boxed<S>(layer: impl Layer<S> + Send + Sync + 'static) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
-{
-    layer.boxed()
 }
 
 /// The running exports.
 pub struct Exports {
     tasks: Vec<JoinHandle<()>>,
-    stop: CancellationToken,
-    give_up: CancellationToken,
+    stopping: Stopping,
 }
 
 impl Exports {
-    /// Exports what is left, until `end` at the latest. Says whether that was done in time.
-    pub async fn stop(self, end: Instant) -> bool {
-        self.stop.cancel();
+    /// Exports what is left, until `end` at the latest, and not for long where nobody answers. What was not
+    /// exported in time is lost, and logged.
+    pub async fn stop(self, end: Instant) {
+        let end = end.min(Instant::now() + FLUSH_MAX);
+        self.stopping.stop.cancel();
         let mut in_time = true;
         for task in self.tasks {
             let abort = task.abort_handle();
             if timeout_at(end, task).await.is_err() {
                 in_time = false;
-                self.give_up.cancel();
+                self.stopping.give_up.cancel();
                 abort.abort();
             }
         }
-        in_time
+        if !in_time {
+            warn!("Not everything was exported by OTLP before the end");
+        }
     }
 }
 

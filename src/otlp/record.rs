@@ -81,6 +81,6 @@ impl Record {
 }
 
 /// Nanoseconds since the Unix epoch; what was before it is at it.
-pub(super) fn nanos(ms: i64) -> u64 {
+pub fn nanos(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0).saturating_mul(1_000_000)
 }

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::amqp::consume::{Confirmed, ConsumerState, Delivery, Event};
 use crate::amqp::publish::{LinkState, Outgoing, PublishFailure, Publisher, QueueState};
 use crate::clock::StoreClock;
+use crate::trace::{TRACEPARENT, TraceContext};
 
 /// Heartbeats on their way within the process.
 const IN_PROCESS_MAX: usize = 16;
@@ -105,6 +106,7 @@ impl Link {
 impl InProcess {
     async fn publish(&self, message: Outgoing) -> Result<(), PublishFailure> {
         let at = self.clock.now();
+        let header = |name| message.headers.iter().find(|(held, _)| *held == name).map(|(_, text)| text);
         let delivery = Delivery {
             generation: 0,
             tag: self.tag.fetch_add(1, Ordering::Relaxed) + 1,
@@ -116,6 +118,7 @@ impl InProcess {
             live: true,
             live_since: crate::heartbeat::Timestamp::EPOCH,
             broker_at: None,
+            trace: header(TRACEPARENT).and_then(|text| TraceContext::parse(text)),
         };
         let sent = self.events.send(Event::Delivered(delivery)).await;
         sent.map_err(|_| PublishFailure::Disconnected)

@@ -4,6 +4,7 @@
 mod link;
 mod metrics;
 mod round;
+mod trace;
 mod track;
 
 use std::collections::HashMap;
@@ -25,12 +26,16 @@ use crate::clock::{self, SteadyWall};
 use crate::config::targets::Targets;
 use crate::health::Pulse;
 use crate::heartbeat::{ComponentKey, Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
+use crate::otlp::heartbeat::message_id;
+use crate::trace::TRACEPARENT;
 
 use metrics::Metrics;
 use round::Plan;
+use trace::Waiting;
 use track::{Observation, Tracked};
 
 pub use link::{InProcessEnd, Link};
+pub use trace::Tracing;
 
 /// What a publisher needs to know.
 pub struct Config {
@@ -48,6 +53,8 @@ pub struct Config {
     pub check_concurrency: usize,
     /// Where consumers are looked up; `None` where no queue is checked.
     pub management: Option<ManagementClient>,
+    /// How heartbeats are traced.
+    pub tracing: Tracing,
 }
 
 /// Results that wait to be noted.
@@ -89,6 +96,11 @@ pub struct Emitter {
     last_sent: Option<Instant>,
     publishing: Option<Publishing>,
     failing: bool,
+    tracing: Tracing,
+    /// Checks that ended by then were told of in a trace.
+    traced_until: Duration,
+    /// The trace of the heartbeat that is on its way, where it is exported from here.
+    waiting: Option<Waiting>,
 }
 
 impl Emitter {
@@ -126,6 +138,9 @@ impl Emitter {
             last_sent: None,
             publishing: None,
             failing: false,
+            tracing: config.tracing,
+            traced_until: Duration::ZERO,
+            waiting: None,
         }
     }
 
@@ -270,15 +285,19 @@ impl Emitter {
         if let Some(step_ms) = self.wall.check(clock::wall(), boot) {
             warn!(step_ms, "The clock was stepped; times that were told before move with it");
         }
-        let heartbeat = self.snapshot(boot);
+        let mut heartbeat = self.snapshot(boot);
+        let begun = self.tracing.begin(&self.tracked, self.traced_until, boot, &self.wall);
+        let context = begun.context;
+        self.traced_until = boot;
+        self.waiting = self.tracing.attach(begun, &mut heartbeat);
         let message = Outgoing {
             body: wire::encode(&heartbeat),
             routing_key: None,
-            message_id: format!("{}-{}", heartbeat.epoch, heartbeat.sequence),
+            message_id: message_id(&heartbeat),
             message_type: wire::MESSAGE_TYPE,
             app_id: wire::APP_ID,
             timestamp: heartbeat.sent_at.unix_ms().unsigned_abs() / 1000,
-            headers: vec![("traceparent", trace_parent())],
+            headers: vec![(TRACEPARENT, context.to_string())],
         };
         let link = self.link.clone();
         self.publishing = Some(Box::pin(async move { link.publish(message).await }));
@@ -302,10 +321,15 @@ impl Emitter {
                 blocked_seconds: link.blocked_for.as_secs_f64(),
             },
             components: self.tracked.iter().filter_map(|tracked| tracked.component(&self.wall)).collect(),
+            trace: None,
         }
     }
 
     fn confirmed(&mut self, result: Result<(), PublishFailure>) {
+        if let Some(waiting) = self.waiting.take() {
+            let now = self.wall.at(clock::boot());
+            self.tracing.end(waiting, now.unix_ms(), result);
+        }
         match result {
             Ok(()) => {
                 self.sequence += 1;
@@ -332,11 +356,6 @@ fn longest_timeout(config: &Config) -> Duration {
     let hosts = config.targets.hosts.iter().filter_map(|host| host.timeout);
     let queues = config.targets.queues.iter().filter_map(|queue| queue.timeout);
     hosts.chain(queues).max().unwrap_or_default().max(config.check_timeout)
-}
-
-/// A W3C trace context of its own for each heartbeat, sampled.
-fn trace_parent() -> String {
-    format!("00-{:032x}-{:016x}-01", rand::random::<u128>(), rand::random::<u64>())
 }
 
 async fn finished(round: &mut Option<JoinHandle<()>>) {

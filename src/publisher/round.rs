@@ -2,6 +2,7 @@
 //! are told as they come, so that a hanging check holds no other up.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ impl Plan {
         let checked = join_all(checks).await;
         let took = checked.iter().map(|checked| checked.took).max().unwrap_or_default();
         let worst = checked.into_iter().max_by_key(|checked| checked.outcome);
-        worst.map_or(Verdict::UP.after(took), |worst| Checked { took, ..worst })
+        worst.map_or(Verdict::UP.after(took, None), |worst| Checked { took, ..worst })
     }
 
     async fn check_group(&self, group: usize, link: Link, results: mpsc::Sender<Observation>) {
@@ -97,7 +98,7 @@ impl Plan {
         let round = check_queues(management, specs, &passive, left).await;
         let took = clock::boot().saturating_sub(began);
         for queue in round.queues {
-            for seen in observations(queue, took) {
+            for seen in observations(queue, took, management.peer()) {
                 let _ = results.send(seen).await;
             }
         }
@@ -153,11 +154,11 @@ fn passive_of(state: QueueState) -> Passive {
 }
 
 fn observation(key: ComponentKey, checked: Checked) -> Observation {
-    let Checked { outcome, reason, took } = checked;
-    Observation { key, verdict: Verdict { outcome, reason }, took, at: clock::boot(), figures: None }
+    let Checked { outcome, reason, took, peer } = checked;
+    Observation { key, verdict: Verdict { outcome, reason }, took, at: clock::boot(), peer, figures: None }
 }
 
-fn observations(queue: QueueChecked, took: Duration) -> Vec<Observation> {
+fn observations(queue: QueueChecked, took: Duration, peer: Option<SocketAddr>) -> Vec<Observation> {
     let at = clock::boot();
     let mut seen = Vec::with_capacity(queue.listeners.len() + 1);
     let seen_as = |key, outcome: Outcome, reason, figures| Observation {
@@ -165,6 +166,7 @@ fn observations(queue: QueueChecked, took: Duration) -> Vec<Observation> {
         verdict: Verdict { outcome, reason },
         took,
         at,
+        peer,
         figures,
     };
     for listener in &queue.listeners {

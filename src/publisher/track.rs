@@ -2,12 +2,14 @@
 //!
 //! Pure. Times are of the monotonic clock, so that a step of the wall clock changes no age.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::check::Verdict;
 use crate::clock::SteadyWall;
-use crate::heartbeat::{Component, ComponentKey, Outcome, QueueFigures, Reason};
+use crate::heartbeat::{CheckSpan, Component, ComponentKey, Outcome, QueueFigures, Reason};
+use crate::trace::span_id;
 
 /// One component as it is being checked.
 #[derive(Clone, Debug)]
@@ -42,6 +44,8 @@ pub(super) struct Observation {
     pub took: Duration,
     /// When it ended, by [`crate::clock::boot`].
     pub at: Duration,
+    /// Who answered, or was tried.
+    pub peer: Option<SocketAddr>,
     /// Figures of a queue.
     pub figures: Option<QueueFigures>,
 }
@@ -49,6 +53,9 @@ pub(super) struct Observation {
 #[derive(Clone, Copy, Debug)]
 struct Shown {
     verdict: Verdict,
+    /// What the latest check found by itself.
+    found: Verdict,
+    peer: Option<SocketAddr>,
     checked: Duration,
     changed: Duration,
     last_up: Option<Duration>,
@@ -91,6 +98,8 @@ impl Tracked {
         };
         self.shown = Some(Shown {
             verdict,
+            found: seen.verdict,
+            peer: seen.peer,
             checked: seen.at,
             changed: if outcome_turned { seen.at } else { before.map_or(seen.at, |before| before.changed) },
             last_up: last(Outcome::Up, before.map(|before| before.last_up)),
@@ -103,6 +112,18 @@ impl Tracked {
             was: before.map(|before| (before.verdict.outcome, before.verdict.reason)),
             lasted: before.map_or(Duration::ZERO, |before| seen.at.saturating_sub(before.changed)),
         })
+    }
+
+    /// The latest check as a span of its own, and when it began; `None` if it had ended by `since`.
+    pub(super) fn check_span(&self, since: Duration) -> Option<(Duration, CheckSpan)> {
+        let shown = self.shown.filter(|shown| shown.checked > since)?;
+        let span = CheckSpan {
+            key: self.key.clone(),
+            span: span_id(),
+            peer: shown.peer.map(|peer| peer.to_string().into()),
+            found: (shown.found != shown.verdict).then_some((shown.found.outcome, shown.found.reason)),
+        };
+        Some((shown.checked.saturating_sub(shown.took), span))
     }
 
     /// The verdict to be shown: one that turns has to be found often enough in a row. What could
@@ -162,7 +183,8 @@ mod tests {
     fn note(tracked: &mut Tracked, verdict: Verdict, second: u64) -> Option<Turn> {
         let at = Duration::from_secs(second);
         let key = tracked.key.clone();
-        tracked.note(&Observation { key, verdict, took: Duration::from_millis(1), at, figures: None })
+        let took = Duration::from_millis(1);
+        tracked.note(&Observation { key, verdict, took, at, peer: None, figures: None })
     }
 
     fn shown(tracked: &Tracked) -> Component {
@@ -198,6 +220,19 @@ mod tests {
         assert_eq!(note(&mut component, Verdict::UP, 5), None);
         assert_eq!(shown(&component).outcome, Outcome::Down);
         assert!(note(&mut component, Verdict::UP, 6).is_some());
+    }
+
+    #[test]
+    fn a_check_is_told_once_and_as_it_was_found() {
+        let mut component = tracked(2, 1);
+        assert!(component.check_span(Duration::ZERO).is_none(), "never checked");
+        note(&mut component, Verdict::UP, 10);
+        let (began, span) = component.check_span(Duration::from_secs(9)).unwrap();
+        assert_eq!((began, span.found), (Duration::from_millis(9_999), None));
+        assert!(component.check_span(Duration::from_secs(10)).is_none(), "told before");
+        note(&mut component, REFUSED, 20);
+        let (_, span) = component.check_span(Duration::from_secs(10)).unwrap();
+        assert_eq!(span.found, Some((Outcome::Down, Some(Reason::Refused))), "still shown as up");
     }
 
     #[test]

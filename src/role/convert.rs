@@ -10,7 +10,9 @@ use crate::config::{
     AmqpConfig, BatchConfig, EmitterConfig, LegacyMatch, ManagementConfig, RedisConfig, RedisTopology,
     ViewConfig,
 };
-use crate::heartbeat::wire::Limits;
+use crate::heartbeat::wire::{Limits, TRACE_BYTES_MAX};
+use crate::otlp::Otlp;
+use crate::otlp::heartbeat::Destination;
 use crate::state::Policy;
 use crate::{amqp, publisher, store, subscriber, tls};
 
@@ -56,7 +58,10 @@ pub(super) fn subscriber(
     amqp: &AmqpConfig,
     batch: &BatchConfig,
     redis: Option<&RedisConfig>,
+    otlp: &Otlp,
 ) -> subscriber::Config {
+    // What a publisher sends along for a subscriber that exports traces is read by nobody else.
+    let trace_bytes = if otlp.config().traces.is_some() { TRACE_BYTES_MAX } else { 0 };
     let mut legacy_ids = HashMap::new();
     let mut legacy_queue_id = None;
     for legacy in &view.legacy_ids {
@@ -77,6 +82,7 @@ pub(super) fn subscriber(
             limits: Limits {
                 message_bytes: view.limits.message_bytes,
                 components: view.limits.components_per_message,
+                trace_bytes,
             },
             batch_max: batch.publishers_max,
             contract_keys: redis.is_some_and(|redis| redis.contract_keys),
@@ -95,7 +101,26 @@ pub(super) fn subscriber(
     }
 }
 
-pub(super) fn emitter(config: EmitterConfig, targets: Targets) -> Result<publisher::Config, StartError> {
+/// What a subscriber tells, and in whose name.
+pub(super) fn outlets(otlp: &Otlp, place: subscriber::Place) -> subscriber::Outlets {
+    subscriber::Outlets {
+        tracer: otlp.tracer(),
+        recorder: otlp.recorder(),
+        place,
+        exemplars: otlp.config().exemplars,
+    }
+}
+
+/// How a publisher traces its heartbeats.
+pub(super) fn tracing(otlp: &Otlp, destination: Destination) -> publisher::Tracing {
+    publisher::Tracing { tracer: otlp.tracer(), carry: otlp.config().carry_spans, destination }
+}
+
+pub(super) fn emitter(
+    config: EmitterConfig,
+    targets: Targets,
+    tracing: publisher::Tracing,
+) -> Result<publisher::Config, StartError> {
     let management = if targets.queues.is_empty() { None } else { Some(management(&config.management)?) };
     // Checks wait for each other only where there are fewer slots than a process has files.
     let names: HashSet<_> = targets.hosts.iter().flat_map(|host| &host.endpoints).collect();
@@ -108,6 +133,7 @@ pub(super) fn emitter(config: EmitterConfig, targets: Targets) -> Result<publish
         check_timeout: config.check_timeout,
         check_concurrency,
         management,
+        tracing,
     })
 }
 

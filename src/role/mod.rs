@@ -16,8 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::config::{Config, ForgetConfig, RoleConfig};
+use crate::build_info::NAME;
+use crate::config::{Config, ForgetConfig, Role, RoleConfig, WebConfig};
 use crate::health::Pulse;
+use crate::otlp::{Identity, Otlp};
 use crate::telemetry::Chain;
 
 /// Everything went as it should.
@@ -54,16 +56,37 @@ pub enum StartError {
     Tls(#[source] crate::tls::TlsError),
 }
 
+/// Who a role is to whoever reads its telemetry.
+pub fn identity(config: &Config) -> Identity {
+    let (role, instance) = match &config.role {
+        RoleConfig::Publisher(config) => (Role::Publisher, Some(config.emitter.id.to_string())),
+        RoleConfig::Subscriber(config) => (Role::Subscriber, port_of(&config.web)),
+        RoleConfig::Standalone(config) => (Role::Standalone, port_of(&config.web)),
+    };
+    let host = config.process.host_name.clone();
+    let instance = match (role, instance) {
+        (Role::Publisher, Some(id)) => id,
+        // As Prometheus calls what it scrapes.
+        (_, Some(port)) => format!("{host}:{port}"),
+        (_, None) => host.clone(),
+    };
+    Identity { service: format!("{NAME}-{}", role.as_str()), instance, host }
+}
+
+fn port_of(web: &WebConfig) -> Option<String> {
+    web.listen.first().map(|listen| listen.port.to_string())
+}
+
 /// Runs a role until it is told to stop. Returns the exit code.
-pub fn run(config: Config) -> u8 {
+pub fn run(config: Config, otlp: Otlp) -> u8 {
     with_runtime(async move {
         let stop = stop_signal()?;
         let grace = config.process.shutdown_grace;
         let process = Process { grace, health_file: config.process.health_file };
         let orderly = match config.role {
-            RoleConfig::Publisher(config) => publisher::run(*config, process, stop).await?,
-            RoleConfig::Subscriber(config) => subscriber::run(*config, process, stop).await?,
-            RoleConfig::Standalone(config) => standalone::run(*config, process, stop).await?,
+            RoleConfig::Publisher(config) => publisher::run(*config, process, otlp, stop).await?,
+            RoleConfig::Subscriber(config) => subscriber::run(*config, process, otlp, stop).await?,
+            RoleConfig::Standalone(config) => standalone::run(*config, process, otlp, stop).await?,
         };
         if orderly {
             info!("Stopped");

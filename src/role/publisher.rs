@@ -10,6 +10,8 @@ use super::{Process, StartError, convert, write_health};
 use crate::amqp::publish::Publisher;
 use crate::config::PublisherConfig;
 use crate::health::Pulse;
+use crate::otlp::Otlp;
+use crate::otlp::heartbeat::{Destination, RABBITMQ};
 use crate::publisher::{Emitter, Link};
 use crate::telemetry::registry;
 
@@ -17,6 +19,7 @@ use crate::telemetry::registry;
 pub(super) async fn run(
     config: PublisherConfig,
     process: Process,
+    otlp: Otlp,
     stop: CancellationToken,
 ) -> Result<bool, StartError> {
     let PublisherConfig { mut emitter, amqp, publish_timeout, web } = config;
@@ -25,12 +28,18 @@ pub(super) async fn run(
     let name = format!("heartbeat publisher {}", emitter.id);
     let (publisher, link_task) = Publisher::new(convert::amqp(&amqp, name), publish_timeout);
     let targets = emitter.targets.take().unwrap_or_default();
-    let checks = convert::emitter(emitter, targets)?;
+    let destination = Destination {
+        system: RABBITMQ,
+        exchange: amqp.exchange.as_str().into(),
+        routing_key: amqp.routing_key.as_str().into(),
+    };
+    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination))?;
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
+    otlp.register(&mut registry);
 
     let stop_late = CancellationToken::new();
-    let server = match &web {
-        None => None,
+    let (server, registry) = match &web {
+        None => (None, Arc::new(registry)),
         Some(web) => {
             let ready = pulse.clone();
             let shown = Shown {
@@ -38,9 +47,12 @@ pub(super) async fn run(
                 ready: Arc::new(move || ready.ready()),
                 landing: Arc::new(|| "A publisher: it checks components and sends heartbeats.".into()),
             };
-            Some(web::bind(web, shown, registry).await?.serve(stop_late.clone()))
+            let bound = web::bind(web, shown, registry).await?;
+            let registry = bound.registry();
+            (Some(bound.serve(stop_late.clone())), registry)
         }
     };
+    let exports = otlp.start(registry, None);
     let health = write_health(&pulse, "publisher", &process, &stop_late);
     let link = tokio::spawn(link_task.run(stop_late.clone()));
     let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
@@ -52,6 +64,7 @@ pub(super) async fn run(
     let end = Instant::now() + process.grace;
     // It ends by itself only when something is broken; told to stop, it may be seen to end first.
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
+    exports.stop(end).await;
     stop_late.cancel();
     for task in [Some(health), Some(link), server].into_iter().flatten() {
         orderly &= timeout_at(end, task).await.is_ok();

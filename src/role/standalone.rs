@@ -4,24 +4,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::subscriber::{shown, watch};
+use super::subscriber::{shown, snapshots, watch};
 use super::{Process, StartError, convert, web, write_health};
 use crate::amqp::publish::Publisher;
 use crate::clock::StoreClock;
 use crate::config::targets::{HostTarget, Targets};
 use crate::config::{StandaloneConfig, WebConfig};
 use crate::health::Pulse;
+use crate::otlp::Otlp;
+use crate::otlp::heartbeat::{Destination, IN_PROCESS};
 use crate::publisher::{Emitter, Link};
-use crate::subscriber::{Source, Subscriber};
+use crate::subscriber::{Place, Source, Subscriber};
 use crate::telemetry::registry;
 
 /// Runs until `stop`. Says whether it ended in order.
 pub(super) async fn run(
     config: StandaloneConfig,
     process: Process,
+    otlp: Otlp,
     stop: CancellationToken,
 ) -> Result<bool, StartError> {
     let StandaloneConfig { mut emitter, view, batch, web, amqp } = config;
@@ -41,20 +45,34 @@ pub(super) async fn run(
     // One clock for both ends, so that a step of the wall clock moves neither.
     let clock = Arc::new(StoreClock::default());
     let (link, (events, state)) = Link::in_process(inspector, Arc::clone(&clock));
-    let wanted = convert::subscriber(&view, &amqp, &batch, None);
-    let subscriber = Subscriber::start(wanted, Source::InProcess(events, state), clock, &mut registry);
+    let wanted = convert::subscriber(&view, &amqp, &batch, None, &otlp);
+    let place = Place {
+        system: IN_PROCESS,
+        store: "memory",
+        exchange: IN_PROCESS.into(),
+        queue: "".into(),
+        instance: otlp.instance().into(),
+    };
+    let outlets = convert::outlets(&otlp, place);
+    let source = Source::InProcess(events, state);
+    let subscriber = Subscriber::start(wanted, source, clock, outlets, &mut registry);
     let readiness = subscriber.readiness();
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
-    let checks = convert::emitter(emitter, targets)?;
+    let destination = Destination { system: IN_PROCESS, exchange: IN_PROCESS.into(), routing_key: "".into() };
+    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination))?;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
+    otlp.register(&mut registry);
     let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry).await?;
+    let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())));
     let server = bound.serve(stop_late.clone());
     let health = write_health(&pulse, "standalone", &process, &stop_late);
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
     let as_told = watch(&subscriber, &Pulse::new(Duration::from_secs(1)), &stop).await;
 
-    let _ = tokio::time::timeout(process.grace, emitting).await;
+    let end = Instant::now() + process.grace;
+    let _ = tokio::time::timeout_at(end, emitting).await;
     let orderly = subscriber.stop(process.grace).await && as_told;
+    exports.stop(end).await;
     stop_late.cancel();
     for task in [Some(health), Some(server), inspector_task].into_iter().flatten() {
         let _ = tokio::time::timeout(process.grace, task).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -11,8 +11,10 @@ use super::web::{self, Shown};
 use super::{Process, StartError, convert, write_health};
 use crate::config::SubscriberConfig;
 use crate::health::Pulse;
+use crate::otlp::heartbeat::RABBITMQ;
+use crate::otlp::{Otlp, SnapshotSource};
 use crate::subscriber::replica::Replica;
-use crate::subscriber::{Readiness, Source, Subscriber};
+use crate::subscriber::{Place, Readiness, Source, Subscriber};
 use crate::telemetry::registry;
 
 /// How often the health file hears of the subscriber.
@@ -22,26 +24,44 @@ const PULSE: Duration = Duration::from_secs(1);
 pub(super) async fn run(
     config: SubscriberConfig,
     process: Process,
+    otlp: Otlp,
     stop: CancellationToken,
 ) -> Result<bool, StartError> {
     let mut registry = registry::root();
-    let wanted = convert::subscriber(&config.view, &config.amqp, &config.batch, Some(&config.store));
-    let subscriber = Subscriber::start(wanted, Source::Amqp, Arc::default(), &mut registry);
+    let wanted = convert::subscriber(&config.view, &config.amqp, &config.batch, Some(&config.store), &otlp);
+    let place = Place {
+        system: RABBITMQ,
+        store: "redis",
+        exchange: config.amqp.exchange.as_str().into(),
+        queue: config.amqp.queue.as_str().into(),
+        instance: otlp.instance().into(),
+    };
+    let outlets = convert::outlets(&otlp, place);
+    let subscriber = Subscriber::start(wanted, Source::Amqp, Arc::default(), outlets, &mut registry);
+    otlp.register(&mut registry);
     let readiness = subscriber.readiness();
     let bound = web::bind(&config.web, shown(&readiness, subscriber.replica()), registry).await?;
+    let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())));
     let stop_late = CancellationToken::new();
     let server = bound.serve(stop_late.clone());
     let pulse = Pulse::new(PULSE);
     let health = write_health(&pulse, "subscriber", &process, &stop_late);
     let as_told = watch(&subscriber, &pulse, &stop).await;
 
+    let end = Instant::now() + process.grace;
     let orderly = subscriber.stop(process.grace).await && as_told;
+    exports.stop(end).await;
     // /metrics goes last, so that what is seen of the stop can be scraped.
     stop_late.cancel();
     for task in [health, server] {
         let _ = tokio::time::timeout(process.grace, task).await;
     }
     Ok(orderly)
+}
+
+/// The state, for what is exported of it.
+pub(super) fn snapshots(replica: Arc<Replica>) -> SnapshotSource {
+    Arc::new(move || replica.snapshot())
 }
 
 /// What a subscriber shows.

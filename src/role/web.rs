@@ -26,6 +26,7 @@ pub(super) struct Shown {
 /// A server that has its addresses and does not serve yet.
 pub(super) struct Bound {
     server: http::Server,
+    registry: Arc<Registry>,
 }
 
 /// Takes the addresses, so that a port that is not free ends the start.
@@ -37,11 +38,12 @@ pub(super) async fn bind(
     let metrics = http::Metrics::register(&mut registry);
     let Shown { replica, ready, landing } = shown;
     let registry = Arc::new(registry);
+    let shown = Arc::clone(&registry);
     let render = move |accept: Option<&str>| {
         let format = exposition::text::negotiate(accept);
         let snapshot = replica.as_ref().map(|replica| replica.snapshot());
         let mut body = Vec::new();
-        exposition::text::render(snapshot.as_ref(), &registry, format, &mut body);
+        exposition::text::render(snapshot.as_ref(), &shown, format, &mut body);
         (format.content_type(), body)
     };
     let handlers = http::Handlers { metrics: Arc::new(render), ready, landing };
@@ -54,10 +56,15 @@ pub(super) async fn bind(
     for address in server.addresses() {
         info!(%address, "Listening");
     }
-    Ok(Bound { server })
+    Ok(Bound { server, registry })
 }
 
 impl Bound {
+    /// The program's own metrics, as they are shown.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
     /// Serves until `stop`.
     pub(super) fn serve(self, stop: CancellationToken) -> JoinHandle<()> {
         tokio::spawn(self.server.serve(stop))

@@ -9,6 +9,7 @@ use super::legacy::apply_legacy;
 use super::record::{ComponentState, Detail, Life, Record};
 use super::sequence::{Arrival, SequenceWindow};
 use crate::heartbeat::{Heartbeat, Message, Timestamp};
+use crate::trace::TraceContext;
 
 /// How a message came.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +24,8 @@ pub struct Receipt {
     pub broker_at: Option<Timestamp>,
     /// Whether a stranger may have taken heartbeats: then none that is missing counts as lost.
     pub shared_queue: bool,
+    /// The trace that it is taken in, where that is to be remembered.
+    pub trace: Option<TraceContext>,
 }
 
 /// What became of a message: the outcome of the subscriber's counter, save for rejections.
@@ -105,6 +108,9 @@ fn apply_heartbeat(record: Option<&Record>, heartbeat: &Heartbeat, receipt: &Rec
     };
     if effect != Effect::Duplicate {
         record.counts.heartbeats += 1;
+    }
+    if effect == Effect::Stored {
+        record.trace = receipt.trace;
     }
     if receipt.live && effect == Effect::Stored {
         record.clock_offset_ms = Some(heartbeat.sent_at.ms_since(receipt.at));

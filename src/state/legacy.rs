@@ -66,6 +66,7 @@ pub(super) fn apply_legacy(
     }
     record.components = components.into();
     if news {
+        record.trace = receipt.trace;
         record.counts.heartbeats += 1;
         return (record, Effect::Stored);
     }

@@ -1,12 +1,14 @@
 //! The latest state of every publisher, and the decisions about it.
 //!
 //! Pure: `now` is always a parameter, nothing waits, nothing reads a clock. In reading order:
-//! [`record`] is what is kept of a publisher, [`apply()`] what a message does to it,
+//! [`record`] is what is kept of a publisher, [`apply()`] what a message does to it, [`change`] what of
+//! that is worth telling,
 //! [`live`] whether a delivery speaks of now, [`hearing`] what would have been heard,
 //! [`freshness`] what silence means, [`view`] all records together, and [`snapshot`] what
 //! expositions see of them.
 
 pub mod apply;
+pub mod change;
 pub mod freshness;
 pub mod hearing;
 mod legacy;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::sequence::SequenceWindow;
 use super::snapshot::PublisherCounts;
-use crate::heartbeat::{Component, ComponentKey, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
+use crate::heartbeat::{Component, ComponentKey, PublisherId, PublisherTotals, Timestamp};
+use crate::trace::TraceContext;
 
 /// Epochs that a record remembers.
 pub const LIVES_MAX: usize = 8;
@@ -45,6 +46,8 @@ pub struct Record {
     pub conflict_at: Option<Timestamp>,
     /// Counted over all replicas.
     pub counts: PublisherCounts,
+    /// The trace of the shown heartbeat, where a subscriber that tells of it recorded one.
+    pub trace: Option<TraceContext>,
     /// What only one version of the message tells.
     pub detail: Detail,
     /// Sorted by key. Shared, since a record is copied at each step and its components seldom change.
@@ -114,6 +117,7 @@ impl Record {
             shown: "".into(),
             conflict_at: None,
             counts: PublisherCounts::default(),
+            trace: None,
             detail: Detail::Legacy,
             components: Arc::default(),
         }
@@ -187,37 +191,5 @@ impl Record {
     /// Moves `last_seen` forward, never back.
     pub(super) fn saw(&mut self, at: Option<Timestamp>) {
         self.last_seen = self.last_seen.max(at);
-    }
-
-    /// What changed between two states of one publisher, for the log.
-    pub fn component_changes<'a>(before: Option<&'a Self>, after: &'a Self) -> Vec<ComponentChange<'a>> {
-        let mut changes = Vec::new();
-        for new in after.components.iter() {
-            let old = before.and_then(|record| record.component(&new.component.key));
-            let same = old.is_some_and(|old| {
-                old.outcome == new.component.outcome
-                    && (old.outcome == Outcome::Up || old.reason == new.component.reason)
-            });
-            if !same {
-                changes.push(ComponentChange { old, new: &new.component });
-            }
-        }
-        changes
-    }
-}
-
-/// A component whose outcome or reason is another than before.
-#[derive(Debug)]
-pub struct ComponentChange<'a> {
-    /// As it was; `None` if it is new.
-    pub old: Option<&'a Component>,
-    /// As it is.
-    pub new: &'a Component,
-}
-
-impl ComponentChange<'_> {
-    /// The former reason, if there was one.
-    pub fn old_reason(&self) -> Option<Reason> {
-        self.old.and_then(|component| component.reason)
     }
 }

@@ -41,6 +41,7 @@ impl Publisher {
             version: "1".into(),
             totals: PublisherTotals::default(),
             components: vec![component("db", Outcome::Up, wall)],
+            trace: None,
         }))
     }
 }
@@ -80,7 +81,14 @@ fn original(life: &str, entries: &[(&str, bool, Timestamp)]) -> Message {
 }
 
 fn live(ms: i64) -> Receipt {
-    Receipt { at: at(ms), live: true, live_since: at(i64::MIN / 4), broker_at: None, shared_queue: false }
+    Receipt {
+        at: at(ms),
+        live: true,
+        live_since: at(i64::MIN / 4),
+        broker_at: None,
+        shared_queue: false,
+        trace: None,
+    }
 }
 
 fn backlog(ms: i64) -> Receipt {

@@ -9,6 +9,7 @@ use super::hearing::Spans;
 use super::record::{Detail, Record};
 use super::snapshot::{ComponentView, PublisherView, Snapshot};
 use crate::heartbeat::{Kind, Outcome, PublisherId, Reason, Timestamp};
+use crate::trace::TraceContext;
 
 /// The version shown for the original program.
 const ORIGINAL: &str = "original";
@@ -34,6 +35,21 @@ impl Policy {
         let set = self.grace.get(&record.id).copied().or(self.default_grace);
         set.unwrap_or_else(|| record.default_grace())
     }
+}
+
+/// The verdict on one publisher.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Which one.
+    pub id: PublisherId,
+    /// Fresh, stale, or no verdict.
+    pub up: Option<bool>,
+    /// When its newest heartbeat was emitted, in the store's clock.
+    pub last_seen: Option<Timestamp>,
+    /// When it turns, or turned, stale.
+    pub deadline: Timestamp,
+    /// The trace of its newest heartbeat, where one was recorded.
+    pub trace: Option<TraceContext>,
 }
 
 /// The records by publisher. Tombstones stay in it, and are not shown.
@@ -132,15 +148,16 @@ impl View {
             .collect()
     }
 
-    /// The verdict on each publisher at `now`, and when it was last seen; without its components.
-    pub fn verdicts(
-        &self,
-        now: Timestamp,
-        hearing: &Spans,
-        policy: &Policy,
-    ) -> Vec<(PublisherId, Option<bool>, Option<Timestamp>)> {
-        let judged = self.judged(now, hearing, policy);
-        judged.map(|(record, freshness)| (record.id.clone(), freshness.up(), record.last_seen)).collect()
+    /// The verdict on each publisher at `now`; without its components.
+    pub fn verdicts(&self, now: Timestamp, hearing: &Spans, policy: &Policy) -> Vec<Judged> {
+        let judged = self.judged(now, hearing, policy).map(|(record, freshness, deadline)| Judged {
+            id: record.id.clone(),
+            up: freshness.up(),
+            last_seen: record.last_seen,
+            deadline,
+            trace: record.trace,
+        });
+        judged.collect()
     }
 
     /// The publishers that are stale at `now`.
@@ -150,8 +167,9 @@ impl View {
         hearing: &Spans,
         policy: &Policy,
     ) -> impl Iterator<Item = &Arc<Record>> {
-        let stale = self.judged(now, hearing, policy).filter(|(_, freshness)| *freshness == Freshness::Stale);
-        stale.map(|(record, _)| record)
+        let stale =
+            self.judged(now, hearing, policy).filter(|(_, freshness, _)| *freshness == Freshness::Stale);
+        stale.map(|(record, ..)| record)
     }
 
     fn judged(
@@ -159,11 +177,12 @@ impl View {
         now: Timestamp,
         hearing: &Spans,
         policy: &Policy,
-    ) -> impl Iterator<Item = (&Arc<Record>, Freshness)> {
+    ) -> impl Iterator<Item = (&Arc<Record>, Freshness, Timestamp)> {
         let known = self.records.values().filter(|record| !record.is_forgotten());
         known.map(move |record| {
             let grace = policy.grace(record);
-            (record, judge(record.last_seen, record.first_received, grace, now, hearing).0)
+            let (verdict, deadline) = judge(record.last_seen, record.first_received, grace, now, hearing);
+            (record, verdict, deadline)
         })
     }
 

@@ -12,6 +12,7 @@ use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp};
 use crate::state::record::{ComponentState, Detail, Life, Record};
 use crate::state::sequence::SequenceWindow;
 use crate::state::snapshot::PublisherCounts;
+use crate::trace::TraceContext;
 
 #[derive(Deserialize, Serialize)]
 struct Stored<'a> {
@@ -31,6 +32,8 @@ struct Stored<'a> {
     shown: Cow<'a, str>,
     #[serde(default)]
     conflict_at: Option<i64>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    trace: Option<Cow<'a, str>>,
     heartbeats: u64,
     lost: u64,
     duplicates: u64,
@@ -83,6 +86,7 @@ pub fn encode(record: &Record) -> String {
         lives: record.lives.iter().map(StoredLife::from).collect(),
         shown: (&*record.shown).into(),
         conflict_at: record.conflict_at.map(Timestamp::unix_ms),
+        trace: record.trace.map(|trace| trace.to_string().into()),
         heartbeats: counts.heartbeats,
         lost: counts.lost,
         duplicates: counts.duplicates,
@@ -137,6 +141,7 @@ pub fn decode(text: &str) -> Option<Record> {
             superseded: stored.superseded,
             restarts: stored.restarts,
         },
+        trace: stored.trace.as_deref().and_then(TraceContext::parse),
         detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
         components: components.into(),
     })
@@ -199,7 +204,14 @@ mod tests {
 
     fn receipt(ms: i64) -> Receipt {
         let at = Timestamp::from_unix_ms(ms);
-        Receipt { at, live: true, live_since: Timestamp::EPOCH, broker_at: None, shared_queue: false }
+        Receipt {
+            at,
+            live: true,
+            live_since: Timestamp::EPOCH,
+            broker_at: None,
+            shared_queue: false,
+            trace: None,
+        }
     }
 
     #[test]

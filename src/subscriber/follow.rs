@@ -1,7 +1,6 @@
 //! What goes on beside the messages: following what other replicas store, meeting them, judging
 //! who listens, forgetting who is long gone, and a log line for each publisher that turns.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +12,11 @@ use tracing::{info, warn};
 use super::ingest::Command;
 use super::metrics::Metrics;
 use super::replica::{PRESENT, Replica};
+use super::tell::Teller;
+use super::verdicts::{Verdicts, What};
 use crate::amqp::consume::{Confirmed, ConsumerState};
 use crate::heartbeat::{PublisherId, Timestamp};
+use crate::otlp::TOLD_TARGET;
 use crate::store::{Position, Presence, Store, StoreError, StoreLink};
 use crate::telemetry::Chain;
 
@@ -76,7 +78,8 @@ pub(super) struct Follower {
     pub(super) retention: Duration,
     pub(super) strangers: u32,
     pub(super) neighbours: u32,
-    pub(super) verdicts: HashMap<PublisherId, Option<bool>>,
+    pub(super) verdicts: Verdicts,
+    pub(super) teller: Arc<Teller>,
 }
 
 impl Follower {
@@ -112,6 +115,7 @@ impl Follower {
             }
         }
         self.own.at = self.replica.clock().now();
+        self.teller.tell_held(self.own.at, true);
         self.own.consuming = false;
         self.own.heard = self.replica.standing().heard();
         let _ = self.store.meet(&self.own).await;
@@ -158,6 +162,7 @@ impl Follower {
             let ours = others.iter().filter(|other| self.own.shares_queue(other));
             standing.others_heard = ours.flat_map(|other| other.heard.iter()).collect();
         }
+        self.choose_speaker(now, &others);
         self.judge_strangers(now, consumer, &others);
         self.judge_neighbours(now, &others);
     }
@@ -222,24 +227,34 @@ impl Follower {
         let (publishers, components) = self.replica.with_view(|view| (view.publishers(), view.components()));
         self.metrics.publishers.set(i64::try_from(publishers).unwrap_or(i64::MAX));
         self.metrics.components.set(i64::try_from(components).unwrap_or(i64::MAX));
-        let judged = self.replica.verdicts();
-        let mut verdicts = HashMap::with_capacity(judged.len());
-        for (publisher, up, last_seen) in judged {
-            let before = self.verdicts.get(&publisher).copied().flatten();
-            let id = publisher.as_str();
-            match (before, up) {
-                (Some(true) | None, Some(false)) => {
-                    let last_seen = last_seen.map(Timestamp::to_rfc3339).unwrap_or_default();
-                    warn!(publisher = id, last_seen, "Publisher stale");
+        let now = self.replica.clock().now();
+        self.teller.tell_held(now, false);
+        let Some(judged) = self.replica.verdicts(now) else { return };
+        for turn in self.verdicts.look(now, judged) {
+            let publisher = turn.publisher.as_str();
+            match turn.what {
+                What::Stale => {
+                    let last_seen = turn.last_seen.map(Timestamp::to_rfc3339).unwrap_or_default();
+                    warn!(target: TOLD_TARGET, publisher, last_seen, "Publisher stale");
                 }
-                (Some(false), Some(true)) => info!(publisher = id, "Publisher back"),
-                _ => {}
+                What::Back => info!(target: TOLD_TARGET, publisher, "Publisher back"),
+                // Said where it is done, or taken over, with the reason.
+                What::Forgotten => {}
             }
-            // A verdict that is withheld for a while does not turn anything.
-            verdicts.insert(publisher, up.or(before));
+            if self.verdicts.speaks() {
+                self.teller.turned(&turn, now);
+            }
         }
-        if !verdicts.is_empty() {
-            self.verdicts = verdicts;
+    }
+
+    /// One replica tells of publishers for all: the one with the lowest id that is there.
+    fn choose_speaker(&mut self, now: Timestamp, others: &[Presence]) {
+        let ours =
+            |other: &&Presence| other.consuming && self.own.shares_queue(other) && is_present(other, now);
+        let speaker = others.iter().filter(ours).min_by(|a, b| a.replica.cmp(&b.replica));
+        let speaker = speaker.filter(|speaker| speaker.replica < self.own.replica);
+        for turn in self.verdicts.speaker(speaker.map(|speaker| speaker.at)) {
+            self.teller.turned(&turn, now);
         }
     }
 

@@ -18,16 +18,21 @@ use tracing::{debug, info, warn};
 
 use super::dead_letter::{DeadLetters, Refused, Waiting};
 use super::metrics::{Metrics, OVER_LIMIT, Outcome};
-use super::pending::{Due, Held, Pending, Settled};
+use super::pending::{Due, Held, Pending, Released, Settled};
 use super::replica::Replica;
+use super::tell::Teller;
+use super::trace::Stored;
 use crate::amqp::acks::Acks;
 use crate::amqp::consume::{Delivery, Event, HOLD_MAX, Window};
 use crate::backoff::Backoff;
 use crate::heartbeat::wire::{Limits, decode};
-use crate::heartbeat::{Message, PublisherId};
+use crate::heartbeat::{Message, PublisherId, Timestamp};
+use crate::otlp::TOLD_TARGET;
+use crate::state::change::Changes;
 use crate::state::{Receipt, Record};
 use crate::store::{Batch, Store, StoreError, Write, Written, contract};
 use crate::telemetry::Chain;
+use crate::trace::TraceContext;
 
 /// What the ingest needs to know.
 #[derive(Clone, Debug)]
@@ -77,6 +82,7 @@ pub(super) struct Ingest {
     pub(super) store: Store,
     pub(super) replica: Arc<Replica>,
     pub(super) metrics: Metrics,
+    pub(super) teller: Arc<Teller>,
     pub(super) window: Arc<Window>,
     pub(super) events: mpsc::Receiver<Event>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -120,6 +126,8 @@ struct Put {
     records: Vec<Arc<Record>>,
     refused: Vec<Refused>,
     result: Result<Vec<Written>, StoreError>,
+    /// When it was sent, in the store's clock.
+    sent_at: Timestamp,
 }
 
 impl Ingest {
@@ -235,12 +243,15 @@ impl Ingest {
         }
         let now = self.replica.clock().now();
         let known = self.replica.get(&id);
+        let traced = self.teller.begin(&delivery);
+        let context = traced.as_ref().map(|traced| traced.context);
         let receipt = Receipt {
             at: delivery.at,
             live: delivery.live,
             live_since: delivery.live_since,
             broker_at: delivery.broker_at.filter(|_| self.config.broker_timestamp_trusted),
             shared_queue: self.replica.queue_is_shared(now, known.as_deref()),
+            trace: context.filter(|_| self.teller.records()),
         };
         if let Some(components) = self.too_much(&id, &message, known.as_deref()) {
             self.metrics.dropped_components.inc_by(components);
@@ -248,7 +259,11 @@ impl Ingest {
             return self.refuse(delivery, OVER_LIMIT, detail);
         }
         if let Message::V2(heartbeat) = &message {
-            self.metrics.delivered("subscriber", delivery.at.ms_since(heartbeat.sent_at));
+            self.metrics.delivered(
+                "subscriber",
+                delivery.at.ms_since(heartbeat.sent_at),
+                self.example(&delivery),
+            );
         }
         let held = Held {
             message: Arc::new(message),
@@ -259,13 +274,25 @@ impl Ingest {
             durable: delivery.durable,
             counted: false,
             released: false,
+            example: self.example(&delivery),
+            changes: None,
+            traced,
         };
-        let (record, _) = self.state.pending.add(&id, known.clone(), held);
-        log_changes(known.as_deref(), &record);
-        self.replica.put(record);
+        let (record, _) = self.state.pending.add(&id, known, held);
+        self.state.pending.with_newest_changes(&id, |changes| log_changes(&record, changes));
+        self.replica.put(Arc::clone(&record));
         if self.state.store_down {
+            // Nobody knows when it will be stored; what happens is told now.
+            if let Some(changes) = self.state.pending.take_newest_changes(&id) {
+                self.teller.changed(&id, &changes, record.clock_offset_ms, context, now);
+            }
             self.release(&id).await;
         }
+    }
+
+    /// The trace that a delivery is an example of.
+    fn example(&self, delivery: &Delivery) -> Option<TraceContext> {
+        delivery.trace.filter(|trace| trace.sampled && self.teller.exemplars())
     }
 
     /// Gives a version 1 message the id under which it is kept.
@@ -303,6 +330,7 @@ impl Ingest {
     /// Keeps a refused message for a look; it is acknowledged once it has its place.
     fn refuse(&mut self, delivery: Delivery, reason: &'static str, detail: String) {
         self.metrics.rejected(reason);
+        self.teller.refused(&delivery, reason, self.replica.clock().now());
         let refused = Refused::new(delivery, reason, detail);
         if let Some(refused) = self.dead_letters.send(refused) {
             self.state.refused.push(refused);
@@ -335,9 +363,13 @@ impl Ingest {
 
     /// While the store is away, lets go what a held, newer message stands for.
     async fn release(&mut self, id: &PublisherId) {
-        let tags = self.state.pending.release(id);
+        let Released { tags, traced } = self.state.pending.release(id);
         for _ in &tags {
             self.metrics.messages.ended(Outcome::Superseded);
+        }
+        let now = self.replica.clock().now();
+        for (message, traced) in traced {
+            self.teller.end(Some(traced), &message, Outcome::Superseded.as_str(), now, None);
         }
         if !tags.is_empty() {
             self.acknowledge(tags).await;
@@ -355,13 +387,15 @@ impl Ingest {
         let due = state.pending.take_due(self.config.batch_max);
         let refused = state.refused.take();
         let (store, contract_keys) = (self.store.clone(), self.config.contract_keys);
-        state.putting = Some(tokio::spawn(async move { put(store, due, refused, contract_keys).await }));
+        let sent_at = self.replica.clock().now();
+        state.putting =
+            Some(tokio::spawn(async move { put(store, due, refused, contract_keys, sent_at).await }));
     }
 
     async fn came_back(&mut self, put: Option<Put>) {
         self.state.putting = None;
         // A task that panicked: the same as a store that did not answer.
-        let Some(Put { records, mut refused, result }) = put else {
+        let Some(Put { records, mut refused, result, sent_at }) = put else {
             self.state.pending.unsent();
             self.pause();
             return;
@@ -374,7 +408,7 @@ impl Ingest {
                 }
                 self.state.store_down = false;
                 self.state.backoff.reset();
-                self.stored(&records, written).await;
+                self.stored(&records, written, sent_at).await;
                 self.rejected(refused).await;
             }
             Err(error) => {
@@ -383,6 +417,10 @@ impl Ingest {
                 self.pause();
                 if !std::mem::replace(&mut self.state.store_down, true) {
                     warn!(error = %Chain(&error), "Not stored; heartbeats are held until the store is back");
+                    let now = self.replica.clock().now();
+                    for (record, changes, context) in self.state.pending.take_changes() {
+                        self.teller.changed(&record.id, &changes, record.clock_offset_ms, context, now);
+                    }
                     for id in self.state.pending.ids() {
                         self.release(&id).await;
                     }
@@ -395,8 +433,9 @@ impl Ingest {
         self.state.retry_at = Some(Instant::now() + self.state.backoff.next_wait());
     }
 
-    async fn stored(&mut self, records: &[Arc<Record>], written: Vec<Written>) {
+    async fn stored(&mut self, records: &[Arc<Record>], written: Vec<Written>, sent_at: Timestamp) {
         let now = self.replica.clock().now();
+        let stored = Stored { from_ms: sent_at.unix_ms(), to_ms: now.unix_ms(), batch: records.len() };
         let mut tags = Vec::new();
         for (record, written) in records.iter().zip(written) {
             let Settled { done, show } = self.state.pending.settle(record, written);
@@ -408,8 +447,14 @@ impl Ingest {
                     self.metrics.messages.ended(held.effect.into());
                 }
                 if let Message::V2(heartbeat) = &*held.message {
-                    self.metrics.delivered("store", now.ms_since(heartbeat.sent_at));
+                    self.metrics.delivered("store", now.ms_since(heartbeat.sent_at), held.example);
                 }
+                let context = held.traced.as_ref().map(|traced| traced.context);
+                if let Some(changes) = &held.changes {
+                    self.teller.changed(&record.id, changes, record.clock_offset_ms, context, now);
+                }
+                let effect = Outcome::from(held.effect).as_str();
+                self.teller.end(held.traced, &held.message, effect, now, Some(stored));
                 tags.extend(held.tag);
             }
         }
@@ -494,7 +539,13 @@ impl Ingest {
 }
 
 /// Encodes and stores a batch, away from the task that takes messages in.
-async fn put(store: Store, due: Vec<Due>, refused: Vec<Refused>, contract_keys: bool) -> Put {
+async fn put(
+    store: Store,
+    due: Vec<Due>,
+    refused: Vec<Refused>,
+    contract_keys: bool,
+    sent_at: Timestamp,
+) -> Put {
     let mut keys = HashMap::new();
     let mut records = Vec::with_capacity(due.len());
     let mut writes = Vec::with_capacity(due.len());
@@ -512,7 +563,7 @@ async fn put(store: Store, due: Vec<Due>, refused: Vec<Refused>, contract_keys: 
     }
     let rejected = refused.iter().filter_map(Refused::to_text).collect();
     let result = store.put(&Batch { writes, contract: keys, rejected }).await;
-    Put { records, refused, result }
+    Put { records, refused, result, sent_at }
 }
 
 /// Waits for the batch on its way; for ever if there is none. `None` if its task failed.
@@ -537,28 +588,25 @@ fn publisher_of(message: &Message) -> &PublisherId {
     }
 }
 
-/// A line for each component that became another, none for what is up from the beginning.
-fn log_changes(before: Option<&Record>, after: &Record) {
+/// A line for each thing that a message changed.
+fn log_changes(after: &Record, changes: &Changes) {
     let publisher = after.id.as_str();
-    if before.is_none_or(Record::is_forgotten) && !after.is_forgotten() {
-        info!(publisher, components = after.components.len(), "New publisher");
+    if changes.is_new {
+        info!(target: TOLD_TARGET, publisher, components = after.components.len(), "New publisher");
     }
-    let restarts = |record: &Record| record.counts.restarts;
-    if before.is_some_and(|before| restarts(before) < restarts(after)) {
-        info!(publisher, "Publisher restarted");
+    if changes.restarted {
+        info!(target: TOLD_TARGET, publisher, "Publisher restarted");
     }
-    for change in Record::component_changes(before, after) {
-        let new = change.new;
-        if change.old.is_none() && new.outcome == crate::heartbeat::Outcome::Up {
-            continue;
-        }
+    for turned in &changes.components {
+        let new = &turned.new;
         info!(
+            target: TOLD_TARGET,
             publisher,
             kind = new.key.kind.as_str(),
             name = &*new.key.name,
             queue = &*new.key.queue,
-            was = change.old.map_or("new", |old| old.outcome.as_str()),
-            was_reason = change.old_reason().map_or("", |reason| reason.as_str()),
+            was = turned.old.as_ref().map_or("new", |old| old.outcome.as_str()),
+            was_reason = turned.old_reason().map_or("", |reason| reason.as_str()),
             outcome = new.outcome.as_str(),
             reason = new.reason.map_or("", |reason| reason.as_str()),
             "Component changed"
@@ -571,9 +619,9 @@ pub(super) mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::heartbeat::Timestamp;
     use crate::state::Policy;
     use crate::store::MemoryStore;
+    use crate::subscriber::tell::Outlets;
 
     pub(in crate::subscriber) fn config() -> Config {
         Config {
@@ -592,6 +640,7 @@ pub(super) mod tests {
             store: Store::Memory(MemoryStore::default()),
             replica: Arc::new(Replica::new(Policy::default(), Arc::default())),
             metrics: Metrics::register(&mut Registry::default()),
+            teller: Arc::new(Teller::new(Outlets::none())),
             window: Arc::default(),
             events: mpsc::channel(1).1,
             commands: mpsc::channel(1).1,
@@ -612,6 +661,7 @@ pub(super) mod tests {
             live: false,
             live_since: Timestamp::EPOCH,
             broker_at: None,
+            trace: None,
         }
     }
 
@@ -627,7 +677,9 @@ pub(super) mod tests {
             ingest.state.acks.delivered(3);
             let result =
                 if stored { Ok(Vec::new()) } else { Err(StoreError::Disconnected { target: String::new() }) };
-            ingest.came_back(Some(Put { records: Vec::new(), refused, result })).await;
+            ingest
+                .came_back(Some(Put { records: Vec::new(), refused, result, sent_at: Timestamp::EPOCH }))
+                .await;
             let again = ingest.state.refused.take();
             ingest.rejected(again).await;
             assert_eq!(ingest.state.acks.open(), 1, "stored: {stored}");

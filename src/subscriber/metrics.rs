@@ -1,19 +1,22 @@
 //! What the subscriber counts about itself.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::clock;
 use crate::heartbeat::wire::Rejection;
 use crate::state::Effect;
+use crate::trace::TraceContext;
 
 /// Where a message ended. Received = the sum of these + in flight (invariant I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +36,8 @@ pub enum Outcome {
 impl Outcome {
     const ALL: [Self; 5] = [Self::Stored, Self::Duplicate, Self::Superseded, Self::Rejected, Self::Returned];
 
-    fn as_str(self) -> &'static str {
+    /// The label value.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Stored => "stored",
             Self::Duplicate => "duplicate",
@@ -160,16 +164,49 @@ pub struct Metrics {
     pub dropped_components: Counter,
     /// Publishers forgotten without a command.
     pub forgotten: Counter,
-    delivery: Family<HopLabel, Histogram>,
+    delivery: Family<HopLabel, DeliveryHistogram>,
     delivery_negative: Counter,
+    examples: Arc<Examples>,
 }
 
 /// From a good network's milliseconds to an hour of backlog, in seconds.
 const DELIVERY_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
 
-fn delivery_histogram() -> Histogram {
-    Histogram::new(DELIVERY_BUCKETS)
+type DeliveryHistogram = HistogramWithExemplars<TraceLabels>;
+
+fn delivery_histogram() -> DeliveryHistogram {
+    HistogramWithExemplars::new(DELIVERY_BUCKETS.into_iter())
+}
+
+/// The trace that a sample is an example of, by the names that Grafana looks for.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TraceLabels {
+    trace_id: String,
+    span_id: String,
+}
+
+/// How often the example of a bucket is replaced at most, in milliseconds: making one costs more than
+/// counting, and a reader looks far less often.
+const EXAMPLE_MS: i64 = 500;
+
+/// When each bucket of each hop got its latest example, so that the rare slow ones keep theirs.
+#[derive(Debug, Default)]
+struct Examples([[AtomicI64; DELIVERY_BUCKETS.len() + 1]; 2]);
+
+impl Examples {
+    /// Whether it is time for another one.
+    fn is_due(&self, hop: &'static str, seconds: f64) -> bool {
+        let bucket = DELIVERY_BUCKETS.partition_point(|bound| *bound < seconds);
+        let at = &self.0[usize::from(hop == "store")][bucket];
+        let now = i64::try_from(clock::boot().as_millis()).unwrap_or(i64::MAX);
+        let before = at.load(Ordering::Relaxed);
+        let due = before == 0 || now - before >= EXAMPLE_MS;
+        if due {
+            at.store(now, Ordering::Relaxed);
+        }
+        due
+    }
 }
 
 impl Metrics {
@@ -188,6 +225,7 @@ impl Metrics {
             forgotten: Counter::default(),
             delivery: Family::new_with_constructor(delivery_histogram),
             delivery_negative: Counter::default(),
+            examples: Arc::default(),
         };
         registry.register_collector(Box::new(metrics.messages.clone()));
         let subscriber = registry.sub_registry_with_prefix("heartbeat_subscriber");
@@ -252,12 +290,18 @@ impl Metrics {
         counter.inc_by(reconnects.saturating_sub(counter.get()));
     }
 
-    /// Times a delivery from emission to `hop`, in milliseconds.
-    pub fn delivered(&self, hop: &'static str, ms: i64) {
+    /// Times a delivery from emission to `hop`, in milliseconds; `example` is its trace, where that is told.
+    pub fn delivered(&self, hop: &'static str, ms: i64, example: Option<TraceContext>) {
         match u64::try_from(ms) {
             Ok(ms) => {
                 let seconds = Duration::from_millis(ms).as_secs_f64();
-                self.delivery.get_or_create(&HopLabel { hop }).observe(seconds);
+                let example = example.filter(|_| self.examples.is_due(hop, seconds));
+                let labels = example.map(|trace| TraceLabels {
+                    trace_id: trace.trace_id.to_string(),
+                    span_id: trace.span_id.to_string(),
+                });
+                let at = labels.as_ref().map(|_| SystemTime::now());
+                self.delivery.get_or_create(&HopLabel { hop }).observe(seconds, labels, at);
             }
             Err(_) => {
                 self.delivery_negative.inc();

@@ -4,13 +4,16 @@
 //! follower and the store's connection, each owned here and stopped in order.
 
 mod dead_letter;
+mod flaps;
 mod follow;
 mod ingest;
 pub mod metrics;
 mod pending;
 pub mod replica;
+mod tell;
+mod trace;
+mod verdicts;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +40,12 @@ use follow::Follower;
 use ingest::{COMMANDS_MAX, Ingest};
 use metrics::Metrics;
 use replica::Replica;
+use tell::Teller;
+use verdicts::Verdicts;
 
 pub use ingest::Config as IngestConfig;
+pub use tell::Outlets;
+pub use trace::Place;
 
 /// Everything that a subscriber needs to know.
 #[derive(Clone, Debug)]
@@ -83,7 +90,14 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// Starts all tasks. `clock` is set by the store once that answers. Returns at once: what is not there yet is waited for by them.
-    pub fn start(config: Config, source: Source, clock: Arc<StoreClock>, registry: &mut Registry) -> Self {
+    /// What happens is told to `outlets`.
+    pub fn start(
+        config: Config,
+        source: Source,
+        clock: Arc<StoreClock>,
+        outlets: Outlets,
+        registry: &mut Registry,
+    ) -> Self {
         let replica = Arc::new(Replica::new(config.policy.clone(), Arc::clone(&clock)));
         let metrics = Metrics::register(registry);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
@@ -105,6 +119,7 @@ impl Subscriber {
             store,
             replica: Arc::clone(&replica),
             metrics,
+            teller: Arc::new(Teller::new(outlets)),
             window,
             clock,
             replica_id,
@@ -215,6 +230,7 @@ struct Parts {
     store: Store,
     replica: Arc<Replica>,
     metrics: Metrics,
+    teller: Arc<Teller>,
     window: Arc<Window>,
     clock: Arc<StoreClock>,
     replica_id: String,
@@ -270,7 +286,8 @@ impl Parts {
             retention: config.retention,
             strangers: 0,
             neighbours: 0,
-            verdicts: HashMap::new(),
+            verdicts: Verdicts::default(),
+            teller: Arc::clone(&self.teller),
         };
         let follower = tokio::spawn(follower.run(stop_following.clone()));
         let (dead_letters, dead_letter_task) = self.dead_letters(&config);
@@ -279,6 +296,7 @@ impl Parts {
             store: self.store,
             replica: self.replica,
             metrics: self.metrics,
+            teller: self.teller,
             window: self.window,
             events,
             commands,
@@ -392,7 +410,8 @@ mod tests {
         let (events, received) = mpsc::channel(1);
         let (state, consumer) = watch::channel(ConsumerState::default());
         let source = Source::InProcess(received, consumer);
-        let subscriber = Subscriber::start(config(), source, Arc::default(), &mut Registry::default());
+        let subscriber =
+            Subscriber::start(config(), source, Arc::default(), Outlets::none(), &mut Registry::default());
         let ended = subscriber.ended();
         assert!(!ended.is_cancelled());
         drop(events);

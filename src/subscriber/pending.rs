@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::trace::Traced;
 use crate::amqp::consume::Delivery;
 use crate::heartbeat::{Heartbeat, LegacyHeartbeat, Message, PublisherId, Timestamp};
+use crate::state::change::Changes;
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
+use crate::trace::TraceContext;
 
 /// One message that was applied and not stored yet.
 #[derive(Clone, Debug)]
@@ -28,6 +31,12 @@ pub(super) struct Held {
     pub(super) counted: bool,
     /// It was let go: a newer one stands for it.
     pub(super) released: bool,
+    /// The trace that its delivery is an example of.
+    pub(super) example: Option<TraceContext>,
+    /// What it changed, until that is told.
+    pub(super) changes: Option<Changes>,
+    /// Its span, where one is recorded.
+    pub(super) traced: Option<Box<Traced>>,
 }
 
 /// One publisher that is ahead of the store.
@@ -76,6 +85,15 @@ pub(super) struct Settled {
     pub(super) done: Vec<Held>,
     /// The newest form to show.
     pub(super) show: Option<Arc<Record>>,
+}
+
+/// Messages that were let go.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    /// Their deliveries, as far as these can be acknowledged.
+    pub(super) tags: Vec<u64>,
+    /// Those whose spans end thereby.
+    pub(super) traced: Vec<(Arc<Message>, Box<Traced>)>,
 }
 
 /// All publishers that are ahead of the store.
@@ -135,6 +153,7 @@ impl Pending {
         let (record, effect) = apply(before.as_deref(), &held.message, &held.receipt);
         let record = Arc::new(record);
         held.effect = effect;
+        held.changes = Some(Changes::between(before.as_deref(), &record));
         let entry = self.entries.entry(id.clone()).or_insert_with(|| Entry {
             expected: known.as_ref().map_or(0, |record| record.revision),
             base: known,
@@ -245,6 +264,9 @@ impl Pending {
                 continue;
             }
             held.effect = effect;
+            if held.changes.is_some() {
+                held.changes = Some(Changes::between(record.as_ref(), &next));
+            }
             record = Some(next);
         }
         if let Some(record) = record {
@@ -270,21 +292,22 @@ impl Pending {
     }
 
     /// While the store is away: deliveries of one publisher that a held, newer one stands for may
-    /// be let go. Returns their tags.
-    pub(super) fn release(&mut self, id: &PublisherId) -> Vec<u64> {
-        let Some(entry) = self.entries.get_mut(id) else { return Vec::new() };
-        let Some((newest, older)) = entry.held.split_last_mut() else { return Vec::new() };
+    /// be let go.
+    pub(super) fn release(&mut self, id: &PublisherId) -> Released {
+        let mut released = Released::default();
+        let Some(entry) = self.entries.get_mut(id) else { return released };
+        let Some((newest, older)) = entry.held.split_last_mut() else { return released };
         if newest.tag.is_none() {
-            return Vec::new();
+            return released;
         }
-        let mut released = Vec::new();
         // What was given back and has gone to another replica is kept as little as what was let go.
         for held in older.iter_mut().filter(|held| !held.released) {
             if self.released >= RELEASED_MAX {
                 break;
             }
             if newest.durable >= held.durable && stands_for(&newest.message, &held.message) {
-                released.extend(held.tag.take());
+                released.tags.extend(held.tag.take());
+                released.traced.extend(held.traced.take().map(|traced| (Arc::clone(&held.message), traced)));
                 held.counted = true;
                 held.released = true;
                 held.message = Arc::new(stripped(&held.message));
@@ -292,6 +315,32 @@ impl Pending {
             }
         }
         released
+    }
+
+    /// What held messages changed and was not told yet, with the newest form of each publisher.
+    pub(super) fn take_changes(&mut self) -> Vec<(Arc<Record>, Changes, Option<TraceContext>)> {
+        let mut taken = Vec::new();
+        for entry in self.entries.values_mut() {
+            for held in &mut entry.held {
+                let context = held.traced.as_ref().map(|traced| traced.context);
+                let changes = held.changes.take().filter(|changes| !changes.is_empty());
+                taken.extend(changes.map(|changes| (Arc::clone(&entry.current), changes, context)));
+            }
+        }
+        taken
+    }
+
+    /// Shows what one publisher's newest message changed.
+    pub(super) fn with_newest_changes(&self, id: &PublisherId, show: impl FnOnce(&Changes)) {
+        let newest = self.entries.get(id).and_then(|entry| entry.held.last());
+        if let Some(changes) = newest.and_then(|held| held.changes.as_ref()) {
+            show(changes);
+        }
+    }
+
+    /// The same of one publisher's newest message.
+    pub(super) fn take_newest_changes(&mut self, id: &PublisherId) -> Option<Changes> {
+        self.entries.get_mut(id)?.held.last_mut()?.changes.take()
     }
 
     /// Every publisher that is ahead of the store.
@@ -388,7 +437,8 @@ mod tests {
 
     fn held(sequence: u64, tag: u64) -> Held {
         let at = Timestamp::from_unix_ms(sequence.cast_signed());
-        let receipt = Receipt { at, live: true, live_since: at, broker_at: None, shared_queue: false };
+        let receipt =
+            Receipt { at, live: true, live_since: at, broker_at: None, shared_queue: false, trace: None };
         let effect = Effect::Stored;
         Held {
             message: Arc::new(Message::V2(Box::new(Heartbeat {
@@ -402,6 +452,7 @@ mod tests {
                 version: "1".into(),
                 totals: PublisherTotals::default(),
                 components: Vec::new(),
+                trace: None,
             }))),
             receipt,
             effect,
@@ -410,6 +461,9 @@ mod tests {
             durable: true,
             counted: false,
             released: false,
+            example: None,
+            changes: None,
+            traced: None,
         }
     }
 
@@ -441,7 +495,7 @@ mod tests {
         pending.add(&id, None, first);
         pending.forget_tags();
         pending.add(&id, None, held(2, 2));
-        assert_eq!(pending.release(&id), [0u64; 0]);
+        assert_eq!(pending.release(&id).tags, [0u64; 0]);
         assert_eq!(pending.released, 1);
     }
 
@@ -454,9 +508,9 @@ mod tests {
         for number in 2..=3 {
             pending.add(&id, None, held(number, number));
         }
-        assert_eq!(pending.release(&id), [1]);
+        assert_eq!(pending.release(&id).tags, [1]);
         pending.add(&id, None, held(4, 4));
-        assert_eq!(pending.release(&id), [0u64; 0]);
+        assert_eq!(pending.release(&id).tags, [0u64; 0]);
         let due = pending.take_due(1).remove(0);
         let settled = pending.settle(&due.record, Written::Stored);
         assert_eq!(settled.done.iter().filter_map(|held| held.tag).collect::<Vec<_>>(), [2, 3, 4]);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::hearing::{Span, Spans};
+use crate::state::view::Judged;
 use crate::state::{Policy, Record, Snapshot, View};
 use crate::store::{Known, bucket_of, record_key};
 
@@ -207,14 +208,13 @@ impl Replica {
         (synced, lag)
     }
 
-    /// The verdict on each publisher now, and when it was last seen; empty while not in step.
-    pub(super) fn verdicts(&self) -> Vec<(PublisherId, Option<bool>, Option<Timestamp>)> {
-        let now = self.clock.now();
+    /// The verdict on each publisher at `now`; `None` while not in step.
+    pub(super) fn verdicts(&self, now: Timestamp) -> Option<Vec<Judged>> {
         if !self.in_step(now).0 {
-            return Vec::new();
+            return None;
         }
         let hearing = self.standing().hearing(now);
-        self.read().view.verdicts(now, &hearing, &self.policy)
+        Some(self.read().view.verdicts(now, &hearing, &self.policy))
     }
 
     /// Everything, judged now.

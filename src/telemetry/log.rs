@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 pub use super::line::LogFormat;
 
@@ -37,14 +37,17 @@ pub enum InitError {
     Again(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// Where events go beside stderr, with a filter of its own.
+pub type Beside = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Sends events of this process to stderr from now on.
 ///
 /// # Errors
 /// Where the level cannot be read, or a log is set up already.
-pub fn init(level: &str, format: LogFormat) -> Result<(), InitError> {
+pub fn init(level: &str, format: LogFormat, beside: Option<Beside>) -> Result<(), InitError> {
     let filter = filter(level)?;
     let layer = layer(format, io::stderr).with_filter(filter);
-    tracing_subscriber::registry().with(layer).try_init().map_err(InitError::Again)
+    tracing_subscriber::registry().with(beside).with(layer).try_init().map_err(InitError::Again)
 }
 
 /// Reads a level (`info`) or directives (`info,lapin=debug`) as a filter, with chatty crates held to warnings

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::net::Ipv6Addr;
-use std::sync::Arc;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, timeout_at};
@@ -88,6 +88,8 @@ pub struct ManagementClient {
     vhost: String,
     authorization: HeaderValue,
     body_bytes_max: usize,
+    /// Who answered last. A std lock: held for a copy, never across an await.
+    peer: Arc<Mutex<Option<SocketAddr>>>,
 }
 
 /// Without TLS no certificates need be at hand, so it has a client of its own.
@@ -118,6 +120,7 @@ impl ManagementClient {
             vhost: utf8_percent_encode(&vhost, SEGMENT).to_string(),
             authorization: basic(&user, &password),
             body_bytes_max,
+            peer: Arc::default(),
         })
     }
 
@@ -145,6 +148,11 @@ impl ManagementClient {
         within(end, async { queue_answer(queue, &self.get(&path).await?) }).await
     }
 
+    /// The address that answered last, if one has.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn get(&self, path: &str) -> Result<Vec<u8>, ManagementFailure> {
         let request = Request::get(format!("{}{path}", self.base))
             .header(AUTHORIZATION, self.authorization.clone())
@@ -156,6 +164,8 @@ impl ManagementClient {
             Http::Tls(client) => client.request(request).await,
         }
         .map_err(ManagementFailure::of_transport)?;
+        let answered = response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr);
+        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = answered;
         if response.status() == StatusCode::OK {
             read(response, self.body_bytes_max).await
         } else {

@@ -3,6 +3,7 @@
 //! A version 2 message is a complete version 1 object plus one top-level key, `v2`, so that the
 //! original's subscriber reads it as one of its own.
 
+mod trace;
 mod v1;
 pub(crate) mod v2;
 
@@ -11,6 +12,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{Heartbeat, Message};
+
+pub use trace::TRACE_BYTES_MAX;
 
 /// `type` property of our messages.
 pub const MESSAGE_TYPE: &str = "heartbeat.v2";
@@ -28,11 +31,14 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Components, or entries of a version 1 message.
     pub components: usize,
+    /// Bytes of the trace that a message carries; a larger one is left out. 0: none is asked for, and none
+    /// is read.
+    pub trace_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { message_bytes: 1 << 20, components: 2000 }
+        Self { message_bytes: 1 << 20, components: 2000, trace_bytes: 0 }
     }
 }
 
@@ -121,7 +127,9 @@ struct OutgoingMessage<'a> {
 
 /// Writes a heartbeat as one message that both kinds of subscriber read.
 pub fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
-    let message = OutgoingMessage { v1: v1::Outgoing::from(heartbeat), v2: v2::Wire::from(heartbeat) };
+    let trace = trace::encode(heartbeat);
+    let v2 = v2::Wire::new(heartbeat, trace.as_deref());
+    let message = OutgoingMessage { v1: v1::Outgoing::from(heartbeat), v2 };
     // Writing to memory cannot fail, and the map keys are all strings.
     serde_json::to_vec(&message).unwrap_or_default()
 }

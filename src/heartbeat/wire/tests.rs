@@ -3,6 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use opentelemetry::trace::{SpanId, TraceId};
+
 use crate::heartbeat::*;
 
 const MIXED: &[u8] = include_bytes!("../../../tests/fixtures/v1-mixed.json");
@@ -17,7 +19,9 @@ fn decode_v1(body: &[u8]) -> LegacyHeartbeat {
 }
 
 fn reason_of(body: &str) -> Rejection {
-    decode(body.as_bytes(), &Limits { message_bytes: 4096, components: 3 }).expect_err(body).reason
+    decode(body.as_bytes(), &Limits { message_bytes: 4096, components: 3, ..Limits::default() })
+        .expect_err(body)
+        .reason
 }
 
 #[test]
@@ -165,11 +169,108 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
                 version: "0.1.0".into(),
                 totals: PublisherTotals { publish_failures: sequence, reconnects: 2, blocked_seconds: 0.5 },
                 components,
+                trace: None,
             }
         })
 }
 
+/// The same with a trace: a span for each component, of every sort.
+fn traced(mut heartbeat: Heartbeat) -> Heartbeat {
+    let sorts = [None, Some((Outcome::Up, None)), Some((Outcome::Down, Some(Reason::Reset)))];
+    let spans = heartbeat.components.iter().enumerate().map(|(index, component)| CheckSpan {
+        key: component.key.clone(),
+        span: SpanId::from(index as u64 + 1),
+        peer: (index % 2 == 0).then(|| format!("192.0.2.{index}:443").into()),
+        found: sorts[index % sorts.len()],
+    });
+    let trace = HeartbeatTrace {
+        trace_id: TraceId::from(0x4bf9),
+        round: SpanId::from(77),
+        began_at: heartbeat.started_at,
+        checks: spans.collect(),
+        left_out: 2,
+    };
+    heartbeat.trace = Some(Box::new(trace));
+    heartbeat
+}
+
+const WITH_TRACE: Limits = Limits { message_bytes: 1 << 20, components: 2000, trace_bytes: TRACE_BYTES_MAX };
+
+#[test]
+fn a_trace_that_is_none_costs_the_heartbeat_nothing() {
+    let checks = r#"[{"component":0,"span":"00f067aa0ba902b7"}]"#;
+    let ids = r#""trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","round":"00f067aa0ba902b7""#;
+    let at = r#""began_at":"2026-11-23T16:24:49Z""#;
+    let read = |trace: &str, limits: &Limits| {
+        let body = format!(
+            r#"{{"v2":{{"publisher":"p","epoch":"e","started_at":"2026-11-23T16:24:49Z","uptime_ms":1,"sequence":1,
+            "sent_at":"2026-11-23T16:24:49Z","interval_seconds":60,"trace":{trace},
+            "components":[{{"kind":"host","name":"c","outcome":"up","checked_at":"2026-11-23T16:24:49Z"}}]}}}}"#
+        );
+        match decode(body.as_bytes(), limits) {
+            Ok(Message::V2(heartbeat)) => heartbeat.trace,
+            other => panic!("{trace}: {other:?}"),
+        }
+    };
+    let good = format!("{{{ids},{at},\"checks\":{checks},\"later\":1}}");
+    assert_eq!(read(&good, &WITH_TRACE).unwrap().checks.len(), 1);
+    assert_eq!(read(&good, &Limits::default()), None, "nobody asked for it");
+    assert_eq!(read(&good, &Limits { trace_bytes: good.len() - 1, ..WITH_TRACE }), None, "too large");
+    for odd in [
+        "7",
+        "null",
+        "{}",
+        &good.replace("4bf92f3577b34da6a3ce929d0e0e4736", "00000000000000000000000000000000"),
+        &good.replace("00f067aa0ba902b7", "0f067aa0ba902b7"),
+        &good.replace("\"component\":0", "\"component\":1"),
+        &good.replace("\"component\":0", "\"component\":-1"),
+        &good.replace("2026-11-23T16:24:49Z", "yesterday"),
+    ] {
+        assert_eq!(read(odd, &WITH_TRACE), None, "{odd}");
+    }
+}
+
+#[test]
+fn a_trace_keeps_its_bound_and_what_says_most() {
+    let Ok(Message::V2(mut heartbeat)) = decode(
+        br#"{"v2":{"publisher":"p","epoch":"e","started_at":"2026-11-23T16:24:49Z","uptime_ms":1,"sequence":1,
+        "sent_at":"2026-11-23T16:24:49Z","interval_seconds":60,
+        "components":[{"kind":"host","name":"c","outcome":"up","checked_at":"2026-11-23T16:24:49Z"}]}}"#,
+        &WITH_TRACE,
+    ) else {
+        panic!("refused")
+    };
+    let first = heartbeat.components.remove(0);
+    for index in 0..1999 {
+        let mut component = first.clone();
+        component.key = ComponentKey::host(&format!("host {index:04}"));
+        component.duration_seconds = Some(f64::from(index % 100));
+        if index % 10 == 0 {
+            (component.outcome, component.reason) = (Outcome::Down, Some(Reason::Refused));
+        }
+        heartbeat.components.push(component);
+    }
+    let heartbeat = traced(*heartbeat);
+    let body = encode(&heartbeat);
+    let raw: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let length = raw["v2"]["trace"].to_string().len();
+    assert!((TRACE_BYTES_MAX / 2..=TRACE_BYTES_MAX).contains(&length), "{length}");
+    let Ok(Message::V2(read)) = decode(&body, &WITH_TRACE) else { panic!("refused") };
+    let trace = read.trace.unwrap();
+    assert_eq!(trace.checks.len() as u64 + trace.left_out, 1999 + 2);
+    let told = |index: usize| trace.checks.iter().any(|check| *check.key.name == format!("host {index:04}"));
+    assert!((0..1999).step_by(10).all(told), "what is down is told");
+    assert!(told(99) && told(1899) && !told(1), "then the slowest");
+}
+
 proptest! {
+    #[test]
+    fn a_trace_is_read_back_as_it_was_written(heartbeat in heartbeats()) {
+        let heartbeat = traced(heartbeat);
+        let read = decode(&encode(&heartbeat), &WITH_TRACE).unwrap();
+        prop_assert_eq!(read, Message::V2(Box::new(heartbeat)));
+    }
+
     #[test]
     fn a_heartbeat_is_read_back_as_it_was_written(heartbeat in heartbeats()) {
         let bytes = encode(&heartbeat);

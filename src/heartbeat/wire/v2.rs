@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{DecodeError, Limits, Rejection, Text};
 use crate::heartbeat::{
@@ -41,6 +42,9 @@ pub(super) struct Wire<'a> {
     blocked_seconds_total: f64,
     #[serde(borrow)]
     components: Vec<WireComponent<'a, Text<'a>>>,
+    /// Read only where somebody asks for it, see [`trace`](super::trace).
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a RawValue>,
 }
 
 fn unknown_version() -> Text<'static> {
@@ -116,8 +120,9 @@ pub(crate) struct WireComponent<'a, T> {
     source: Option<Text<'a>>,
 }
 
-impl<'a> From<&'a Heartbeat> for Wire<'a> {
-    fn from(heartbeat: &'a Heartbeat) -> Self {
+impl<'a> Wire<'a> {
+    /// `trace` is the heartbeat's own, encoded.
+    pub(super) fn new(heartbeat: &'a Heartbeat, trace: Option<&'a RawValue>) -> Self {
         Self {
             publisher: heartbeat.publisher.as_str().into(),
             epoch: heartbeat.epoch.as_str().into(),
@@ -131,6 +136,7 @@ impl<'a> From<&'a Heartbeat> for Wire<'a> {
             reconnects_total: heartbeat.totals.reconnects,
             blocked_seconds_total: heartbeat.totals.blocked_seconds,
             components: heartbeat.components.iter().map(WireComponent::from).collect(),
+            trace,
         }
     }
 }
@@ -168,6 +174,8 @@ impl Wire<'_> {
                 ..error
             })?);
         }
+        let trace = self.trace.filter(|_| limits.trace_bytes > 0);
+        let trace = trace.and_then(|trace| super::trace::decode(trace, limits.trace_bytes, &components));
         components.sort_by(|a, b| a.key.cmp(&b.key));
         if let Some(twice) = components.windows(2).find(|pair| pair[0].key == pair[1].key) {
             let key = &twice[0].key;
@@ -190,6 +198,7 @@ impl Wire<'_> {
                 blocked_seconds: self.blocked_seconds_total,
             },
             components,
+            trace: trace.map(Box::new),
         })
     }
 }

@@ -1,0 +1,202 @@
+//! Which publishers turned stale, came back, or were forgotten, and which replica says so. Pure.
+//!
+//! Every replica judges by itself and comes to the same verdicts. One speaks for all, so that a record is
+//! told once: the one with the lowest id that is there. The others keep what they noticed for a while, in
+//! case the speaker was gone already.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use crate::heartbeat::{PublisherId, Timestamp};
+use crate::state::view::Judged;
+use crate::trace::TraceContext;
+
+/// What happened to a publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// Its deadline passed.
+    Stale,
+    /// It is heard of again.
+    Back,
+    /// It is not shown any more.
+    Forgotten,
+}
+
+/// One publisher whose verdict turned.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Turn {
+    pub(super) publisher: PublisherId,
+    pub(super) what: What,
+    /// When, in the store's clock.
+    pub(super) at: Timestamp,
+    /// When this replica noticed.
+    pub(super) noticed: Timestamp,
+    pub(super) last_seen: Option<Timestamp>,
+    /// How long the former verdict held, as far as this replica knows.
+    pub(super) lasted: Option<Duration>,
+    /// The trace of its newest heartbeat.
+    pub(super) trace: Option<TraceContext>,
+}
+
+/// What is known of one publisher's verdict.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The latest that was given: one that is withheld for a while does not turn anything.
+    up: Option<bool>,
+    since: Option<Timestamp>,
+    last_seen: Option<Timestamp>,
+    trace: Option<TraceContext>,
+}
+
+/// Longest time for which a turn is kept that another replica should tell.
+const KEPT: Duration = Duration::from_secs(15);
+
+/// Turns that are kept at most.
+const KEPT_MAX: usize = 10_000;
+
+/// All verdicts, from one look to the next.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    known: HashMap<PublisherId, Known>,
+    speaks: bool,
+    /// While another replica speaks: when it was last there, and what it should have told.
+    speaker_at: Timestamp,
+    unsaid: VecDeque<Turn>,
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        Self { known: HashMap::new(), speaks: true, speaker_at: Timestamp::EPOCH, unsaid: VecDeque::new() }
+    }
+}
+
+impl Verdicts {
+    /// Takes in whether another replica speaks, and when it last said that it was there. Returns what it
+    /// may not have told, if it is gone.
+    pub(super) fn speaker(&mut self, other: Option<Timestamp>) -> Vec<Turn> {
+        match other {
+            Some(at) => {
+                self.speaks = false;
+                self.speaker_at = at;
+                Vec::new()
+            }
+            None => {
+                self.speaks = true;
+                // Told twice in the worst case, rather than never.
+                self.unsaid.drain(..).filter(|turn| turn.noticed >= self.speaker_at).collect()
+            }
+        }
+    }
+
+    /// Whether this replica tells what turns.
+    pub(super) fn speaks(&self) -> bool {
+        self.speaks
+    }
+
+    /// Compares with the look before. Returns every turn, for this replica's own log.
+    pub(super) fn look(&mut self, now: Timestamp, judged: Vec<Judged>) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        let mut gone = std::mem::take(&mut self.known);
+        for Judged { id, up, last_seen, deadline, trace } in judged {
+            let before = gone.remove(&id);
+            let was = before.and_then(|known| known.up);
+            let what = match (was, up) {
+                (Some(true) | None, Some(false)) => Some(What::Stale),
+                (Some(false), Some(true)) => Some(What::Back),
+                _ => None,
+            };
+            let since = before.and_then(|known| known.since);
+            // It was stale from its deadline on, whenever that was noticed.
+            let at = if what == Some(What::Stale) { deadline.min(now) } else { now };
+            if let Some(what) = what {
+                let lasted = since.map(|since| millis(at.ms_since(since)));
+                turns.push(Turn { publisher: id.clone(), what, at, noticed: now, last_seen, lasted, trace });
+            }
+            let turned = up.is_some() && up != was;
+            let first = before.is_none();
+            let since = if turned && !first { Some(at) } else { since };
+            self.known.insert(id, Known { up: up.or(was), since, last_seen, trace });
+        }
+        for (publisher, known) in gone {
+            let Known { since, last_seen, trace, .. } = known;
+            let lasted = since.map(|since| millis(now.ms_since(since)));
+            let (what, at, noticed) = (What::Forgotten, now, now);
+            turns.push(Turn { publisher, what, at, noticed, last_seen, lasted, trace });
+        }
+        if !self.speaks {
+            self.unsaid.extend(turns.iter().cloned());
+            while self.unsaid.len() > KEPT_MAX
+                || self.unsaid.front().is_some_and(|turn| turn.noticed.plus(KEPT) < now)
+            {
+                self.unsaid.pop_front();
+            }
+        }
+        turns
+    }
+}
+
+fn millis(ms: i64) -> Duration {
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: i64) -> Timestamp {
+        Timestamp::from_unix_ms(1_000_000 + ms)
+    }
+
+    fn judged(id: &str, up: Option<bool>) -> Judged {
+        let id = PublisherId::new(id).unwrap();
+        Judged { id, up, last_seen: Some(at(0)), deadline: at(9_000), trace: None }
+    }
+
+    fn told(turns: &[Turn]) -> Vec<(&str, What, Option<u64>)> {
+        let lasted = |turn: &Turn| turn.lasted.map(|lasted| lasted.as_secs());
+        turns.iter().map(|turn| (turn.publisher.as_str(), turn.what, lasted(turn))).collect()
+    }
+
+    #[test]
+    fn each_turn_is_told_once_with_how_long_it_was_before() {
+        let mut verdicts = Verdicts::default();
+        let mut look = |second: i64, up| verdicts.look(at(second * 1000), vec![judged("a", up)]);
+        assert_eq!(look(0, Some(true)), []);
+        // Withheld for a while: nothing turned.
+        assert_eq!(look(5, None), []);
+        let stale = look(10, Some(false));
+        assert_eq!(told(&stale), [("a", What::Stale, None)]);
+        assert_eq!(stale[0].at, at(9_000), "since its deadline");
+        assert_eq!(look(11, Some(false)), []);
+        assert_eq!(told(&look(39, Some(true))), [("a", What::Back, Some(30))]);
+        assert_eq!(told(&verdicts.look(at(50_000), Vec::new())), [("a", What::Forgotten, Some(11))]);
+        assert_eq!(verdicts.look(at(51_000), Vec::new()), []);
+    }
+
+    #[test]
+    fn who_takes_over_tells_what_the_speaker_may_not_have_told() {
+        let mut verdicts = Verdicts::default();
+        assert!(verdicts.speaks());
+        verdicts.look(at(0), vec![judged("a", Some(true)), judged("b", Some(true))]);
+        assert_eq!(verdicts.speaker(Some(at(1_000))), []);
+        assert!(!verdicts.speaks());
+        verdicts.look(at(9_000), vec![judged("a", Some(false)), judged("b", Some(true))]);
+        // It was there after that, and has told it.
+        verdicts.speaker(Some(at(12_000)));
+        verdicts.look(at(13_000), vec![judged("a", Some(true)), judged("b", Some(true))]);
+        assert_eq!(told(&verdicts.speaker(None)), [("a", What::Back, Some(4))]);
+        assert!(verdicts.speaks());
+        assert_eq!(verdicts.speaker(None), []);
+    }
+
+    #[test]
+    fn what_another_has_surely_told_is_not_kept() {
+        let mut verdicts = Verdicts::default();
+        verdicts.speaker(Some(at(0)));
+        verdicts.look(at(0), vec![judged("a", Some(true))]);
+        verdicts.look(at(10_000), vec![judged("a", Some(false))]);
+        assert_eq!(verdicts.unsaid.len(), 1);
+        verdicts.look(at(30_000), vec![judged("a", Some(false))]);
+        assert_eq!(verdicts.unsaid.len(), 0);
+    }
+}
