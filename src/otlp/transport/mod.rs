@@ -105,7 +105,7 @@ pub(super) struct Transport {
 }
 
 enum Client {
-    Grpc(grpc::Client),
+    Grpc(Box<grpc::Client>),
     Http(Box<http::Client>),
 }
 
@@ -159,7 +159,7 @@ impl Client {
         };
         let tls = tls.map(Arc::unwrap_or_clone);
         Ok(match endpoint.protocol {
-            Protocol::Grpc => Self::Grpc(grpc::Client::new(endpoint, signal, tls)?),
+            Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(endpoint, signal, tls)?)),
             Protocol::HttpProtobuf => Self::Http(Box::new(http::Client::new(endpoint, tls)?)),
         })
     }
