@@ -15,7 +15,11 @@ mod kills;
 #[cfg(test)]
 mod management;
 #[cfg(test)]
+mod otlp;
+#[cfg(test)]
 mod otlp_harness;
+#[cfg(test)]
+mod otlp_outages;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]

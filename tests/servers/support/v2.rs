@@ -22,6 +22,8 @@ pub struct Checked {
     /// `up`, `down` or `unknown`, told from the next beat on.
     pub outcome: &'static str,
     checked_at: Option<Timestamp>,
+    changed_at: Option<Timestamp>,
+    told: &'static str,
     last: BTreeMap<&'static str, Timestamp>,
     checks: u64,
     failures: u64,
@@ -148,14 +150,24 @@ impl Checked {
             queue: queue.map(str::to_owned),
             outcome: "up",
             checked_at: None,
+            changed_at: None,
+            told: "",
             last: BTreeMap::new(),
             checks: 0,
             failures: 0,
         }
     }
 
+    /// The same under another name.
+    pub fn named(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
     fn check(&mut self, at: Timestamp) {
         self.checked_at = Some(at);
+        if std::mem::replace(&mut self.told, self.outcome) != self.outcome {
+            self.changed_at = Some(at);
+        }
         self.last.insert(self.outcome, at);
         self.checks += 1;
         self.failures += u64::from(self.outcome != "up");
@@ -170,10 +182,16 @@ impl Checked {
         let mut wire = json!({
             "kind": self.kind, "name": self.name, "outcome": self.outcome,
             "checked_at": rfc3339(self.checked_at.unwrap()), "duration_seconds": 0.002,
+            "changed_at": rfc3339(self.changed_at.unwrap()),
             "checks_total": self.checks, "failures_total": self.failures,
         });
         if let Some(queue) = &self.queue {
             wire["queue"] = json!(queue);
+        }
+        if self.kind == "queue" {
+            wire["messages"] = json!(3);
+            wire["consumers"] = json!(1);
+            wire["source"] = json!("management");
         }
         if self.outcome != "up" {
             wire["reason"] = json!("refused");
