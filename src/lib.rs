@@ -14,7 +14,8 @@
 //!                                                                                        │
 //!        store (compare and set, change log) ◀─ state::apply ◀─ subscriber::ingest ◀─ amqp::consume
 //!          │                                                          └─▶ amqp::acks, once it is stored
-//!          └─▶ subscriber::follow ─▶ subscriber::replica ─▶ state::snapshot ─▶ exposition ─▶ http
+//!          ├─▶ subscriber::follow ─▶ subscriber::replica ─▶ state::snapshot ─▶ exposition ─┬▶ http
+//!          └─▶ subscriber::tell (spans, records) ─────────────────────────────────────────┴▶ otlp
 //! ```
 //!
 //! 1. A round of checks asks every component side by side; each check has a deadline and always an outcome.
@@ -33,12 +34,13 @@
 //! - [`check`]: how components are asked.
 //! - [`publisher`]: rounds, turns and beats.
 //! - [`subscriber`]: messages into the store, the store into a view.
-//! - [`exposition`]: the view as text for Prometheus.
+//! - [`exposition`]: the view as text for Prometheus, and as metrics for OTLP.
 //! - [`http`]: the server that hands it out.
+//! - [`otlp`]: metrics, traces and log records to a collector.
 //! - [`telemetry`]: the program's own log and metrics.
 //! - [`config`] and [`cli`]: the table of settings, the files, the command line.
 //! - [`role`]: from a configuration to running tasks and back to an exit code.
-//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`build_info`].
+//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`trace`], [`build_info`].
 //!
 //! # What there is not
 //!
@@ -49,6 +51,7 @@
 //! - A scrape does no network I/O: [`exposition`] and [`subscriber::replica`] hold no store and no broker.
 //! - lapin is named under `amqp` alone, and fred in `store/redis.rs` alone, save for its error's type in
 //!   [`store`]. HTTP servers are known under `http` alone.
+//! - OTLP's messages are named under [`otlp`] and `exposition/otlp` alone.
 //! - Only [`config`] reads the environment.
 //! - There is no channel without a bound.
 //! - Only `main` prints; everything else logs.

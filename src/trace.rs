@@ -10,23 +10,47 @@ pub const TRACEPARENT: &str = "traceparent";
 /// Which trace, which span of it, and whether anybody records it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The span that whatever comes next is a child of.
-    pub span_id: SpanId,
+    // As bytes, for one goes with every message, and numbers of this size would take twice the room.
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
     /// Whether it is recorded.
     pub sampled: bool,
 }
 
 impl TraceContext {
+    /// A span of a trace.
+    pub fn new(trace_id: TraceId, span_id: SpanId, sampled: bool) -> Self {
+        Self { trace_id: trace_id.to_bytes(), span_id: span_id.to_bytes(), sampled }
+    }
+
     /// A trace that begins here.
     pub fn random(sampled: bool) -> Self {
-        Self { trace_id: TraceId::from(rand::random_range(1..=u128::MAX)), span_id: span_id(), sampled }
+        Self::new(TraceId::from(rand::random_range(1..=u128::MAX)), span_id(), sampled)
+    }
+
+    /// The trace.
+    pub fn trace_id(&self) -> TraceId {
+        TraceId::from_bytes(self.trace_id)
+    }
+
+    /// The span that whatever comes next is a child of.
+    pub fn span_id(&self) -> SpanId {
+        SpanId::from_bytes(self.span_id)
+    }
+
+    /// The same trace, in this span.
+    pub fn in_span(self, span_id: SpanId) -> Self {
+        Self { span_id: span_id.to_bytes(), ..self }
+    }
+
+    /// The same, recorded or not.
+    pub fn recorded(self, sampled: bool) -> Self {
+        Self { sampled, ..self }
     }
 
     /// The same trace, in a span of its own.
     pub fn child(self) -> Self {
-        Self { span_id: span_id(), ..self }
+        self.in_span(span_id())
     }
 
     /// Reads `traceparent` (W3C Trace Context, section 3.2.2); `None` if it is none.
@@ -47,7 +71,7 @@ impl TraceContext {
         let trace_id = TraceId::from_hex(trace_id).ok().filter(|id| *id != TraceId::INVALID)?;
         let span_id = SpanId::from_hex(span_id).ok().filter(|id| *id != SpanId::INVALID)?;
         let flags = u8::from_str_radix(flags, 16).ok()?;
-        Some(Self { trace_id, span_id, sampled: flags & 1 == 1 })
+        Some(Self::new(trace_id, span_id, flags & 1 == 1))
     }
 }
 
@@ -59,7 +83,7 @@ pub fn span_id() -> SpanId {
 /// As `traceparent` is written.
 impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace_id, self.span_id, u8::from(self.sampled))
+        write!(f, "00-{}-{}-{:02x}", self.trace_id(), self.span_id(), u8::from(self.sampled))
     }
 }
 

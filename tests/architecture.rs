@@ -124,6 +124,11 @@ fn the_http_server_is_named_by_http_alone() {
 }
 
 #[test]
+fn otlps_messages_are_named_by_their_writers_alone() {
+    only_under(&["otlp", "exposition/otlp"], &["opentelemetry_proto", "tonic::", "prost::"]);
+}
+
+#[test]
 fn only_the_configuration_reads_the_environment() {
     only_under(&["config/source.rs"], &["env::var", "env::vars"]);
 }

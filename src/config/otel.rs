@@ -177,6 +177,18 @@ fn destination(r: &mut Reader<'_>, from: Exporter, added: Option<&str>) -> Optio
         r.warn(from.endpoint, "its path is not used: gRPC has paths of its own");
     }
     let uri = address.uri;
+    // The likeliest mix-up: each protocol has a usual port of its own.
+    let (other_port, other) = match protocol {
+        Protocol::HttpProtobuf => (4317, "grpc"),
+        Protocol::Grpc => (4318, "http/protobuf"),
+    };
+    if uri.port_u16() == Some(other_port) {
+        let text = format!(
+            "its port is {other_port}, where receivers usually speak {other}, and {} is not that",
+            from.protocol.general.unwrap_or(from.protocol).variable
+        );
+        r.warn(from.endpoint, text);
+    }
     let endpoint = Endpoint { uri, protocol, headers, timeout, compression, tls: TlsFiles::default() };
     Some(Destination { endpoint, from, asked_insecure: !address.has_scheme })
 }

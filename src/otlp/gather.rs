@@ -10,7 +10,7 @@ use prost::Message;
 use super::deliver::{Deliverer, Stopping};
 use super::queue::Queue;
 use super::signal::Request;
-use super::span::Spans;
+use super::span::{SpanBatch, Spans};
 use crate::exposition::otlp::Origin;
 
 /// Delivers what comes to a queue until the program stops, then what is left in it.
@@ -34,10 +34,11 @@ pub(super) async fn run<T: Send>(
 
 /// One request of spans.
 pub(super) fn traces(origin: &Origin, batch: Vec<Box<dyn Spans>>) -> Request {
-    let mut resource_spans = Vec::new();
+    let mut gathered = SpanBatch::default();
     for spans in batch {
-        spans.write(origin, &mut resource_spans);
+        spans.write(origin, &mut gathered);
     }
+    let resource_spans = gathered.into_proto();
     let scopes = resource_spans.iter().flat_map(|of_resource| &of_resource.scope_spans);
     let items = scopes.map(|of_scope| of_scope.spans.len() as u64).sum();
     let request = ExportTraceServiceRequest { resource_spans };

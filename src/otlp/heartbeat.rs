@@ -105,7 +105,7 @@ pub fn publisher_spans(
     destination: &Destination,
     sending: Sending,
 ) -> Vec<Span> {
-    let round = TraceContext { span_id: trace.round, ..context };
+    let round = context.in_span(trace.round);
     let sent_at = nanos(heartbeat.sent_at);
     let end = sending.end.unwrap_or(sent_at);
     let mut began = nanos(trace.began_at).min(sent_at);
@@ -170,11 +170,11 @@ fn check_span(component: &Component, check: &CheckSpan, round: TraceContext) -> 
     let took = (component.duration_seconds.unwrap_or_default().max(0.0) * 1e9) as u64;
     let start = end.saturating_sub(took);
     let key = &component.key;
-    let context = TraceContext { span_id: check.span, ..round };
+    let context = round.in_span(check.span);
     let (outcome, reason) = check.found.unwrap_or((component.outcome, component.reason));
     let reason = reason.filter(|_| outcome != Outcome::Up);
     let span = Span::new(format!("check {}", key.kind), SpanKind::Client, context, (start, end))
-        .within(round.span_id)
+        .within(round.span_id())
         .with(key::KIND, key.kind.as_str())
         .with(key::NAME, &key.name)
         .with_some(key::QUEUE, Some(&key.queue))

@@ -68,8 +68,8 @@ impl Record {
     #[must_use]
     pub fn in_trace(mut self, context: Option<TraceContext>) -> Self {
         if let Some(context) = context {
-            self.0.trace_id = context.trace_id.to_bytes().to_vec();
-            self.0.span_id = context.span_id.to_bytes().to_vec();
+            self.0.trace_id = context.trace_id().to_bytes().to_vec();
+            self.0.span_id = context.span_id().to_bytes().to_vec();
             self.0.flags = u32::from(context.sampled);
         }
         self

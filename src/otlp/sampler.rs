@@ -35,9 +35,9 @@ mod tests {
             let parent = TraceContext::random(sampled);
             for root in [Root::AlwaysOn, Root::AlwaysOff, Root::Ratio(0.5)] {
                 let sampler = Sampler { root, parent_based: true };
-                assert_eq!(sampler.samples(Some(&parent), parent.trace_id), sampled);
+                assert_eq!(sampler.samples(Some(&parent), parent.trace_id()), sampled);
             }
-            let deaf = |root| Sampler { root, parent_based: false }.samples(Some(&parent), parent.trace_id);
+            let deaf = |root| Sampler { root, parent_based: false }.samples(Some(&parent), parent.trace_id());
             assert!(deaf(Root::AlwaysOn) && !deaf(Root::AlwaysOff));
         }
     }
@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn a_ratio_is_kept_and_everybody_chooses_the_same() {
         let sampler = |share| Sampler { root: Root::Ratio(share), parent_based: false };
-        let ids: Vec<TraceId> = (0..4000).map(|_| TraceContext::random(true).trace_id).collect();
+        let ids: Vec<TraceId> = (0..4000).map(|_| TraceContext::random(true).trace_id()).collect();
         let chosen = ids.iter().filter(|id| sampler(0.25).samples(None, **id)).count();
         // Nine standard deviations on either side.
         assert!((750..1250).contains(&chosen), "{chosen} of 4000");

@@ -16,7 +16,36 @@ pub trait Spans: Send {
     fn count(&self) -> usize;
 
     /// Appends them, those of this process under `own`.
-    fn write(self: Box<Self>, own: &Origin, out: &mut Vec<ResourceSpans>);
+    fn write(self: Box<Self>, own: &Origin, out: &mut SpanBatch);
+}
+
+/// Spans of one request, by whose they are.
+#[derive(Debug, Default)]
+pub struct SpanBatch(Vec<ResourceSpans>);
+
+impl SpanBatch {
+    /// Appends spans under the resource and scope of an origin, beside those that are there already.
+    pub fn push(&mut self, origin: &Origin, spans: impl IntoIterator<Item = Span>) {
+        let spans = spans.into_iter().map(Span::into_proto);
+        let same = |of_resource: &&mut ResourceSpans| of_resource.resource.as_ref() == Some(&origin.resource);
+        // Most are of this process, whose resource stands first or second.
+        if let Some(held) = self.0.iter_mut().take(2).find(same).and_then(|held| held.scope_spans.first_mut())
+        {
+            held.spans.extend(spans);
+            return;
+        }
+        let scope = Some(origin.scope.clone());
+        let of_scope = ScopeSpans { scope, spans: spans.collect(), ..ScopeSpans::default() };
+        self.0.push(ResourceSpans {
+            resource: Some(origin.resource.clone()),
+            scope_spans: vec![of_scope],
+            ..ResourceSpans::default()
+        });
+    }
+
+    pub(super) fn into_proto(self) -> Vec<ResourceSpans> {
+        self.0
+    }
 }
 
 /// What sort of work a span is.
@@ -51,8 +80,8 @@ impl Span {
             SpanKind::Consumer => span::SpanKind::Consumer,
         };
         Self(ProtoSpan {
-            trace_id: context.trace_id.to_bytes().to_vec(),
-            span_id: context.span_id.to_bytes().to_vec(),
+            trace_id: context.trace_id().to_bytes().to_vec(),
+            span_id: context.span_id().to_bytes().to_vec(),
             name,
             kind: kind.into(),
             start_time_unix_nano: start,
@@ -81,8 +110,8 @@ impl Span {
     #[must_use]
     pub fn linked_to(mut self, other: TraceContext) -> Self {
         self.0.links.push(span::Link {
-            trace_id: other.trace_id.to_bytes().to_vec(),
-            span_id: other.span_id.to_bytes().to_vec(),
+            trace_id: other.trace_id().to_bytes().to_vec(),
+            span_id: other.span_id().to_bytes().to_vec(),
             flags: u32::from(other.sampled) | HAS_IS_REMOTE | IS_REMOTE,
             ..span::Link::default()
         });
@@ -126,22 +155,4 @@ impl Span {
     fn into_proto(self) -> ProtoSpan {
         self.0
     }
-}
-
-/// Appends spans under the resource and scope of an origin, beside those that are there already.
-pub fn push_spans(out: &mut Vec<ResourceSpans>, origin: &Origin, spans: impl IntoIterator<Item = Span>) {
-    let spans = spans.into_iter().map(Span::into_proto);
-    let same = |of_resource: &&mut ResourceSpans| of_resource.resource.as_ref() == Some(&origin.resource);
-    // Most are of this process, whose resource stands first or second.
-    if let Some(held) = out.iter_mut().take(2).find(same).and_then(|held| held.scope_spans.first_mut()) {
-        held.spans.extend(spans);
-        return;
-    }
-    let of_scope =
-        ScopeSpans { scope: Some(origin.scope.clone()), spans: spans.collect(), ..ScopeSpans::default() };
-    out.push(ResourceSpans {
-        resource: Some(origin.resource.clone()),
-        scope_spans: vec![of_scope],
-        ..ResourceSpans::default()
-    });
 }

@@ -3,15 +3,13 @@
 
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
-
 use super::track::Tracked;
 use crate::amqp::publish::PublishFailure;
 use crate::clock::SteadyWall;
 use crate::exposition::otlp::Origin;
 use crate::heartbeat::{Heartbeat, HeartbeatTrace};
 use crate::otlp::heartbeat::{Destination, Sending, publisher_spans};
-use crate::otlp::span::{Spans, push_spans};
+use crate::otlp::span::{SpanBatch, Spans};
 use crate::otlp::{Tracer, record};
 use crate::trace::{TraceContext, span_id};
 
@@ -43,13 +41,13 @@ impl Tracing {
         wall: &SteadyWall,
     ) -> Begun {
         let context = TraceContext::random(false);
-        let context = TraceContext { sampled: self.tracer.samples(None, context.trace_id), ..context };
+        let context = context.recorded(self.tracer.samples(None, context.trace_id()));
         let is_told = context.sampled && (self.tracer.is_exporting() || self.carry);
         let trace = is_told.then(|| {
             let made: Vec<_> = tracked.iter().filter_map(|tracked| tracked.check_span(since)).collect();
             let began = made.iter().map(|(began, _)| *began).min().unwrap_or(now);
             HeartbeatTrace {
-                trace_id: context.trace_id,
+                trace_id: context.trace_id(),
                 round: span_id(),
                 began_at: wall.at(began),
                 checks: made.into_iter().map(|(_, span)| span).collect(),
@@ -97,8 +95,8 @@ impl Spans for Ended {
         self.waiting.trace.checks.len() + 2
     }
 
-    fn write(self: Box<Self>, own: &Origin, out: &mut Vec<ResourceSpans>) {
+    fn write(self: Box<Self>, own: &Origin, out: &mut SpanBatch) {
         let Waiting { heartbeat, trace, context, destination } = &self.waiting;
-        push_spans(out, own, publisher_spans(heartbeat, trace, *context, destination, self.sending));
+        out.push(own, publisher_spans(heartbeat, trace, *context, destination, self.sending));
     }
 }

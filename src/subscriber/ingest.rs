@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::dead_letter::{DeadLetters, Refused, Waiting};
-use super::metrics::{Metrics, OVER_LIMIT, Outcome};
+use super::metrics::{Hop, Metrics, OVER_LIMIT, Outcome};
 use super::pending::{Due, Held, Pending, Released, Settled};
 use super::replica::Replica;
 use super::tell::Teller;
@@ -259,11 +259,11 @@ impl Ingest {
             return self.refuse(delivery, OVER_LIMIT, detail);
         }
         if let Message::V2(heartbeat) = &message {
-            self.metrics.delivered(
-                "subscriber",
-                delivery.at.ms_since(heartbeat.sent_at),
-                self.example(&delivery),
-            );
+            let example = self.example(&delivery);
+            if let Some(broker_at) = receipt.broker_at {
+                self.metrics.delivered(Hop::Broker, broker_at.ms_since(heartbeat.sent_at), example);
+            }
+            self.metrics.delivered(Hop::Subscriber, delivery.at.ms_since(heartbeat.sent_at), example);
         }
         let held = Held {
             message: Arc::new(message),
@@ -275,6 +275,7 @@ impl Ingest {
             counted: false,
             released: false,
             example: self.example(&delivery),
+            told: false,
             changes: None,
             traced,
         };
@@ -447,7 +448,7 @@ impl Ingest {
                     self.metrics.messages.ended(held.effect.into());
                 }
                 if let Message::V2(heartbeat) = &*held.message {
-                    self.metrics.delivered("store", now.ms_since(heartbeat.sent_at), held.example);
+                    self.metrics.delivered(Hop::Store, now.ms_since(heartbeat.sent_at), held.example);
                 }
                 let context = held.traced.as_ref().map(|traced| traced.context);
                 if let Some(changes) = &held.changes {

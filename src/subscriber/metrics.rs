@@ -169,6 +169,27 @@ pub struct Metrics {
     examples: Arc<Examples>,
 }
 
+/// How far a heartbeat came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// To the broker, by the broker's own timestamp, where that is trusted.
+    Broker,
+    /// To this subscriber.
+    Subscriber,
+    /// Into the store.
+    Store,
+}
+
+impl Hop {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Subscriber => "subscriber",
+            Self::Store => "store",
+        }
+    }
+}
+
 /// From a good network's milliseconds to an hour of backlog, in seconds.
 const DELIVERY_BUCKETS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
@@ -192,13 +213,13 @@ const EXAMPLE_MS: i64 = 500;
 
 /// When each bucket of each hop got its latest example, so that the rare slow ones keep theirs.
 #[derive(Debug, Default)]
-struct Examples([[AtomicI64; DELIVERY_BUCKETS.len() + 1]; 2]);
+struct Examples([[AtomicI64; DELIVERY_BUCKETS.len() + 1]; 3]);
 
 impl Examples {
     /// Whether it is time for another one.
-    fn is_due(&self, hop: &'static str, seconds: f64) -> bool {
+    fn is_due(&self, hop: Hop, seconds: f64) -> bool {
         let bucket = DELIVERY_BUCKETS.partition_point(|bound| *bound < seconds);
-        let at = &self.0[usize::from(hop == "store")][bucket];
+        let at = &self.0[hop as usize][bucket];
         let now = i64::try_from(clock::boot().as_millis()).unwrap_or(i64::MAX);
         let before = at.load(Ordering::Relaxed);
         let due = before == 0 || now - before >= EXAMPLE_MS;
@@ -272,8 +293,8 @@ impl Metrics {
             drop(metrics.connected.get_or_create(&PeerLabel { peer }));
             drop(metrics.reconnects.get_or_create(&PeerLabel { peer }));
         }
-        for hop in ["subscriber", "store"] {
-            drop(metrics.delivery.get_or_create(&HopLabel { hop }));
+        for hop in [Hop::Subscriber, Hop::Store] {
+            drop(metrics.delivery.get_or_create(&HopLabel { hop: hop.as_str() }));
         }
         metrics
     }
@@ -291,17 +312,17 @@ impl Metrics {
     }
 
     /// Times a delivery from emission to `hop`, in milliseconds; `example` is its trace, where that is told.
-    pub fn delivered(&self, hop: &'static str, ms: i64, example: Option<TraceContext>) {
+    pub fn delivered(&self, hop: Hop, ms: i64, example: Option<TraceContext>) {
         match u64::try_from(ms) {
             Ok(ms) => {
                 let seconds = Duration::from_millis(ms).as_secs_f64();
                 let example = example.filter(|_| self.examples.is_due(hop, seconds));
                 let labels = example.map(|trace| TraceLabels {
-                    trace_id: trace.trace_id.to_string(),
-                    span_id: trace.span_id.to_string(),
+                    trace_id: trace.trace_id().to_string(),
+                    span_id: trace.span_id().to_string(),
                 });
                 let at = labels.as_ref().map(|_| SystemTime::now());
-                self.delivery.get_or_create(&HopLabel { hop }).observe(seconds, labels, at);
+                self.delivery.get_or_create(&HopLabel { hop: hop.as_str() }).observe(seconds, labels, at);
             }
             Err(_) => {
                 self.delivery_negative.inc();

@@ -33,8 +33,10 @@ pub(super) struct Held {
     pub(super) released: bool,
     /// The trace that its delivery is an example of.
     pub(super) example: Option<TraceContext>,
-    /// What it changed, until that is told.
-    pub(super) changes: Option<Changes>,
+    /// What it changed is told.
+    pub(super) told: bool,
+    /// What it changed, until that is told; `None` where that is nothing.
+    pub(super) changes: Option<Box<Changes>>,
     /// Its span, where one is recorded.
     pub(super) traced: Option<Box<Traced>>,
 }
@@ -153,7 +155,7 @@ impl Pending {
         let (record, effect) = apply(before.as_deref(), &held.message, &held.receipt);
         let record = Arc::new(record);
         held.effect = effect;
-        held.changes = Some(Changes::between(before.as_deref(), &record));
+        held.changes = between(before.as_deref(), &record);
         let entry = self.entries.entry(id.clone()).or_insert_with(|| Entry {
             expected: known.as_ref().map_or(0, |record| record.revision),
             base: known,
@@ -264,8 +266,8 @@ impl Pending {
                 continue;
             }
             held.effect = effect;
-            if held.changes.is_some() {
-                held.changes = Some(Changes::between(record.as_ref(), &next));
+            if !held.told {
+                held.changes = between(record.as_ref(), &next);
             }
             record = Some(next);
         }
@@ -323,8 +325,9 @@ impl Pending {
         for entry in self.entries.values_mut() {
             for held in &mut entry.held {
                 let context = held.traced.as_ref().map(|traced| traced.context);
-                let changes = held.changes.take().filter(|changes| !changes.is_empty());
-                taken.extend(changes.map(|changes| (Arc::clone(&entry.current), changes, context)));
+                held.told = true;
+                let changes = held.changes.take();
+                taken.extend(changes.map(|changes| (Arc::clone(&entry.current), *changes, context)));
             }
         }
         taken
@@ -333,14 +336,16 @@ impl Pending {
     /// Shows what one publisher's newest message changed.
     pub(super) fn with_newest_changes(&self, id: &PublisherId, show: impl FnOnce(&Changes)) {
         let newest = self.entries.get(id).and_then(|entry| entry.held.last());
-        if let Some(changes) = newest.and_then(|held| held.changes.as_ref()) {
+        if let Some(changes) = newest.and_then(|held| held.changes.as_deref()) {
             show(changes);
         }
     }
 
     /// The same of one publisher's newest message.
-    pub(super) fn take_newest_changes(&mut self, id: &PublisherId) -> Option<Changes> {
-        self.entries.get_mut(id)?.held.last_mut()?.changes.take()
+    pub(super) fn take_newest_changes(&mut self, id: &PublisherId) -> Option<Box<Changes>> {
+        let newest = self.entries.get_mut(id)?.held.last_mut()?;
+        newest.told = true;
+        newest.changes.take()
     }
 
     /// Every publisher that is ahead of the store.
@@ -359,6 +364,11 @@ impl Entry {
     fn is_due(&self) -> bool {
         self.sending.is_none() && (self.rewrite || !self.held.is_empty())
     }
+}
+
+/// What lies between two states, if anything does.
+fn between(before: Option<&Record>, after: &Record) -> Option<Box<Changes>> {
+    Some(Changes::between(before, after)).filter(|changes| !changes.is_empty()).map(Box::new)
 }
 
 /// The messages that tell something of their own: of version 2, the newest of each epoch tells all.
@@ -462,6 +472,7 @@ mod tests {
             counted: false,
             released: false,
             example: None,
+            told: false,
             changes: None,
             traced: None,
         }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use opentelemetry_semantic_conventions::attribute;
 
 use crate::amqp::consume::Delivery;
@@ -14,8 +13,8 @@ use crate::otlp::heartbeat::{
     Destination, Sending, key, message_id, of_heartbeat, origin_of, publisher_spans,
 };
 use crate::otlp::record::nanos;
-use crate::otlp::span::{Span, SpanKind, Spans, push_spans};
-use crate::trace::{TraceContext, span_id};
+use crate::otlp::span::{Span, SpanBatch, SpanKind, Spans};
+use crate::trace::TraceContext;
 
 /// Whose traces these are, and what stands in each of their spans.
 #[derive(Clone, Debug)]
@@ -62,10 +61,10 @@ impl Traced {
             return None;
         }
         let context = delivery.trace.map_or_else(|| TraceContext::random(true), TraceContext::child);
-        let sampled = tracer.samples(delivery.trace.as_ref(), context.trace_id);
+        let sampled = tracer.samples(delivery.trace.as_ref(), context.trace_id());
         sampled.then(|| {
             Box::new(Self {
-                context: TraceContext { sampled, ..context },
+                context: context.recorded(sampled),
                 parent: delivery.trace,
                 routing_key: Arc::clone(&delivery.routing_key),
                 tag: delivery.tag,
@@ -140,7 +139,7 @@ impl Taken {
     fn carried(&self) -> Option<(&Heartbeat, &HeartbeatTrace, TraceContext)> {
         let Message::V2(heartbeat) = &*self.message else { return None };
         let (trace, parent) = heartbeat.trace.as_deref().zip(self.traced.parent)?;
-        (trace.trace_id == parent.trace_id).then_some((&**heartbeat, trace, parent))
+        (trace.trace_id == parent.trace_id()).then_some((&**heartbeat, trace, parent))
     }
 }
 
@@ -150,11 +149,11 @@ impl Spans for Taken {
         1 + usize::from(self.stored.is_some()) + carried
     }
 
-    fn write(self: Box<Self>, own: &Origin, out: &mut Vec<ResourceSpans>) {
+    fn write(self: Box<Self>, own: &Origin, out: &mut SpanBatch) {
         let Self { traced, place, message, effect, end_ms, stored } = &*self;
         let mut consumer = traced.consumer(place, traced.context, *end_ms).with(key::EFFECT, effect);
         if let Some(parent) = traced.parent {
-            consumer = consumer.within_remote(parent.span_id);
+            consumer = consumer.within_remote(parent.span_id());
         }
         consumer = match &**message {
             Message::V2(heartbeat) => of_heartbeat(consumer, heartbeat)
@@ -162,10 +161,10 @@ impl Spans for Taken {
             Message::V1(heartbeat) => consumer.with(key::PUBLISHER, heartbeat.service.as_str()),
         };
         let store = stored.map(|stored| {
-            let context = TraceContext { span_id: span_id(), ..traced.context };
+            let context = traced.context.child();
             let times = (nanos(stored.from_ms), nanos(stored.to_ms));
             let span = Span::new(format!("store {}", place.store), SpanKind::Client, context, times)
-                .within(traced.context.span_id)
+                .within(traced.context.span_id())
                 .with(attribute::DB_SYSTEM_NAME, place.store)
                 .with(attribute::DB_OPERATION_NAME, "store");
             // The conventions have it for batches alone.
@@ -175,13 +174,13 @@ impl Spans for Taken {
                 span
             }
         });
-        push_spans(out, own, std::iter::once(consumer).chain(store));
+        out.push(own, std::iter::once(consumer).chain(store));
         if let Some((heartbeat, trace, parent)) = self.carried() {
             let destination = traced.destination(place);
-            let context = TraceContext { sampled: true, ..parent };
+            let context = parent.recorded(true);
             let sending = Sending { end: None, failure: None };
             let spans = publisher_spans(heartbeat, trace, context, &destination, sending);
-            push_spans(out, &origin_of(heartbeat, &place.instance), spans);
+            out.push(&origin_of(heartbeat, &place.instance), spans);
         }
     }
 }
@@ -199,13 +198,13 @@ impl Spans for Unread {
         1
     }
 
-    fn write(self: Box<Self>, own: &Origin, out: &mut Vec<ResourceSpans>) {
+    fn write(self: Box<Self>, own: &Origin, out: &mut SpanBatch) {
         let Self { traced, place, reason, end_ms } = &*self;
         let mut span =
             traced.consumer(place, traced.context, *end_ms).with(key::EFFECT, "rejected").failed(reason);
         if let Some(parent) = traced.parent {
             span = span.linked_to(parent);
         }
-        push_spans(out, own, [span]);
+        out.push(own, [span]);
     }
 }

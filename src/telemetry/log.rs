@@ -46,8 +46,13 @@ pub type Beside = Box<dyn Layer<Registry> + Send + Sync>;
 /// Where the level cannot be read, or a log is set up already.
 pub fn init(level: &str, format: LogFormat, beside: Option<Beside>) -> Result<(), InitError> {
     let filter = filter(level)?;
-    let layer = layer(format, io::stderr).with_filter(filter);
-    tracing_subscriber::registry().with(beside).with(layer).try_init().map_err(InitError::Again)
+    let registry = tracing_subscriber::registry();
+    // A layer that is not there would still be asked at each event of each crate.
+    match beside {
+        Some(beside) => registry.with(beside).with(layer(format, io::stderr).with_filter(filter)).try_init(),
+        None => registry.with(layer(format, io::stderr).with_filter(filter)).try_init(),
+    }
+    .map_err(InitError::Again)
 }
 
 /// Reads a level (`info`) or directives (`info,lapin=debug`) as a filter, with chatty crates held to warnings

@@ -1,5 +1,7 @@
 //! A collector that is away, hangs, refuses or answers nonsense costs the bridge nothing, and has everything again
 //! soon after it is back.
+//!
+//! The long form: `HEARTBEAT_TEST_OUTAGE=60 cargo test --test servers otlp_outages -- --nocapture`.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +9,11 @@ use tokio::time::sleep;
 
 use crate::otlp::exporting;
 use crate::otlp::logs::events;
-use crate::support::bridge::{Bridge, SOON, Sender};
+use crate::support::bridge::{Bridge, SOON, Sender, figure, report};
 use crate::support::otlp::{Answer, Collector, Options, Signal, Transport};
 use crate::support::program::Program;
 use crate::support::v2::Simulated;
 use crate::support::wait::wait_until;
-
-/// A whole number from the environment, for a longer run than every day's.
-fn figure(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 /// Seconds of each phase of the outage.
 fn phase() -> Duration {
@@ -116,10 +113,7 @@ async fn a_collector_that_is_away_and_then_hangs_costs_nothing() {
     })
     .await;
     note("back", load(&bridge, &sender, &subscriber, &mut fleet, phase()).await);
-    #[expect(clippy::print_stdout, reason = "figures, shown with --nocapture")]
-    {
-        println!("{}\nback after {again:?} (metrics, traces, logs)", shown.join("\n"));
-    }
+    report(&format!("{}\nback after {again:?} (metrics, traces, logs)", shown.join("\n")));
     let log = subscriber.log();
     assert_eq!(log.matches("Not exported").count(), log.matches("Exporting again").count(), "{log}");
 }

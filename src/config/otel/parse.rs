@@ -153,6 +153,9 @@ pub(super) fn headers(text: &str) -> Result<Vec<(String, Secret)>, Why> {
             item.split_once('=').ok_or_else(|| format!("entry {entry} is not of the form name=value"))?;
         let name = HeaderName::from_bytes(name.trim().as_bytes())
             .map_err(|_| format!("entry {entry} does not begin with a header's name"))?;
+        if is_ours(name.as_str()) {
+            return Err(format!("entry {entry} names {name}, which this program sets itself"));
+        }
         let printable = |value: &String| value.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         let value = decoded(value.trim()).filter(printable).ok_or_else(|| {
             format!("the value of entry {entry} is not percent-encoded, or not of printable ASCII characters")
@@ -163,6 +166,22 @@ pub(super) fn headers(text: &str) -> Result<Vec<(String, Secret)>, Why> {
         headers.push((name.as_str().to_owned(), Secret::new(value)));
     }
     Ok(headers)
+}
+
+/// Whether a header is the protocol's, or of a form that gRPC has for bytes.
+fn is_ours(name: &str) -> bool {
+    const PROTOCOL: &[&str] = &[
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    ];
+    PROTOCOL.contains(&name) || name.starts_with("grpc-") || name.ends_with("-bin")
 }
 
 /// Without its percent-encoding; `None` for a `%` that begins no escape, and for what is not UTF-8.

@@ -138,6 +138,9 @@ fn faults_of_headers_are_told_without_them() {
         ("a=canary%C3%B8", value(1)),
         ("a=canaryø", value(1)),
         ("a=canary\tx", value(1)),
+        ("a=b,Content-Type=canary", "entry 2 names content-type, which this program sets itself".to_owned()),
+        ("grpc-timeout=canary", "entry 1 names grpc-timeout, which this program sets itself".to_owned()),
+        ("key-bin=canary", "entry 1 names key-bin, which this program sets itself".to_owned()),
         ("canary=1,b=2,CANARY=3", "entry 3 names a header that an entry before it names".to_owned()),
     ] {
         assert_eq!(why(headers(text)), Some(expected), "{text}");

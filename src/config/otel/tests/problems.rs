@@ -207,6 +207,26 @@ fn grpc_has_no_use_for_a_path() {
 }
 
 #[test]
+fn a_port_of_the_other_protocol_is_warned_of() {
+    let warned = |endpoint: &str, protocol: &str| {
+        let (_, found) = standalone(&[
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
+        ]);
+        found
+    };
+    let text = |port: u16, other: &str| {
+        format!(
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (--otel.exporter-otlp-traces-endpoint): its port is {port}, where \
+             receivers usually speak {other}, and OTEL_EXPORTER_OTLP_PROTOCOL is not that"
+        )
+    };
+    assert_eq!(warned("http://c:4317/v1/traces", ""), [text(4317, "grpc")]);
+    assert_eq!(warned("http://c:4318", "grpc"), [text(4318, "http/protobuf")]);
+    assert!(warned("http://c:4317", "grpc").is_empty() && warned("http://c:4318/v1/traces", "").is_empty());
+}
+
+#[test]
 fn files_of_tls_that_no_endpoint_uses_are_warned_of() {
     let dir = TempDir::new().unwrap();
     let (ca, ..) = pem_files(&dir);
