@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use tracing::error;
+use tracing::{debug, error};
 
 use super::deliver::{Delivered, Deliverer, Stopping};
 use super::signal::Request;
@@ -78,10 +78,12 @@ impl MetricReader {
         end: Instant,
         stopping: &Stopping,
     ) {
-        let bytes_max = self.bytes_max();
-        let mut export = state.export(snapshot, bytes_max);
-        let mut delivered = true;
+        let began = Instant::now();
+        let mut export = state.export(snapshot, self.bytes_max());
+        let (mut delivered, mut requests, mut points) = (true, 0u64, 0u64);
         while let Some(chunk) = export.next_chunk() {
+            requests += 1;
+            points += chunk.points;
             if delivered {
                 delivered = self.deliver(chunk, end, stopping).await == Delivered::Settled;
             } else {
@@ -90,6 +92,7 @@ impl MetricReader {
             }
         }
         export.settle(delivered);
+        debug!(requests, points, delivered, seconds = began.elapsed().as_secs_f64(), "State exported");
     }
 
     async fn deliver(&mut self, chunk: Chunk, end: Instant, stopping: &Stopping) -> Delivered {
