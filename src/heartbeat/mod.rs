@@ -45,6 +45,21 @@ pub struct Heartbeat {
     pub trace: Option<Box<HeartbeatTrace>>,
 }
 
+impl Heartbeat {
+    /// The same without its components and its trace: which heartbeat it is, and its times.
+    pub fn bare(&self) -> Self {
+        let Self { publisher, epoch, version, .. } = self;
+        Self {
+            publisher: publisher.clone(),
+            epoch: epoch.clone(),
+            version: Arc::clone(version),
+            components: Vec::new(),
+            trace: None,
+            ..*self
+        }
+    }
+}
+
 /// Counters of a publisher's own, which only grow within an epoch.
 ///
 /// They travel in the message because nothing may listen inside the enclave.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -16,16 +16,28 @@ use crate::telemetry::Chain;
 /// Longest wait that a receiver may ask for between two attempts: a wrong one must not end the exports.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// Bytes of a request, at most: a collector takes 4 MiB by gRPC unless told otherwise.
+const REQUEST_BYTES_MAX: usize = 3 << 20;
+
+/// However small a receiver's limit is found to be; what it does not take then, it never takes.
+const REQUEST_BYTES_MIN: usize = 16 << 10;
+
+/// Requests taken in a row after which larger ones are tried again: what found them too large may be gone.
+const TAKEN_BEFORE_GROWTH: u32 = 50;
+
 /// Sends the requests of one signal, one after the other.
 pub(super) struct Deliverer {
     signal: Signal,
     transport: Transport,
     metrics: SignalMetrics,
     backoff: Backoff,
+    /// After a failure, the next attempt waits until then, whatever it is an attempt at.
+    not_before: Instant,
     /// Whether the latest request was taken; only a turn is logged.
     failing: bool,
-    /// Bytes of the smallest request that was too large; `None` if none was.
-    too_large: Option<usize>,
+    /// What the receiver takes, as far as it is known.
+    bytes_max: usize,
+    taken_in_a_row: u32,
 }
 
 /// How the program ends.
@@ -40,8 +52,10 @@ pub(super) struct Stopping {
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivered {
-    /// The receiver has it, as far as it is ever going to.
-    Settled,
+    /// The receiver has all of it.
+    Taken,
+    /// It will never take some of it.
+    Refused,
     /// Nobody knows, or it has not: it was given up for want of time.
     GaveUp,
 }
@@ -53,13 +67,21 @@ impl Deliverer {
         metrics: SignalMetrics,
         retry_max: Duration,
     ) -> Self {
-        let backoff = Backoff::new(retry_max);
-        Self { signal, transport, metrics, backoff, failing: false, too_large: None }
+        Self {
+            signal,
+            transport,
+            metrics,
+            backoff: Backoff::new(retry_max),
+            not_before: Instant::now(),
+            failing: false,
+            bytes_max: REQUEST_BYTES_MAX,
+            taken_in_a_row: 0,
+        }
     }
 
-    /// Bytes of a request that was found to be too large, if one was.
-    pub(super) fn too_large(&self) -> Option<usize> {
-        self.too_large
+    /// Bytes that a request may have.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.bytes_max
     }
 
     /// Counts what never became a request.
@@ -67,50 +89,86 @@ impl Deliverer {
         self.metrics.dropped.inc_by(items);
     }
 
-    /// Sends one request, until the receiver has said its last word on it, or `keeps_trying` says no after
-    /// a failure, or the program stops: then it is tried once more. What is lost is counted.
+    /// Sends one request, until the receiver has said its last word on it, or `end`, or `keeps_trying` says
+    /// no after a failure, or the program stops: then it is tried once more. What is lost is counted.
     pub(super) async fn deliver(
         &mut self,
         request: Request,
+        end: Option<Instant>,
         keeps_trying: impl Fn() -> bool,
         stopping: &Stopping,
     ) -> Delivered {
-        let Stopping { stop, give_up } = stopping;
         let mut parts = vec![request];
+        let mut delivered = Delivered::Taken;
         while let Some(part) = parts.pop() {
-            let sent = tokio::select! {
-                sent = self.attempt(&part) => sent,
-                () = give_up.cancelled() => Err(Advice::Retry(None)),
+            if part.body.len() > self.bytes_max
+                && let Some([first, second]) = self.signal.halves(&part)
+            {
+                parts.extend([second, first]);
+                continue;
+            }
+            let advice = match self.attempt_by(end, &part, stopping).await {
+                Ok(()) => continue,
+                Err(advice) => advice,
             };
-            match sent {
-                Ok(()) => self.backoff.reset(),
-                Err(Advice::GiveUp) => self.count_dropped(part.items),
-                Err(Advice::Split) => {
-                    self.too_large =
-                        Some(self.too_large.map_or(part.body.len(), |held| held.min(part.body.len())));
-                    match self.signal.halves(&part) {
-                        Some([first, second]) => parts.extend([second, first]),
-                        None => self.count_dropped(part.items),
-                    }
+            let goes_on = keeps_trying() && !stopping.stop.is_cancelled();
+            let is_over = end.is_some_and(|end| Instant::now() >= end) || stopping.give_up.is_cancelled();
+            match advice {
+                Advice::Split if part.body.len() > REQUEST_BYTES_MIN && part.items > 1 && !is_over => {
+                    self.bytes_max = (part.body.len() / 2).max(REQUEST_BYTES_MIN);
+                    parts.push(part);
                 }
-                Err(Advice::Retry(after)) => {
-                    let wait =
-                        after.map_or_else(|| self.backoff.next_wait(), |after| after.min(RETRY_AFTER_MAX));
-                    if keeps_trying() && !stop.is_cancelled() {
-                        parts.push(part);
-                        tokio::select! {
-                            () = sleep(wait) => {}
-                            () = stop.cancelled() => {}
-                        }
-                    } else {
-                        let left = part.items + parts.iter().map(|part| part.items).sum::<u64>();
-                        self.count_dropped(left);
-                        return Delivered::GaveUp;
-                    }
+                Advice::GiveUp | Advice::Split if !is_over => {
+                    self.count_dropped(part.items);
+                    delivered = Delivered::Refused;
+                }
+                Advice::Retry(_) if goes_on && !is_over => parts.push(part),
+                _ => {
+                    let left = part.items + parts.iter().map(|part| part.items).sum::<u64>();
+                    self.count_dropped(left);
+                    return Delivered::GaveUp;
                 }
             }
         }
-        Delivered::Settled
+        delivered
+    }
+
+    /// One attempt, when its time has come, and until `end` at the latest.
+    async fn attempt_by(
+        &mut self,
+        end: Option<Instant>,
+        part: &Request,
+        stopping: &Stopping,
+    ) -> Result<(), Advice> {
+        let Stopping { stop, give_up } = stopping;
+        let wait_until = end.map_or(self.not_before, |end| self.not_before.min(end));
+        tokio::select! {
+            () = sleep_until(wait_until) => {}
+            () = stop.cancelled() => {}
+        }
+        let tried = tokio::select! {
+            tried = self.attempt(part) => tried,
+            () = at(end) => Err(Advice::Retry(None)),
+            () = give_up.cancelled() => Err(Advice::Retry(None)),
+        };
+        match tried {
+            Ok(()) => {
+                self.backoff.reset();
+                self.taken_in_a_row += 1;
+                if self.taken_in_a_row >= TAKEN_BEFORE_GROWTH {
+                    self.taken_in_a_row = 0;
+                    self.bytes_max = (self.bytes_max * 2).min(REQUEST_BYTES_MAX);
+                }
+            }
+            Err(Advice::Split) => self.taken_in_a_row = 0,
+            Err(Advice::Retry(after)) => {
+                // The receiver may ask for more than we would wait, and never for less.
+                let after = after.unwrap_or_default().min(RETRY_AFTER_MAX);
+                self.not_before = Instant::now() + after.max(self.backoff.next_wait());
+            }
+            Err(Advice::GiveUp) => self.not_before = Instant::now() + self.backoff.next_wait(),
+        }
+        tried
     }
 
     /// One attempt, counted, and its turn logged.
@@ -123,15 +181,21 @@ impl Deliverer {
                     self.metrics.dropped.inc_by(rejected);
                     warn!(
                         signal = self.signal.as_str(),
-                        rejected, message, "The OTLP receiver took a request, and not all that is in it"
+                        rejected,
+                        said = message,
+                        "The OTLP receiver took a request, and not all that is in it"
                     );
                 }
                 Ok(())
             }
             Err(error) => {
                 self.metrics.failures.inc();
-                self.note_failure(&error);
-                Err(error.advice())
+                let advice = error.advice();
+                // One that is too large is sent again in parts, and nothing is amiss.
+                if advice != Advice::Split {
+                    self.note_failure(&error);
+                }
+                Err(advice)
             }
         }
     }
@@ -151,5 +215,12 @@ impl Deliverer {
                 "Not exported; what does not fit into the queue meanwhile is dropped and counted"
             );
         }
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

@@ -20,15 +20,14 @@ pub(super) async fn run<T: Send>(
     encode: impl Fn(Vec<T>) -> Request,
     stopping: Stopping,
 ) {
-    loop {
-        let batch = queue.next_batch(&stopping.stop).await;
-        if batch.is_empty() || stopping.give_up.is_cancelled() {
+    while let Some(batch) = queue.next_batch(&stopping.stop).await {
+        if stopping.give_up.is_cancelled() {
             return;
         }
         let request = encode(batch);
         // While the queue has room, nothing is lost by trying again; once it is full, the oldest goes first,
         // and that is what is in hand.
-        deliverer.deliver(request, || !queue.is_full(), &stopping).await;
+        deliverer.deliver(request, None, || !queue.is_full(), &stopping).await;
     }
 }
 

@@ -8,6 +8,7 @@
 //!         └── store redis
 //! ```
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -64,6 +65,8 @@ pub const IN_PROCESS: &str = "in_process";
 pub struct Destination {
     /// [`RABBITMQ`] or [`IN_PROCESS`].
     pub system: &'static str,
+    /// Name and port of the broker, as far as it is known.
+    pub server: Option<(Arc<str>, u16)>,
     /// The exchange.
     pub exchange: Arc<str>,
     /// The routing key.
@@ -80,6 +83,18 @@ impl Destination {
     pub fn consumed_from(&self, queue: &str) -> String {
         let queue = if queue == &*self.routing_key { "" } else { queue };
         joined(&[&self.exchange, &self.routing_key, queue])
+    }
+}
+
+impl Destination {
+    /// Says where the broker is.
+    pub fn at_server(&self, span: Span) -> Span {
+        match &self.server {
+            Some((host, port)) => {
+                span.with(attribute::SERVER_ADDRESS, host).with_count(attribute::SERVER_PORT, (*port).into())
+            }
+            None => span,
+        }
     }
 }
 
@@ -110,9 +125,10 @@ pub fn publisher_spans(
     let end = sending.end.unwrap_or(sent_at);
     let mut began = nanos(trace.began_at).min(sent_at);
     let mut spans = Vec::with_capacity(trace.checks.len() + 2);
+    let components: HashMap<_, _> =
+        heartbeat.components.iter().map(|component| (&component.key, component)).collect();
     for check in &trace.checks {
-        let found = heartbeat.components.iter().find(|component| component.key == check.key);
-        if let Some(component) = found {
+        if let Some(component) = components.get(&check.key) {
             let (start, span) = check_span(component, check, round);
             // Times are told in whole milliseconds, durations exactly.
             began = began.min(start);
@@ -153,6 +169,7 @@ fn producer(
         .with(attribute::MESSAGING_DESTINATION_NAME, &name)
         .with_some(attribute::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY, Some(&destination.routing_key))
         .with(attribute::MESSAGING_MESSAGE_ID, &message_id(heartbeat));
+    let span = destination.at_server(span);
     match sending.failure {
         Some(failure) => span.failed(failure),
         None => span,
@@ -164,10 +181,14 @@ pub fn message_id(heartbeat: &Heartbeat) -> String {
     format!("{}-{}", heartbeat.epoch, heartbeat.sequence)
 }
 
+/// Longest check that is believed, in seconds: longer than any deadline that can be set.
+const CHECK_SECONDS_MAX: f64 = 3600.0;
+
 /// The span of one check, and when it began.
 fn check_span(component: &Component, check: &CheckSpan, round: TraceContext) -> (u64, Span) {
     let end = nanos(component.checked_at);
-    let took = (component.duration_seconds.unwrap_or_default().max(0.0) * 1e9) as u64;
+    let took = component.duration_seconds.unwrap_or_default().clamp(0.0, CHECK_SECONDS_MAX);
+    let took = (took * 1e9) as u64;
     let start = end.saturating_sub(took);
     let key = &component.key;
     let context = round.in_span(check.span);
@@ -232,8 +253,12 @@ mod tests {
     #[test]
     fn destinations_are_named_as_the_conventions_say() {
         let named = |exchange: &str, key: &str, queue: &str| {
-            let destination =
-                Destination { system: RABBITMQ, exchange: exchange.into(), routing_key: key.into() };
+            let destination = Destination {
+                system: RABBITMQ,
+                server: None,
+                exchange: exchange.into(),
+                routing_key: key.into(),
+            };
             (destination.name(), destination.consumed_from(queue))
         };
         assert_eq!(named("sda", "beat", "inbox"), ("sda:beat".into(), "sda:beat:inbox".into()));

@@ -15,12 +15,6 @@ use crate::exposition::Registry;
 use crate::exposition::otlp::{Chunk, Origin, StateMetrics, own_metrics};
 use crate::state::Snapshot;
 
-/// Bytes of a request, at most: a collector takes 4 MiB by gRPC unless told otherwise.
-const REQUEST_BYTES_MAX: usize = 3 << 20;
-
-/// However small a receiver's limit was found to be.
-const REQUEST_BYTES_MIN: usize = 16 << 10;
-
 /// Makes a snapshot of the state, as of now.
 pub type SnapshotSource = Arc<dyn Fn() -> Snapshot + Send + Sync>;
 
@@ -45,12 +39,19 @@ impl MetricReader {
         let first = Instant::now() + self.interval.mul_f64(rand::random_range(0.1..=1.0));
         let mut tick = interval_at(first, self.interval);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !stopping.stop.is_cancelled() {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = stopping.stop.cancelled() => {}
+        loop {
+            // Asked first, so that whatever an export was under way before, one follows the end.
+            let last = stopping.stop.is_cancelled();
+            if !last {
+                tokio::select! {
+                    _ = tick.tick() => {}
+                    () = stopping.stop.cancelled() => continue,
+                }
             }
             self.export(&stopping).await;
+            if last {
+                return;
+            }
         }
     }
 
@@ -70,7 +71,7 @@ impl MetricReader {
         self.deliver(chunk, end, stopping).await;
     }
 
-    /// Once a request failed, the rest of the export is only counted: the next one tells it anew.
+    /// Once time is up, the rest of the export is only counted: the next one tells it anew.
     async fn export_state(
         &mut self,
         state: &mut StateMetrics,
@@ -79,13 +80,15 @@ impl MetricReader {
         stopping: &Stopping,
     ) {
         let began = Instant::now();
-        let mut export = state.export(snapshot, self.bytes_max());
-        let (mut delivered, mut requests, mut points) = (true, 0u64, 0u64);
+        let mut export = state.export(snapshot, self.deliverer.bytes_max());
+        let (mut delivered, mut goes_on, mut requests, mut points) = (true, true, 0u64, 0u64);
         while let Some(chunk) = export.next_chunk() {
             requests += 1;
             points += chunk.points;
-            if delivered {
-                delivered = self.deliver(chunk, end, stopping).await == Delivered::Settled;
+            if goes_on {
+                let became = self.deliver(chunk, end, stopping).await;
+                delivered &= became == Delivered::Taken;
+                goes_on = became != Delivered::GaveUp;
             } else {
                 self.deliverer.count_dropped(chunk.points);
                 yield_now().await;
@@ -97,12 +100,6 @@ impl MetricReader {
 
     async fn deliver(&mut self, chunk: Chunk, end: Instant, stopping: &Stopping) -> Delivered {
         let request = Request { body: chunk.body.into(), items: chunk.points };
-        self.deliverer.deliver(request, || Instant::now() < end, stopping).await
-    }
-
-    /// Half of what was too large once, for what was too large was whole.
-    fn bytes_max(&self) -> usize {
-        let found = self.deliverer.too_large().map_or(REQUEST_BYTES_MAX, |bytes| bytes / 2);
-        found.clamp(REQUEST_BYTES_MIN, REQUEST_BYTES_MAX)
+        self.deliverer.deliver(request, Some(end), || true, stopping).await
     }
 }

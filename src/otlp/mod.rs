@@ -61,6 +61,9 @@ use transport::Transport;
 /// Longest wait for a receiver when the program stops: as long as OpenTelemetry's own SDK has it.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 
+/// What it gets of that in any case.
+const FLUSH_MIN: Duration = Duration::from_millis(500);
+
 /// Who this process is to whoever reads its telemetry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -210,7 +213,9 @@ impl Exports {
     /// Exports what is left, until `end` at the latest, and not for long where nobody answers. What was not
     /// exported in time is lost, and logged.
     pub async fn stop(self, end: Instant) {
-        let end = end.min(Instant::now() + FLUSH_MAX);
+        // Where the rest of the program took all the time that there was, a moment is left all the same.
+        let now = Instant::now();
+        let end = end.clamp(now + FLUSH_MIN, now + FLUSH_MAX);
         self.stopping.stop.cancel();
         let mut in_time = true;
         for task in self.tasks {

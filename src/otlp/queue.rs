@@ -39,8 +39,13 @@ impl<T> Queue<T> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds something that is `count` spans or records.
+    /// Adds something that is `count` spans or records. What is larger than the whole queue is dropped by
+    /// itself, and throws nobody else out.
     pub(super) fn push(&self, count: usize, item: T) {
+        if count > self.batch.queue_max {
+            self.dropped.inc_by(count as u64);
+            return;
+        }
         let mut outlived = Vec::new();
         let mut held = self.lock();
         let before = held.count;
@@ -72,12 +77,15 @@ impl<T> Queue<T> {
     }
 
     /// The next request's items: as soon as there are enough, or the first has waited for the delay, or
-    /// `stop`. Empty only after `stop`, when nothing is left.
-    pub(super) async fn next_batch(&self, stop: &CancellationToken) -> Vec<T> {
+    /// `stop`. `None` only after `stop`, when nothing is left.
+    pub(super) async fn next_batch(&self, stop: &CancellationToken) -> Option<Vec<T>> {
         while self.count() == 0 {
+            if stop.is_cancelled() {
+                return None;
+            }
             tokio::select! {
                 () = self.filled.notified() => {}
-                () = stop.cancelled() => break,
+                () = stop.cancelled() => {}
             }
         }
         let due = Instant::now() + self.batch.delay;
@@ -92,7 +100,7 @@ impl<T> Queue<T> {
                 break;
             }
         }
-        self.take()
+        Some(self.take())
     }
 
     /// As many as fit into one request, and at least one.
@@ -136,10 +144,10 @@ mod tests {
         for number in 0..4 {
             queue.push(1, number);
         }
-        assert_eq!(queue.next_batch(&stop).await, [0, 1, 2]);
+        assert_eq!(queue.next_batch(&stop).await, Some(vec![0, 1, 2]));
         stop.cancel();
-        assert_eq!(queue.next_batch(&stop).await, [3]);
-        assert_eq!(queue.next_batch(&stop).await, [0u32; 0]);
+        assert_eq!(queue.next_batch(&stop).await, Some(vec![3]));
+        assert_eq!(queue.next_batch(&stop).await, None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -147,7 +155,7 @@ mod tests {
         let (queue, _) = queue(100, 50);
         queue.push(1, 7);
         let began = Instant::now();
-        assert_eq!(queue.next_batch(&CancellationToken::new()).await, [7]);
+        assert_eq!(queue.next_batch(&CancellationToken::new()).await, Some(vec![7]));
         assert_eq!(began.elapsed(), Duration::from_secs(3600));
     }
 
@@ -165,7 +173,16 @@ mod tests {
         }
         tokio::task::yield_now().await;
         stop.cancel();
-        assert_eq!(waiting.await.unwrap(), (vec![0, 1], vec![2]));
+        assert_eq!(waiting.await.unwrap(), (Some(vec![0, 1]), Some(vec![2])));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_larger_than_the_queue_ends_nothing_and_throws_nobody_out() {
+        let (queue, dropped) = queue(10, 5);
+        queue.push(3, 1);
+        queue.push(11, 2);
+        assert_eq!(dropped.get(), 11);
+        assert_eq!(queue.next_batch(&CancellationToken::new()).await, Some(vec![1]));
     }
 
     proptest! {
@@ -173,6 +190,7 @@ mod tests {
         #[test]
         fn what_does_not_fit_is_counted(counts in proptest::collection::vec(1usize..20, 1..60), max in 1usize..100) {
             let (queue, dropped) = queue(max, 10);
+            let counts: Vec<usize> = counts.into_iter().map(|count| count.min(max)).collect();
             let mut pushed = 0;
             for (number, count) in counts.iter().enumerate() {
                 queue.push(*count, number as u32);

@@ -92,6 +92,13 @@ impl Span {
         })
     }
 
+    /// Under another name.
+    #[must_use]
+    pub fn named(mut self, name: String) -> Self {
+        self.0.name = name;
+        self
+    }
+
     /// Within this span of the same process.
     #[must_use]
     pub fn within(mut self, parent: SpanId) -> Self {
@@ -131,6 +138,12 @@ impl Span {
             Some(value) if !value.is_empty() => self.with(key, value),
             _ => self,
         }
+    }
+
+    /// Adds a yes or no.
+    #[must_use]
+    pub fn with_flag(self, key: &'static str, value: bool) -> Self {
+        self.with_value(key, any_value::Value::BoolValue(value))
     }
 
     /// Adds a whole number.

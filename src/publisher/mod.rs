@@ -97,8 +97,6 @@ pub struct Emitter {
     publishing: Option<Publishing>,
     failing: bool,
     tracing: Tracing,
-    /// Checks that ended by then were told of in a trace.
-    traced_until: Duration,
     /// The trace of the heartbeat that is on its way, where it is exported from here.
     waiting: Option<Waiting>,
 }
@@ -139,7 +137,6 @@ impl Emitter {
             publishing: None,
             failing: false,
             tracing: config.tracing,
-            traced_until: Duration::ZERO,
             waiting: None,
         }
     }
@@ -286,9 +283,8 @@ impl Emitter {
             warn!(step_ms, "The clock was stepped; times that were told before move with it");
         }
         let mut heartbeat = self.snapshot(boot);
-        let begun = self.tracing.begin(&self.tracked, self.traced_until, boot, &self.wall);
-        let context = begun.context;
-        self.traced_until = boot;
+        let begun = self.tracing.begin(&mut self.tracked, boot, &self.wall);
+        let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
         self.waiting = self.tracing.attach(begun, &mut heartbeat);
         let message = Outgoing {
             body: wire::encode(&heartbeat),
@@ -297,7 +293,7 @@ impl Emitter {
             message_type: wire::MESSAGE_TYPE,
             app_id: wire::APP_ID,
             timestamp: heartbeat.sent_at.unix_ms().unsigned_abs() / 1000,
-            headers: vec![(TRACEPARENT, context.to_string())],
+            headers: context.into_iter().collect(),
         };
         let link = self.link.clone();
         self.publishing = Some(Box::pin(async move { link.publish(message).await }));

@@ -26,25 +26,28 @@ pub struct Tracing {
 /// The trace of a heartbeat that is being sent.
 pub(super) struct Begun {
     /// The producer's span.
-    pub(super) context: TraceContext,
+    context: TraceContext,
     /// `None`: nobody records it.
     trace: Option<HeartbeatTrace>,
 }
 
+impl Begun {
+    /// What the message says of it: nothing where this publisher's part would be missing from a trace that
+    /// others record.
+    pub(super) fn header(&self) -> Option<TraceContext> {
+        Some(self.context).filter(|context| self.trace.is_some() || !context.sampled)
+    }
+}
+
 impl Tracing {
-    /// Begins the trace of a heartbeat that tells the checks made since `since`.
-    pub(super) fn begin(
-        &self,
-        tracked: &[Tracked],
-        since: Duration,
-        now: Duration,
-        wall: &SteadyWall,
-    ) -> Begun {
+    /// Begins the trace of a heartbeat, which tells the latest check of each component, if there was one
+    /// since the heartbeat before.
+    pub(super) fn begin(&self, tracked: &mut [Tracked], now: Duration, wall: &SteadyWall) -> Begun {
         let context = TraceContext::random(false);
         let context = context.recorded(self.tracer.samples(None, context.trace_id()));
         let is_told = context.sampled && (self.tracer.is_exporting() || self.carry);
+        let made: Vec<_> = tracked.iter_mut().filter_map(Tracked::check_span).collect();
         let trace = is_told.then(|| {
-            let made: Vec<_> = tracked.iter().filter_map(|tracked| tracked.check_span(since)).collect();
             let began = made.iter().map(|(began, _)| *began).min().unwrap_or(now);
             HeartbeatTrace {
                 trace_id: context.trace_id(),

@@ -20,6 +20,8 @@ pub(super) struct Tracked {
     shown: Option<Shown>,
     /// Checks in a row that found another outcome than the one shown.
     streak: (Outcome, u32),
+    /// The latest check was told of in no trace yet.
+    untold: bool,
     checks: u64,
     failures: u64,
 }
@@ -77,7 +79,16 @@ pub(super) struct Turn {
 impl Tracked {
     /// A component that was never checked.
     pub(super) fn new(key: ComponentKey, target: Option<Arc<str>>, thresholds: Thresholds) -> Self {
-        Self { key, target, thresholds, shown: None, streak: (Outcome::Unknown, 0), checks: 0, failures: 0 }
+        Self {
+            key,
+            target,
+            thresholds,
+            shown: None,
+            streak: (Outcome::Unknown, 0),
+            untold: false,
+            checks: 0,
+            failures: 0,
+        }
     }
 
     /// Which component it is.
@@ -88,6 +99,7 @@ impl Tracked {
     /// Takes a check in; says if what is shown turned.
     pub(super) fn note(&mut self, seen: &Observation) -> Option<Turn> {
         self.checks += 1;
+        self.untold = true;
         self.failures += u64::from(seen.verdict.outcome != Outcome::Up);
         let verdict = self.settled(seen.verdict);
         let before = self.shown;
@@ -114,9 +126,11 @@ impl Tracked {
         })
     }
 
-    /// The latest check as a span of its own, and when it began; `None` if it had ended by `since`.
-    pub(super) fn check_span(&self, since: Duration) -> Option<(Duration, CheckSpan)> {
-        let shown = self.shown.filter(|shown| shown.checked > since)?;
+    /// The latest check as a span of its own, and when it began; `None` if there was none since this was
+    /// last asked.
+    pub(super) fn check_span(&mut self) -> Option<(Duration, CheckSpan)> {
+        let untold = std::mem::take(&mut self.untold);
+        let shown = self.shown.filter(|_| untold)?;
         let span = CheckSpan {
             key: self.key.clone(),
             span: span_id(),
@@ -225,13 +239,13 @@ mod tests {
     #[test]
     fn a_check_is_told_once_and_as_it_was_found() {
         let mut component = tracked(2, 1);
-        assert!(component.check_span(Duration::ZERO).is_none(), "never checked");
+        assert!(component.check_span().is_none(), "never checked");
         note(&mut component, Verdict::UP, 10);
-        let (began, span) = component.check_span(Duration::from_secs(9)).unwrap();
+        let (began, span) = component.check_span().unwrap();
         assert_eq!((began, span.found), (Duration::from_millis(9_999), None));
-        assert!(component.check_span(Duration::from_secs(10)).is_none(), "told before");
+        assert!(component.check_span().is_none(), "told before");
         note(&mut component, REFUSED, 20);
-        let (_, span) = component.check_span(Duration::from_secs(10)).unwrap();
+        let (_, span) = component.check_span().unwrap();
         assert_eq!(span.found, Some((Outcome::Down, Some(Reason::Refused))), "still shown as up");
     }
 

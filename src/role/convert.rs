@@ -107,7 +107,8 @@ pub(super) fn outlets(otlp: &Otlp, place: subscriber::Place) -> subscriber::Outl
         tracer: otlp.tracer(),
         recorder: otlp.recorder(),
         place,
-        exemplars: otlp.config().exemplars,
+        // A trace that nobody exports is no example of anything.
+        exemplars: otlp.config().exemplars && otlp.config().traces.is_some(),
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) async fn run(
     let wanted = convert::subscriber(&view, &amqp, &batch, None, &otlp);
     let place = Place {
         system: IN_PROCESS,
+        server: None,
         store: "memory",
         exchange: IN_PROCESS.into(),
         queue: "".into(),
@@ -58,7 +59,8 @@ pub(super) async fn run(
     let subscriber = Subscriber::start(wanted, source, clock, outlets, &mut registry);
     let readiness = subscriber.readiness();
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
-    let destination = Destination { system: IN_PROCESS, exchange: IN_PROCESS.into(), routing_key: "".into() };
+    let destination =
+        Destination { system: IN_PROCESS, server: None, exchange: IN_PROCESS.into(), routing_key: "".into() };
     let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination))?;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
     otlp.register(&mut registry);

@@ -31,6 +31,7 @@ pub(super) async fn run(
     let wanted = convert::subscriber(&config.view, &config.amqp, &config.batch, Some(&config.store), &otlp);
     let place = Place {
         system: RABBITMQ,
+        server: Some((config.amqp.host.as_str().into(), config.amqp.port)),
         store: "redis",
         exchange: config.amqp.exchange.as_str().into(),
         queue: config.amqp.queue.as_str().into(),

@@ -252,7 +252,8 @@ impl Follower {
         let ours =
             |other: &&Presence| other.consuming && self.own.shares_queue(other) && is_present(other, now);
         let speaker = others.iter().filter(ours).min_by(|a, b| a.replica.cmp(&b.replica));
-        let speaker = speaker.filter(|speaker| speaker.replica < self.own.replica);
+        // Who does not consume is not taken for there by the others, so one of them speaks.
+        let speaker = speaker.filter(|speaker| !self.own.consuming || speaker.replica < self.own.replica);
         for turn in self.verdicts.speaker(speaker.map(|speaker| speaker.at)) {
             self.teller.turned(&turn, now);
         }

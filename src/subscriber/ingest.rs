@@ -501,7 +501,7 @@ impl Ingest {
             return;
         }
         if record.is_forgotten() && known.is_some_and(|known| !known.is_forgotten()) {
-            info!(publisher = id.as_str(), "Publisher forgotten");
+            info!(target: TOLD_TARGET, publisher = id.as_str(), "Publisher forgotten");
         }
         self.replica.put(record);
     }
@@ -513,7 +513,7 @@ impl Ingest {
             if record.is_forgotten() || self.state.pending.contains(&id) {
                 continue;
             }
-            info!(publisher = id.as_str(), why, "Publisher forgotten");
+            info!(target: TOLD_TARGET, publisher = id.as_str(), why, "Publisher forgotten");
             self.metrics.forgotten.inc();
             let tombstone = Arc::new(record.forget(now));
             let expected = tombstone.revision;

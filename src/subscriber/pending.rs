@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::trace::Traced;
 use crate::amqp::consume::Delivery;
-use crate::heartbeat::{Heartbeat, LegacyHeartbeat, Message, PublisherId, Timestamp};
+use crate::heartbeat::{LegacyHeartbeat, Message, PublisherId, Timestamp};
 use crate::state::change::Changes;
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
@@ -419,11 +419,7 @@ fn stands_for(newer: &Message, older: &Message) -> bool {
 /// What must stay of a message that was let go: its number and its times.
 fn stripped(message: &Message) -> Message {
     match message {
-        Message::V2(heartbeat) => {
-            let mut bare: Heartbeat = (**heartbeat).clone();
-            bare.components = Vec::new();
-            Message::V2(Box::new(bare))
-        }
+        Message::V2(heartbeat) => Message::V2(Box::new(heartbeat.bare())),
         // Its components are what names its process and its times; it is small.
         Message::V1(heartbeat) => Message::V1(heartbeat.clone()),
     }
@@ -442,7 +438,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::heartbeat::{Epoch, PublisherTotals};
+    use crate::heartbeat::{Epoch, Heartbeat, PublisherTotals};
     use crate::subscriber::ingest::tests::delivery;
 
     fn held(sequence: u64, tag: u64) -> Held {

@@ -66,6 +66,7 @@ impl Outlets {
     pub fn none() -> Self {
         let place = Place {
             system: IN_PROCESS,
+            server: None,
             store: "memory",
             exchange: "".into(),
             queue: "".into(),
@@ -112,7 +113,7 @@ impl Teller {
         stored: Option<Stored>,
     ) {
         if let Some(traced) = traced {
-            let spans = traced.end(&self.outlets.place, Arc::clone(message), effect, now.unix_ms(), stored);
+            let spans = traced.end(&self.outlets.place, message, effect, now.unix_ms(), stored);
             self.outlets.tracer.end(spans);
         }
     }

@@ -1,13 +1,15 @@
 //! The subscriber's part of a heartbeat's trace: the consumer's span, the store's, and those that the
 //! publisher could not export itself.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use opentelemetry_semantic_conventions::attribute;
 
+use super::metrics::Outcome;
 use crate::amqp::consume::Delivery;
 use crate::exposition::otlp::Origin;
-use crate::heartbeat::{Heartbeat, HeartbeatTrace, Message};
+use crate::heartbeat::{Heartbeat, HeartbeatTrace, Message, PublisherId};
 use crate::otlp::Tracer;
 use crate::otlp::heartbeat::{
     Destination, Sending, key, message_id, of_heartbeat, origin_of, publisher_spans,
@@ -21,6 +23,8 @@ use crate::trace::TraceContext;
 pub struct Place {
     /// What brings the messages, as the conventions name it.
     pub system: &'static str,
+    /// The broker, where there is one.
+    pub server: Option<(Arc<str>, u16)>,
     /// What keeps the state: `redis` or `memory`.
     pub store: &'static str,
     /// The exchange of heartbeats.
@@ -79,12 +83,15 @@ impl Traced {
     pub(super) fn end(
         self,
         place: &Place,
-        message: Arc<Message>,
+        message: &Arc<Message>,
         effect: &'static str,
         end_ms: i64,
         stored: Option<Stored>,
     ) -> Box<dyn Spans> {
-        Box::new(Taken { traced: self, place: place.clone(), message, effect, end_ms, stored })
+        // What was taken before told its publisher's part then.
+        let carries = effect != Outcome::Duplicate.as_str();
+        let of = Of::message(message, self.parent.filter(|_| carries));
+        Box::new(Taken { traced: self, place: place.clone(), of, effect, end_ms, stored })
     }
 
     /// In a trace of its own: whoever wrote the message may have written any context into it, which is no
@@ -102,6 +109,7 @@ impl Traced {
     fn destination(&self, place: &Place) -> Destination {
         Destination {
             system: place.system,
+            server: place.server.clone(),
             exchange: Arc::clone(&place.exchange),
             routing_key: Arc::clone(&self.routing_key),
         }
@@ -111,7 +119,9 @@ impl Traced {
         let destination = self.destination(place);
         let name = destination.consumed_from(&place.queue);
         let times = (nanos(self.received_ms), nanos(end_ms));
-        Span::new(format!("process {name}"), SpanKind::Consumer, context, times)
+        let span = Span::new(format!("process {name}"), SpanKind::Consumer, context, times);
+        destination
+            .at_server(span)
             .with(attribute::MESSAGING_SYSTEM, place.system)
             .with(attribute::MESSAGING_OPERATION_NAME, "process")
             .with(attribute::MESSAGING_OPERATION_TYPE, "process")
@@ -119,7 +129,38 @@ impl Traced {
             .with_some(attribute::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY, Some(&self.routing_key))
             .with_count(attribute::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG, self.tag)
             .with_count(attribute::MESSAGING_MESSAGE_BODY_SIZE, self.bytes as u64)
-            .with(key::LIVE, if self.live { "true" } else { "false" })
+            .with_flag(key::LIVE, self.live)
+    }
+}
+
+/// What the spans are of. It waits in a queue that counts spans, so it holds little beside what they need.
+enum Of {
+    /// The original's message.
+    Legacy(PublisherId),
+    /// A heartbeat, without components.
+    Bare(Heartbeat),
+    /// A heartbeat with its publisher's own part, which travelled with it, and the producer's context.
+    Carrying(Heartbeat, Box<HeartbeatTrace>, TraceContext),
+}
+
+impl Of {
+    /// The publisher's own part counts where the message's context says that it belongs there.
+    fn message(message: &Message, parent: Option<TraceContext>) -> Self {
+        let heartbeat = match message {
+            Message::V1(heartbeat) => return Self::Legacy(heartbeat.service.clone()),
+            Message::V2(heartbeat) => heartbeat,
+        };
+        let carried = heartbeat.trace.as_ref().zip(parent);
+        match carried.filter(|(trace, parent)| trace.trace_id == parent.trace_id()) {
+            None => Self::Bare(heartbeat.bare()),
+            Some((trace, parent)) => {
+                let named: HashSet<_> = trace.checks.iter().map(|check| &check.key).collect();
+                let components =
+                    heartbeat.components.iter().filter(|component| named.contains(&component.key));
+                let components = components.cloned().collect();
+                Self::Carrying(Heartbeat { components, ..heartbeat.bare() }, trace.clone(), parent)
+            }
+        }
     }
 }
 
@@ -127,38 +168,31 @@ impl Traced {
 struct Taken {
     traced: Traced,
     place: Place,
-    message: Arc<Message>,
+    of: Of,
     effect: &'static str,
     end_ms: i64,
     stored: Option<Stored>,
 }
 
-impl Taken {
-    /// The publisher's own part, where it travelled with the message, and the message's context says that
-    /// it belongs there.
-    fn carried(&self) -> Option<(&Heartbeat, &HeartbeatTrace, TraceContext)> {
-        let Message::V2(heartbeat) = &*self.message else { return None };
-        let (trace, parent) = heartbeat.trace.as_deref().zip(self.traced.parent)?;
-        (trace.trace_id == parent.trace_id()).then_some((&**heartbeat, trace, parent))
-    }
-}
-
 impl Spans for Taken {
     fn count(&self) -> usize {
-        let carried = self.carried().map_or(0, |(_, trace, _)| trace.checks.len() + 2);
+        let carried = match &self.of {
+            Of::Carrying(_, trace, _) => trace.checks.len() + 2,
+            Of::Legacy(_) | Of::Bare(_) => 0,
+        };
         1 + usize::from(self.stored.is_some()) + carried
     }
 
     fn write(self: Box<Self>, own: &Origin, out: &mut SpanBatch) {
-        let Self { traced, place, message, effect, end_ms, stored } = &*self;
+        let Self { traced, place, of, effect, end_ms, stored } = &*self;
         let mut consumer = traced.consumer(place, traced.context, *end_ms).with(key::EFFECT, effect);
         if let Some(parent) = traced.parent {
             consumer = consumer.within_remote(parent.span_id());
         }
-        consumer = match &**message {
-            Message::V2(heartbeat) => of_heartbeat(consumer, heartbeat)
+        consumer = match of {
+            Of::Bare(heartbeat) | Of::Carrying(heartbeat, ..) => of_heartbeat(consumer, heartbeat)
                 .with(attribute::MESSAGING_MESSAGE_ID, &message_id(heartbeat)),
-            Message::V1(heartbeat) => consumer.with(key::PUBLISHER, heartbeat.service.as_str()),
+            Of::Legacy(publisher) => consumer.with(key::PUBLISHER, publisher.as_str()),
         };
         let store = stored.map(|stored| {
             let context = traced.context.child();
@@ -175,8 +209,9 @@ impl Spans for Taken {
             }
         });
         out.push(own, std::iter::once(consumer).chain(store));
-        if let Some((heartbeat, trace, parent)) = self.carried() {
-            let destination = traced.destination(place);
+        if let Of::Carrying(heartbeat, trace, parent) = of {
+            // Which broker the publisher speaks to, only it knows.
+            let destination = Destination { server: None, ..traced.destination(place) };
             let context = parent.recorded(true);
             let sending = Sending { end: None, failure: None };
             let spans = publisher_spans(heartbeat, trace, context, &destination, sending);
@@ -200,8 +235,9 @@ impl Spans for Unread {
 
     fn write(self: Box<Self>, own: &Origin, out: &mut SpanBatch) {
         let Self { traced, place, reason, end_ms } = &*self;
-        let mut span =
-            traced.consumer(place, traced.context, *end_ms).with(key::EFFECT, "rejected").failed(reason);
+        // Whoever may publish chooses the routing key, and a name is one of a few.
+        let span = traced.consumer(place, traced.context, *end_ms).named(format!("process {}", place.queue));
+        let mut span = span.with(key::EFFECT, "rejected").failed(reason);
         if let Some(parent) = traced.parent {
             span = span.linked_to(parent);
         }

@@ -48,8 +48,8 @@ struct Known {
     trace: Option<TraceContext>,
 }
 
-/// Longest time for which a turn is kept that another replica should tell.
-const KEPT: Duration = Duration::from_secs(15);
+/// A speaker that was there so long after a turn was noticed here has noticed it too, and has told it.
+const TELLS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Turns that are kept at most.
 const KEPT_MAX: usize = 10_000;
@@ -58,6 +58,8 @@ const KEPT_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Verdicts {
     known: HashMap<PublisherId, Known>,
+    /// The first look: what was silent before then was told before then, by whoever listened.
+    began: Option<Timestamp>,
     speaks: bool,
     /// While another replica speaks: when it was last there, and what it should have told.
     speaker_at: Timestamp,
@@ -66,7 +68,13 @@ pub(super) struct Verdicts {
 
 impl Default for Verdicts {
     fn default() -> Self {
-        Self { known: HashMap::new(), speaks: true, speaker_at: Timestamp::EPOCH, unsaid: VecDeque::new() }
+        Self {
+            known: HashMap::new(),
+            began: None,
+            speaks: true,
+            speaker_at: Timestamp::EPOCH,
+            unsaid: VecDeque::new(),
+        }
     }
 }
 
@@ -78,12 +86,13 @@ impl Verdicts {
             Some(at) => {
                 self.speaks = false;
                 self.speaker_at = at;
+                self.unsaid.retain(|turn| turn.noticed.plus(TELLS_WITHIN) > at);
                 Vec::new()
             }
             None => {
                 self.speaks = true;
                 // Told twice in the worst case, rather than never.
-                self.unsaid.drain(..).filter(|turn| turn.noticed >= self.speaker_at).collect()
+                self.unsaid.drain(..).collect()
             }
         }
     }
@@ -95,13 +104,15 @@ impl Verdicts {
 
     /// Compares with the look before. Returns every turn, for this replica's own log.
     pub(super) fn look(&mut self, now: Timestamp, judged: Vec<Judged>) -> Vec<Turn> {
+        let began = *self.began.get_or_insert(now);
         let mut turns = Vec::new();
         let mut gone = std::mem::take(&mut self.known);
         for Judged { id, up, last_seen, deadline, trace } in judged {
             let before = gone.remove(&id);
             let was = before.and_then(|known| known.up);
             let what = match (was, up) {
-                (Some(true) | None, Some(false)) => Some(What::Stale),
+                (Some(true), Some(false)) => Some(What::Stale),
+                (None, Some(false)) if deadline >= began => Some(What::Stale),
                 (Some(false), Some(true)) => Some(What::Back),
                 _ => None,
             };
@@ -125,9 +136,7 @@ impl Verdicts {
         }
         if !self.speaks {
             self.unsaid.extend(turns.iter().cloned());
-            while self.unsaid.len() > KEPT_MAX
-                || self.unsaid.front().is_some_and(|turn| turn.noticed.plus(KEPT) < now)
-            {
+            while self.unsaid.len() > KEPT_MAX {
                 self.unsaid.pop_front();
             }
         }
@@ -181,7 +190,7 @@ mod tests {
         assert_eq!(verdicts.speaker(Some(at(1_000))), []);
         assert!(!verdicts.speaks());
         verdicts.look(at(9_000), vec![judged("a", Some(false)), judged("b", Some(true))]);
-        // It was there after that, and has told it.
+        // It was there long after that, and has told it.
         verdicts.speaker(Some(at(12_000)));
         verdicts.look(at(13_000), vec![judged("a", Some(true)), judged("b", Some(true))]);
         assert_eq!(told(&verdicts.speaker(None)), [("a", What::Back, Some(4))]);
@@ -195,8 +204,26 @@ mod tests {
         verdicts.speaker(Some(at(0)));
         verdicts.look(at(0), vec![judged("a", Some(true))]);
         verdicts.look(at(10_000), vec![judged("a", Some(false))]);
-        assert_eq!(verdicts.unsaid.len(), 1);
-        verdicts.look(at(30_000), vec![judged("a", Some(false))]);
+        verdicts.speaker(Some(at(11_000)));
+        assert_eq!(verdicts.unsaid.len(), 1, "perhaps it died in the middle of it");
+        verdicts.speaker(Some(at(13_000)));
         assert_eq!(verdicts.unsaid.len(), 0);
+    }
+
+    #[test]
+    fn a_restart_does_not_tell_again_who_was_stale_before() {
+        let mut verdicts = Verdicts::default();
+        assert_eq!(verdicts.look(at(60_000), vec![judged("a", Some(false))]), []);
+        assert_eq!(
+            told(&verdicts.look(at(61_000), vec![judged("a", Some(true))])),
+            [("a", What::Back, None)]
+        );
+        // Not to be judged at first, and its silence proven since then.
+        let mut verdicts = Verdicts::default();
+        verdicts.look(at(5_000), vec![judged("a", None)]);
+        assert_eq!(
+            told(&verdicts.look(at(10_000), vec![judged("a", Some(false))])),
+            [("a", What::Stale, None)]
+        );
     }
 }

@@ -171,6 +171,11 @@ async fn every_refusal_is_survived_and_what_it_costs_is_counted() {
                 assert_eq!(dropped().await, before, "{answer:?}");
             }
         }
+        // One that asks for no pause gets one all the same: three signals, a second and more between attempts.
+        collector.answer(Answer::Busy { retry_after: Some(Duration::ZERO) });
+        collector.clear();
+        sleep(Duration::from_secs(3)).await;
+        assert!(collector.requests() < 60, "{} requests in 3 s", collector.requests());
         // An answer without an end is not read to its end.
         let before = resident_mib(&subscriber);
         collector.answer(Answer::Oversized { bytes: 64 << 20 });

@@ -24,7 +24,8 @@ pub fn own_metrics(registry: &Registry, origin: &Origin, start: u64, time: u64) 
         tracing::error!("Own metrics left out of an export: a collector failed");
         text.clear();
     }
-    let span = Span { start, time };
+    // A clock that was set back meanwhile must not end before it began.
+    let span = Span { start: start.min(time), time };
     let metrics: Vec<Metric> =
         open_metrics::read(&text).iter().filter_map(|family| span.metric(family)).collect();
     let points = metrics.iter().map(points_of).sum();

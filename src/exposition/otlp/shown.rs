@@ -73,11 +73,22 @@ pub(super) fn bit_of(reason: Reason) -> u32 {
 #[derive(Debug, Default)]
 pub(super) struct Shown {
     pub(super) publishers: Vec<ShownPublisher>,
+    /// Exports in a row that did not arrive.
+    failed: u32,
 }
+
+/// Exports in a row that may fail before withdrawals are owed no longer. A receiver that heard nothing for so
+/// long has let the series end by itself, and what is owed must not grow for ever.
+const OWED_EXPORTS: u32 = 10;
 
 impl Shown {
     /// Takes in how the export ended in which these were shown.
     pub(super) fn settle(&mut self, delivered: bool) {
+        self.failed = if delivered { 0 } else { self.failed + 1 };
+        let delivered = delivered || self.failed >= OWED_EXPORTS;
+        if delivered {
+            self.failed = 0;
+        }
         self.publishers.retain_mut(|publisher| {
             publisher.rows.settle(delivered);
             if delivered {

@@ -53,7 +53,7 @@ impl StateMetrics {
     /// Begins an export of `snapshot`, in requests of at most `bytes_max` bytes.
     pub fn export(&mut self, snapshot: Snapshot, bytes_max: usize) -> StateExport<'_> {
         let chunks = Chunks::new(&FAMILIES, &self.resource, &self.scope, bytes_max);
-        let before = std::mem::take(&mut self.shown).publishers.into_iter().peekable();
+        let before = std::mem::take(&mut self.shown.publishers).into_iter().peekable();
         let time = nanos(snapshot.now);
         let Snapshot { now, view_synced, view_lag, publishers } = snapshot;
         let bare = Snapshot { now, view_synced, view_lag, publishers: Vec::new() };
@@ -149,7 +149,7 @@ impl StateExport<'_> {
         push_point_attribute(&mut self.attributes, "publisher", id.as_str());
         let own = self.attributes.len();
         for (index, value) in values.iter().enumerate() {
-            let start = now.and_then(|now| start_of(&PUBLISHERS[index].family, now));
+            let start = now.and_then(|now| self.start_of(&PUBLISHERS[index].family, now));
             self.push_marked(AT_PUBLISHERS + index, rows, index, start, *value);
         }
         let (info_before, mut infos_withdrawn, components_before) = match before {
@@ -180,7 +180,7 @@ impl StateExport<'_> {
         before: Vec<ShownComponent>,
         publisher: Option<&PublisherView>,
     ) -> Vec<ShownComponent> {
-        let started = publisher.and_then(|publisher| publisher.started_at).map(nanos);
+        let started = publisher.and_then(|publisher| self.started(publisher));
         let mut before = before.into_iter().peekable();
         let mut now = publisher.map_or(&[][..], |publisher| &publisher.components).iter().peekable();
         let mut shown = Vec::with_capacity(now.len());
@@ -253,6 +253,23 @@ impl StateExport<'_> {
         ShownComponent { key, rows, reasons }
     }
 
+    /// When a counter of a publisher began.
+    fn start_of(&self, family: &Family, view: &PublisherView) -> Option<u64> {
+        match family.kind {
+            FamilyType::Counter(Since::FirstReceived) => {
+                view.first_received.map(|at| nanos(at).min(self.time))
+            }
+            FamilyType::Counter(Since::ProcessStart) => self.started(view),
+            FamilyType::Gauge | FamilyType::Info => None,
+        }
+    }
+
+    /// When the publisher's process began, in the clock that the points are told by, and never after them.
+    fn started(&self, view: &PublisherView) -> Option<u64> {
+        let offset_ms = view.clock_offset_ms.unwrap_or(0);
+        view.started_at.map(|at| nanos(at.plus_ms(offset_ms.saturating_neg())).min(self.time))
+    }
+
     /// A point, or a withdrawal, or nothing, as the marks say.
     fn push_marked(
         &mut self,
@@ -285,16 +302,6 @@ fn reason_of(view: &ComponentView) -> Option<Reason> {
 fn info_of(view: &PublisherView) -> Option<Info> {
     let version = view.version.clone()?;
     Some((version, view.epoch.as_ref().map_or("", |epoch| epoch.as_str()).into()))
-}
-
-/// When a counter of a publisher began.
-fn start_of(family: &Family, view: &PublisherView) -> Option<u64> {
-    let since = match family.kind {
-        FamilyType::Counter(Since::FirstReceived) => view.first_received,
-        FamilyType::Counter(Since::ProcessStart) => view.started_at,
-        FamilyType::Gauge | FamilyType::Info => None,
-    };
-    since.map(nanos)
 }
 
 /// Nanoseconds since the Unix epoch; what was before it is at it.

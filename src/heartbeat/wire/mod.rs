@@ -10,6 +10,7 @@ pub(crate) mod v2;
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{Heartbeat, Message};
 
@@ -128,7 +129,16 @@ struct OutgoingMessage<'a> {
 /// Writes a heartbeat as one message that both kinds of subscriber read.
 pub fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
     let trace = trace::encode(heartbeat);
-    let v2 = v2::Wire::new(heartbeat, trace.as_deref());
+    let body = encode_with(heartbeat, trace.as_deref());
+    if trace.is_some() && body.len() > Limits::default().message_bytes {
+        // The heartbeat matters more than how it came about.
+        return encode_with(heartbeat, None);
+    }
+    body
+}
+
+fn encode_with(heartbeat: &Heartbeat, trace: Option<&RawValue>) -> Vec<u8> {
+    let v2 = v2::Wire::new(heartbeat, trace);
     let message = OutgoingMessage { v1: v1::Outgoing::from(heartbeat), v2 };
     // Writing to memory cannot fail, and the map keys are all strings.
     serde_json::to_vec(&message).unwrap_or_default()

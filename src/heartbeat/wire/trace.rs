@@ -2,6 +2,7 @@
 //! is nobody's loss: the heartbeat counts without it.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use opentelemetry::trace::{SpanId, TraceId};
@@ -51,14 +52,13 @@ fn is_zero(number: &u64) -> bool {
 /// those that did not find their component up come first, then the slowest.
 pub(super) fn encode(heartbeat: &Heartbeat) -> Option<Box<RawValue>> {
     let trace = heartbeat.trace.as_ref()?;
-    let mut checks: Vec<(&Component, Check<'_>)> = trace
-        .checks
-        .iter()
-        .filter_map(|check| {
-            let found = heartbeat.components.iter().position(|component| component.key == check.key);
-            found.map(|index| (&heartbeat.components[index], Check::new(index, check)))
-        })
-        .collect();
+    let places: HashMap<_, _> =
+        heartbeat.components.iter().enumerate().map(|(index, component)| (&component.key, index)).collect();
+    let told = trace.checks.iter().filter_map(|check| {
+        let index = *places.get(&check.key)?;
+        Some((&heartbeat.components[index], Check::new(index, check)))
+    });
+    let mut checks: Vec<(&Component, Check<'_>)> = told.collect();
     let told = checks.len();
     loop {
         let left_out = trace.left_out + (told - checks.len()) as u64;

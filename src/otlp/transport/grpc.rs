@@ -96,9 +96,12 @@ fn refusal(status: Status) -> SendError {
     if status.code() == Code::OutOfRange && is_answer {
         return SendError::Answer(status.into());
     }
-    let too_large = ["larger than max", "too large"].iter().any(|words| message.contains(words));
     let advice = match status.code() {
-        Code::ResourceExhausted | Code::OutOfRange if too_large => Advice::Split,
+        Code::ResourceExhausted | Code::OutOfRange | Code::Unknown if says_too_large(message) => {
+            Advice::Split
+        }
+        // A proxy cut it short: what tonic says where the stream has no status of its own.
+        Code::Unknown if message.contains("missing grpc-status") => Advice::Retry(None),
         Code::ResourceExhausted if after.is_none() => Advice::GiveUp,
         Code::Cancelled
         | Code::DeadlineExceeded
@@ -110,6 +113,13 @@ fn refusal(status: Status) -> SendError {
         _ => Advice::GiveUp,
     };
     SendError::Refused { status: format!("{:?}", status.code()), message: message.to_owned(), advice }
+}
+
+/// How Go, tonic, Python, Java, .NET, and a proxy before any of them call a request that is too large.
+fn says_too_large(message: &str) -> bool {
+    let words =
+        ["larger than max", "too large", "exceeds maximum", "exceeds the maximum", "HTTP status code 413"];
+    words.iter().any(|words| message.contains(words))
 }
 
 /// Passes bytes on, both ways.
@@ -181,5 +191,11 @@ mod tests {
         let tonic =
             "Error, decoded message length too large: found 5242903 bytes, the limit is: 4194304 bytes";
         assert_eq!(advice(Code::OutOfRange, tonic), Advice::Split);
+        let java = "gRPC message exceeds maximum size 4194304: 5242903";
+        assert_eq!(advice(Code::ResourceExhausted, java), Advice::Split);
+        let proxy = "grpc-status header missing, mapped from HTTP status code 413";
+        assert_eq!(advice(Code::Unknown, proxy), Advice::Split);
+        let cut = "protocol error: missing grpc-status trailer, stream was terminated without a final status";
+        assert_eq!(advice(Code::Unknown, cut), Advice::Retry(None));
     }
 }

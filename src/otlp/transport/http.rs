@@ -89,6 +89,7 @@ fn gzip(body: &[u8]) -> std::io::Result<Bytes> {
 
 /// What a status means, as the specification of OTLP has it.
 fn refusal(status: StatusCode, headers: &HeaderMap, body: Result<Bytes, BoxError>) -> SendError {
+    let message = body.map(|body| words(&body)).unwrap_or_default();
     let after = headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?));
     let advice = match status {
         StatusCode::TOO_MANY_REQUESTS
@@ -96,9 +97,10 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: Result<Bytes, BoxError
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Advice::Retry(after),
         StatusCode::PAYLOAD_TOO_LARGE => Advice::Split,
+        // So a collector says it that reads a body up to its limit.
+        StatusCode::BAD_REQUEST if message.contains("too large") => Advice::Split,
         _ => Advice::GiveUp,
     };
-    let message = body.map(|body| words(&body)).unwrap_or_default();
     SendError::Refused { status: status.to_string(), message, advice }
 }
 

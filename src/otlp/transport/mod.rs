@@ -114,12 +114,11 @@ impl Transport {
         Self { endpoint, signal, client: None }
     }
 
-    /// Where requests go, without anything that may be secret.
+    /// Where requests go, without a path, which is a key at some receivers.
     pub(super) fn target(&self) -> String {
         let uri = &self.endpoint.uri;
-        let (scheme, path) = (uri.scheme_str().unwrap_or_default(), uri.path().trim_end_matches('/'));
         let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
-        format!("{scheme}://{}{port}{path}", uri.host().unwrap_or_default())
+        format!("{}://{}{port}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
     }
 
     /// Sends one request, and waits for the answer within the endpoint's deadline.

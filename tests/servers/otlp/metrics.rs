@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::exporting;
 use crate::support::bridge::{Bridge, SOON};
-use crate::support::otlp::{Collector, Kind, Options, Point, Transport};
+use crate::support::otlp::{Answer, Collector, Kind, Options, Point, Transport};
 use crate::support::program::{Program, Setup};
 use crate::support::scrape::{Sample, Scrape};
 use crate::support::v1;
@@ -213,6 +213,40 @@ async fn every_metric_arrives_by_http() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_arrives_by_http_with_tls() {
     every_metric_arrives(Transport::Http, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_that_was_refused_comes_all_the_same() {
+    let bridge = Bridge::new().await;
+    let collector = Collector::start(Options::default());
+    let subscriber = exporting(bridge.subscriber(), &collector, Transport::Http).start_ready().await;
+    let mut publisher = Simulated::new("oslo");
+    bridge.send([publisher.beat()]).await;
+    let of_host = |gone: bool| {
+        let of = |point: &Point| point.attributes.get("name").is_some_and(|name| name == "oslo.db");
+        collector.data_points().iter().filter(|point| of(point) && point.no_recorded_value == gone).count()
+    };
+    wait_until("the component is exported", SOON, async || match of_host(false) {
+        0 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    collector.answer(Answer::Refused);
+    publisher.components.remove(0);
+    bridge.send([publisher.beat()]).await;
+    bridge.drained(&subscriber, SOON).await;
+    collector.clear();
+    wait_until("it was refused thrice", SOON, async || match collector.requests() {
+        requests if requests > 12 => Ok(()),
+        requests => Err(format!("{requests}")),
+    })
+    .await;
+    collector.answer(Answer::Ok);
+    wait_until("the withdrawal came", SOON, async || match of_host(true) {
+        0 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
