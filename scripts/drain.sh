@@ -7,29 +7,12 @@ set -euo pipefail
 shopt -s lastpipe
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 readonly MESSAGES=${1:-50000} COMPONENTS=${2:-20} ROUNDS=${ROUNDS:-1} ROOT
-RUN=$(mktemp -d "${TMPDIR:-/tmp}/heartbeat-drain.XXXXXX")
-readonly RUN
-mkdir -p "$RUN/log" "$RUN/pid" "$RUN/home"
-exec {LOCK}>"$RUN/lock"
-
-say() { printf '%s\n' "$*" >&2; }
-die() { say "drain: $*"; exit 1; }
-
-# shellcheck source=scripts/up/ports.sh
-. "$ROOT/scripts/up/ports.sh"
-# shellcheck source=scripts/up/processes.sh
-. "$ROOT/scripts/up/processes.sh"
-# shellcheck source=scripts/up/services.sh
-. "$ROOT/scripts/up/services.sh"
+# shellcheck source=scripts/up/bench.sh
+. "$ROOT/scripts/up/bench.sh"
 
 PROGRAMS=("${@:3}")
 ((${#PROGRAMS[@]})) || PROGRAMS=("$ROOT/target/release/heartbeat")
 readonly PROGRAMS
-trap 'stop_all; rm -rf "$RUN"' EXIT
-
-# CPU seconds of a process so far.
-cpu_of() { awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$1/stat"; }
-
 resident_mib() { awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 
 # drain PROGRAM PUBLISHERS CONTRACT_KEYS: from the start of the program until it has ended, told to as soon as the backlog is
@@ -37,9 +20,7 @@ resident_mib() { awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 drain() {
   local program=$1 publishers=$2 contract=$3 start end taken redis_before broker_before cpu=0 redis broker_cpu resident=0 now
   local log=$RUN/log/subscriber.log
-  redis-cli -p "${PORTS[redis]}" flushall >/dev/null
-  "$ROOT/target/release/examples/drain" "amqp://guest:guest@127.0.0.1:${PORTS[rabbitmq]}/%2f" sda heartbeat \
-    service.heartbeat "$MESSAGES" "$publishers" "$COMPONENTS" >/dev/null
+  fill "$MESSAGES" "$publishers" "$COMPONENTS"
   local -a broker exporting
   mapfile -t exporting < <(env | grep '^OTEL_' || true)
   mapfile -t broker < <(broker_environment)
@@ -71,7 +52,7 @@ drain() {
         p, k, which, n / (e - s), e - s, t, c / n * 1000, r / n * 1000, b / n * 1000, m }'
   local counted
   counted=$(stored)
-  [[ $counted == "$MESSAGES" ]] || die "$counted heartbeats of $MESSAGES are stored"
+  [[ $counted == "$MESSAGES" ]] || die "$counted heartbeats of $MESSAGES are stored, $(queue_left) are in the queue"
   for ((attempt = 0; attempt < 20; attempt++)); do
     [[ $(queue_left) == 0 ]] && return
     sleep 1
@@ -96,13 +77,7 @@ main() {
   for program in "${PROGRAMS[@]}"; do
     [[ -x $program ]] || die "$program is not there; build first: cargo build --release --examples --bins"
   done
-  choose_port epmd 14369; choose_port erlang 15369; choose_port rabbitmq 15673; choose_port rabbitmq-management 15683
-  choose_port redis 16380; choose_port subscriber 21911
-  start epmd
-  start rabbitmq
-  wait_for 120 rabbitmq ready_rabbitmq
-  start redis
-  wait_for 20 redis ready_redis
+  start_servers
   local column=""
   ((${#PROGRAMS[@]} == 1)) || column=" program |"
   printf "| publishers | contract keys |$column messages/s | seconds | of which taking in | CPU s per 1000: subscriber | Redis | RabbitMQ | RSS MiB |\n"

@@ -9,33 +9,16 @@ ROOT=$(cd "$(dirname "$0")/.." && pwd)
 readonly COMPONENTS=${1:-250000} PROTOCOL=${2:-grpc} EXPORTS=4 ROOT
 # As many as the subscriber takes by default, so that all components fit beside each other.
 readonly PUBLISHERS=10000
-RUN=$(mktemp -d "${TMPDIR:-/tmp}/heartbeat-otlp.XXXXXX")
-readonly RUN
-mkdir -p "$RUN/log" "$RUN/pid" "$RUN/home"
-exec {LOCK}>"$RUN/lock"
+# shellcheck source=scripts/up/bench.sh
+. "$ROOT/scripts/up/bench.sh"
 
-say() { printf '%s\n' "$*" >&2; }
-die() { say "otlp-large: $*"; exit 1; }
-
-# shellcheck source=scripts/up/ports.sh
-. "$ROOT/scripts/up/ports.sh"
-# shellcheck source=scripts/up/processes.sh
-. "$ROOT/scripts/up/processes.sh"
-# shellcheck source=scripts/up/services.sh
-. "$ROOT/scripts/up/services.sh"
-
-trap 'stop_all; rm -rf "$RUN"' EXIT
-
-cpu_of() { awk -v hz="$(getconf CLK_TCK)" '{ print ($14 + $15) / hz }' "/proc/$1/stat"; }
 memory_of() { awk '/VmRSS/ { now = $2 } /VmHWM/ { most = $2 } END { printf "%d MiB (%d at most)", now / 1024, most / 1024 }' "/proc/$1/status"; }
 
 # run NAME VARIABLE...: a subscriber that takes all heartbeats in.
 run() {
   local name=$1
   shift
-  redis-cli -p "${PORTS[redis]}" flushall >/dev/null
-  "$ROOT/target/release/examples/drain" "amqp://guest:guest@127.0.0.1:${PORTS[rabbitmq]}/%2f" sda heartbeat \
-    service.heartbeat "$PUBLISHERS" "$PUBLISHERS" "$((COMPONENTS / PUBLISHERS))" >/dev/null
+  fill "$PUBLISHERS" "$PUBLISHERS" "$((COMPONENTS / PUBLISHERS))"
   local -a broker
   : >"$RUN/log/subscriber.log"
   mapfile -t broker < <(broker_environment)
@@ -53,13 +36,8 @@ enough_exports() { (($(exports) >= EXPORTS)); }
 main() {
   [[ -x $ROOT/target/release/heartbeat ]] || die "build first: cargo build --release --examples --bins"
   "$ROOT/scripts/otlp-peers.sh"
-  choose_port epmd 14369; choose_port erlang 15369; choose_port rabbitmq 15673; choose_port rabbitmq-management 15683
-  choose_port redis 16380; choose_port subscriber 21911; choose_port grpc 24317; choose_port http 24318
-  start epmd
-  start rabbitmq
-  wait_for 120 rabbitmq ready_rabbitmq
-  start redis
-  wait_for 20 redis ready_redis
+  start_servers
+  choose_port grpc 24317; choose_port http 24318
 
   run "without exports"
   printf 'without exports: resident %s\n' "$(memory_of "${PIDS[subscriber]}")"

@@ -253,8 +253,7 @@ pub(super) const QUEUES: &[Row<QueueFigures>] = &[
     },
 ];
 
-/// Every family of this file, for the tests of the tables.
-#[cfg(test)]
+/// Every family of this file, in the order of the exposition.
 pub(super) fn all() -> Vec<Family> {
     let mut all: Vec<Family> = SNAPSHOT.iter().map(|row| row.family).collect();
     all.extend(PUBLISHERS.iter().map(|row| row.family));

@@ -8,7 +8,7 @@ use super::freshness::{Freshness, judge};
 use super::hearing::Spans;
 use super::record::{Detail, Record};
 use super::snapshot::{ComponentView, PublisherView, Snapshot};
-use crate::heartbeat::{Kind, Outcome, PublisherId, Reason, Timestamp};
+use crate::heartbeat::{Component, Kind, Outcome, PublisherId, Reason, Timestamp};
 use crate::trace::TraceContext;
 
 /// The version shown for the original program.
@@ -35,6 +35,21 @@ impl Policy {
         let set = self.grace.get(&record.id).copied().or(self.default_grace);
         set.unwrap_or_else(|| record.default_grace())
     }
+}
+
+/// A component that a publisher goes on to tell of, and does not check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doubted {
+    /// Whose it is.
+    pub publisher: PublisherId,
+    /// As it was last told.
+    pub component: Component,
+    /// The publisher's clock minus the store's, in milliseconds.
+    pub clock_offset_ms: i64,
+    /// Why it is not known.
+    pub reason: Reason,
+    /// Since when, in the store's clock.
+    pub since: Timestamp,
 }
 
 /// The verdict on one publisher.
@@ -158,6 +173,24 @@ impl View {
             trace: record.trace,
         });
         judged.collect()
+    }
+
+    /// Components of fresh publishers that are not known all the same, with why, and since when.
+    pub fn doubted(&self, now: Timestamp, hearing: &Spans, policy: &Policy) -> Vec<Doubted> {
+        let fresh =
+            self.judged(now, hearing, policy).filter(|(_, freshness, _)| *freshness == Freshness::Fresh);
+        let doubted = fresh.flat_map(|(record, ..)| {
+            let grace = policy.grace(record);
+            record.components.iter().filter_map(move |state| {
+                let reason = component_doubt(state.seen, now, grace, hearing, &record.detail)?;
+                // Without a time it was never known.
+                let since = state.seen?.plus(grace);
+                let (publisher, component) = (record.id.clone(), state.component.clone());
+                let clock_offset_ms = record.clock_offset_ms.unwrap_or(0);
+                Some(Doubted { publisher, component, clock_offset_ms, reason, since })
+            })
+        });
+        doubted.collect()
     }
 
     /// The publishers that are stale at `now`.

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::doubts::Doubts;
 use super::ingest::Command;
 use super::metrics::Metrics;
 use super::replica::{PRESENT, Replica};
@@ -17,6 +18,7 @@ use super::verdicts::{Verdicts, What};
 use crate::amqp::consume::{Confirmed, ConsumerState};
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
+use crate::state::change::Changes;
 use crate::store::{Position, Presence, Store, StoreError, StoreLink};
 use crate::telemetry::Chain;
 
@@ -79,6 +81,7 @@ pub(super) struct Follower {
     pub(super) strangers: u32,
     pub(super) neighbours: u32,
     pub(super) verdicts: Verdicts,
+    pub(super) doubts: Doubts,
     pub(super) teller: Arc<Teller>,
 }
 
@@ -99,6 +102,7 @@ impl Follower {
                 meet_at = Instant::now() + MEET;
                 self.meet().await;
                 self.note_verdicts();
+                self.note_doubts();
             }
             match self.follow().await {
                 Ok(()) => failing = false,
@@ -243,6 +247,26 @@ impl Follower {
             }
             if self.verdicts.speaks() {
                 self.teller.turned(&turn, now);
+            }
+        }
+    }
+
+    /// A record for each component that its publisher does not check any more, or again.
+    fn note_doubts(&mut self) {
+        let now = self.replica.clock().now();
+        if !self.teller.records() {
+            return;
+        }
+        let Some(doubted) = self.replica.doubted(now) else { return };
+        let verdicts = &self.verdicts;
+        let turned = self.doubts.look(now, doubted, |publisher, key| {
+            let record = self.replica.get(publisher).filter(|_| verdicts.is_up(publisher))?;
+            record.component(key).cloned()
+        });
+        if self.verdicts.speaks() {
+            for (publisher, turned) in turned {
+                let changes = Changes { components: vec![turned], ..Changes::default() };
+                self.teller.changed(&publisher, &changes, None, None, now);
             }
         }
     }

@@ -20,7 +20,7 @@ use super::dead_letter::{DeadLetters, Refused, Waiting};
 use super::metrics::{Hop, Metrics, OVER_LIMIT, Outcome};
 use super::pending::{Due, Held, Pending, Released, Settled};
 use super::replica::Replica;
-use super::tell::Teller;
+use super::tell::{Teller, log_changes};
 use super::trace::Stored;
 use crate::amqp::acks::Acks;
 use crate::amqp::consume::{Delivery, Event, HOLD_MAX, Window};
@@ -28,7 +28,6 @@ use crate::backoff::Backoff;
 use crate::heartbeat::wire::{Limits, decode};
 use crate::heartbeat::{Message, PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
-use crate::state::change::Changes;
 use crate::state::{Receipt, Record};
 use crate::store::{Batch, Store, StoreError, Write, Written, contract};
 use crate::telemetry::Chain;
@@ -586,32 +585,6 @@ fn publisher_of(message: &Message) -> &PublisherId {
     match message {
         Message::V1(heartbeat) => &heartbeat.service,
         Message::V2(heartbeat) => &heartbeat.publisher,
-    }
-}
-
-/// A line for each thing that a message changed.
-fn log_changes(after: &Record, changes: &Changes) {
-    let publisher = after.id.as_str();
-    if changes.is_new {
-        info!(target: TOLD_TARGET, publisher, components = after.components.len(), "New publisher");
-    }
-    if changes.restarted {
-        info!(target: TOLD_TARGET, publisher, "Publisher restarted");
-    }
-    for turned in &changes.components {
-        let new = &turned.new;
-        info!(
-            target: TOLD_TARGET,
-            publisher,
-            kind = new.key.kind.as_str(),
-            name = &*new.key.name,
-            queue = &*new.key.queue,
-            was = turned.old.as_ref().map_or("new", |old| old.outcome.as_str()),
-            was_reason = turned.old_reason().map_or("", |reason| reason.as_str()),
-            outcome = new.outcome.as_str(),
-            reason = new.reason.map_or("", |reason| reason.as_str()),
-            "Component changed"
-        );
     }
 }
 

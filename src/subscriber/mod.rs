@@ -4,6 +4,7 @@
 //! follower and the store's connection, each owned here and stopped in order.
 
 mod dead_letter;
+mod doubts;
 mod flaps;
 mod follow;
 mod ingest;
@@ -36,6 +37,7 @@ use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Sto
 use crate::telemetry::Chain;
 
 use dead_letter::DeadLetters;
+use doubts::Doubts;
 use follow::Follower;
 use ingest::{COMMANDS_MAX, Ingest};
 use metrics::Metrics;
@@ -287,6 +289,7 @@ impl Parts {
             strangers: 0,
             neighbours: 0,
             verdicts: Verdicts::default(),
+            doubts: Doubts::default(),
             teller: Arc::clone(&self.teller),
         };
         let follower = tokio::spawn(follower.run(stop_following.clone()));

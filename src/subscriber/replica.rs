@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::hearing::{Span, Spans};
-use crate::state::view::Judged;
+use crate::state::view::{Doubted, Judged};
 use crate::state::{Policy, Record, Snapshot, View};
 use crate::store::{Known, bucket_of, record_key};
 
@@ -215,6 +215,15 @@ impl Replica {
         }
         let hearing = self.standing().hearing(now);
         Some(self.read().view.verdicts(now, &hearing, &self.policy))
+    }
+
+    /// Components of fresh publishers that are not known all the same; `None` while not in step.
+    pub(super) fn doubted(&self, now: Timestamp) -> Option<Vec<Doubted>> {
+        if !self.in_step(now).0 {
+            return None;
+        }
+        let hearing = self.standing().hearing(now);
+        Some(self.read().view.doubted(now, &hearing, &self.policy))
     }
 
     /// Everything, judged now.

@@ -4,6 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tracing::info;
+
 use super::flaps::{Flaps, HeldBack, Subject, TOLD_MAX, Verdict, WINDOW};
 use super::trace::{Place, Stored, Traced};
 use super::verdicts::{Turn, What};
@@ -11,7 +13,7 @@ use crate::amqp::consume::Delivery;
 use crate::heartbeat::{Message, Outcome, PublisherId, Reason, Timestamp};
 use crate::otlp::heartbeat::{IN_PROCESS, key};
 use crate::otlp::record::{Record, Severity};
-use crate::otlp::{Recorder, Tracer};
+use crate::otlp::{Recorder, TOLD_TARGET, Tracer};
 use crate::state::change::{Changes, Turned};
 use crate::trace::TraceContext;
 
@@ -309,5 +311,31 @@ fn before_that(state: &str, lasted: Option<Duration>) -> String {
             format!("; it was {state} for {}", humantime::format_duration(lasted))
         }
         (state, None) => format!("; it was {state} before"),
+    }
+}
+
+/// A line for each thing that a message changed.
+pub(super) fn log_changes(after: &crate::state::Record, changes: &Changes) {
+    let publisher = after.id.as_str();
+    if changes.is_new {
+        info!(target: TOLD_TARGET, publisher, components = after.components.len(), "New publisher");
+    }
+    if changes.restarted {
+        info!(target: TOLD_TARGET, publisher, "Publisher restarted");
+    }
+    for turned in &changes.components {
+        let new = &turned.new;
+        info!(
+            target: TOLD_TARGET,
+            publisher,
+            kind = new.key.kind.as_str(),
+            name = &*new.key.name,
+            queue = &*new.key.queue,
+            was = turned.old.as_ref().map_or("new", |old| old.outcome.as_str()),
+            was_reason = turned.old_reason().map_or("", |reason| reason.as_str()),
+            outcome = new.outcome.as_str(),
+            reason = new.reason.map_or("", |reason| reason.as_str()),
+            "Component changed"
+        );
     }
 }

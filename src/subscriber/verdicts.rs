@@ -102,6 +102,11 @@ impl Verdicts {
         self.speaks
     }
 
+    /// Whether a publisher was fresh at the latest look.
+    pub(super) fn is_up(&self, publisher: &PublisherId) -> bool {
+        self.known.get(publisher).is_some_and(|known| known.up == Some(true))
+    }
+
     /// Compares with the look before. Returns every turn, for this replica's own log.
     pub(super) fn look(&mut self, now: Timestamp, judged: Vec<Judged>) -> Vec<Turn> {
         let began = *self.began.get_or_insert(now);

@@ -10,23 +10,13 @@ use prost::Message;
 use super::chunk::{Chunk, Chunks, Point, push_point_attribute};
 use super::origin::Origin;
 use super::shown::{Info, Marks, Shown, ShownComponent, ShownPublisher, bit_of, has};
-use crate::exposition::families::{
-    COMPONENT_REASON, COMPONENTS, PUBLISHER_INFO, PUBLISHERS, QUEUES, SNAPSHOT,
-};
+use crate::exposition::families::{self, COMPONENTS, PUBLISHERS, QUEUES, SNAPSHOT};
 use crate::exposition::family::{Family, FamilyType, Number, Since};
 use crate::heartbeat::{ComponentKey, Kind, Outcome, PublisherId, Reason, Timestamp};
 use crate::state::snapshot::{ComponentView, PublisherView, Snapshot};
 
 /// Every family, by the place that [`Chunks`] knows it by.
-static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
-    let mut all: Vec<Family> = SNAPSHOT.iter().map(|row| row.family).collect();
-    all.extend(PUBLISHERS.iter().map(|row| row.family));
-    all.push(PUBLISHER_INFO);
-    all.extend(COMPONENTS.iter().map(|row| row.family));
-    all.push(COMPONENT_REASON);
-    all.extend(QUEUES.iter().map(|row| row.family));
-    all
-});
+static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(families::all);
 
 const AT_PUBLISHERS: usize = SNAPSHOT.len();
 const AT_INFO: usize = AT_PUBLISHERS + PUBLISHERS.len();
