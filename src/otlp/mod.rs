@@ -34,7 +34,7 @@ use opentelemetry_semantic_conventions::resource;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tracing::level_filters::LevelFilter;
-use tracing::warn;
+use tracing::{info, warn};
 use tracing_subscriber::Layer;
 
 use crate::build_info::VERSION;
@@ -166,13 +166,15 @@ impl Otlp {
     pub fn start(self, registry: Arc<Registry>, state: Option<SnapshotSource>) -> Exports {
         let stopping = Stopping::default();
         let mut tasks = Vec::new();
-        let deliverer = |signal, endpoint: &Endpoint, retry_max| {
-            Deliverer::new(
-                signal,
-                Transport::new(endpoint.clone(), signal),
-                self.metrics.of(signal),
-                retry_max,
-            )
+        let deliverer = |signal: Signal, endpoint: &Endpoint, retry_max| {
+            let transport = Transport::new(endpoint.clone(), signal);
+            info!(
+                signal = signal.as_str(),
+                target_address = transport.target(),
+                protocol = endpoint.protocol.as_str(),
+                "Exporting by OTLP"
+            );
+            Deliverer::new(signal, transport, self.metrics.of(signal), retry_max)
         };
         if let Some((endpoint, queue)) = self.config.traces.as_ref().zip(self.spans) {
             let (origin, deliverer) =

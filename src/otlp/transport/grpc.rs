@@ -1,7 +1,5 @@
 //! OTLP over gRPC. Requests come encoded, so the codec passes bytes on.
 
-use std::time::Duration;
-
 use bytes::{Buf, BufMut, Bytes};
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
@@ -17,12 +15,6 @@ use super::connect::{Connector, Version, with_scheme};
 use super::{ANSWER_BYTES_MAX, Advice, SendError, Taken, USER_AGENT, taken};
 use crate::otlp::config::{Compression, Endpoint};
 use crate::otlp::signal::Signal;
-
-/// A connection on which nothing came for so long is asked whether it still is one.
-const PING: Duration = Duration::from_secs(20);
-
-/// It has so long to say so.
-const PONG: Duration = Duration::from_secs(10);
 
 /// Calls one method of one receiver.
 pub(super) struct Client {
@@ -46,8 +38,6 @@ impl Client {
             .origin(without_path(origin).map_err(|error| SendError::Request(error.into()))?)
             .user_agent(USER_AGENT)
             .map_err(|error| SendError::Request(error.into()))?
-            .http2_keep_alive_interval(PING)
-            .keep_alive_timeout(PONG)
             .connect_timeout(endpoint.timeout)
             .connect_with_connector_lazy(Connector::new(tls, Version::Http2));
         let grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
@@ -162,6 +152,8 @@ impl Decoder for Raw {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
