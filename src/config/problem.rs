@@ -108,6 +108,13 @@ pub(crate) fn shown(value: &str) -> String {
 
 /// `amqp://user:pass@host` becomes `amqp://<redacted>@host`, and so without a scheme.
 fn without_credentials(value: &str) -> String {
+    // What a URL asks for may be a key.
+    let value = match value.find('?') {
+        Some(query) if value.contains("://") || value.contains('=') => {
+            &format!("{}?<redacted>", &value[..query])
+        }
+        _ => value,
+    };
     let Some(at) = value.rfind('@') else { return value.to_owned() };
     let start = value.find("://").map_or(0, |scheme| scheme + 3);
     // An `@` in front of the scheme's end belongs to no credentials that could be told apart.
@@ -155,5 +162,6 @@ mod tests {
             assert!(!text.contains("canary") && !text.contains("can@"), "{text}");
             assert!(text.contains('@'), "{text}");
         }
+        assert_eq!(shown("http://c:99999/x?api_key=canary"), "\"http://c:99999/x?<redacted>\"");
     }
 }

@@ -210,8 +210,8 @@ impl Setting {
 
     fn right_value(&self) -> &'static str {
         match (self.example, self.default, self.general) {
-            _ if self.is_secret() => "...",
             ("", "", Some(general)) => general.right_value(),
+            ("", ..) if self.is_secret() => "...",
             ("", default, _) => default,
             (example, ..) => example,
         }

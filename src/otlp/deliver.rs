@@ -22,6 +22,9 @@ const REQUEST_BYTES_MAX: usize = 3 << 20;
 /// However small a receiver's limit is found to be; what it does not take then, it never takes.
 const REQUEST_BYTES_MIN: usize = 16 << 10;
 
+/// Another sort of failure is told of after so long: two that take turns are not news each time.
+const NEWS: Duration = Duration::from_secs(10);
+
 /// Requests taken in a row after which larger ones are tried again: what found them too large may be gone.
 const TAKEN_BEFORE_GROWTH: u32 = 50;
 
@@ -33,11 +36,20 @@ pub(super) struct Deliverer {
     backoff: Backoff,
     /// After a failure, the next attempt waits until then, whatever it is an attempt at.
     not_before: Instant,
-    /// Whether the latest request was taken; only a turn is logged.
-    failing: bool,
+    /// Set while requests are not taken: only the first failure of a sort is logged, and the end.
+    failing: Option<Failing>,
     /// What the receiver takes, as far as it is known.
     bytes_max: usize,
     taken_in_a_row: u32,
+}
+
+/// Since when, and how, requests are not taken.
+struct Failing {
+    since: Instant,
+    logged_at: Instant,
+    sort: String,
+    /// Items that were given up before.
+    dropped_before: u64,
 }
 
 /// How the program ends.
@@ -73,10 +85,15 @@ impl Deliverer {
             metrics,
             backoff: Backoff::new(retry_max),
             not_before: Instant::now(),
-            failing: false,
+            failing: None,
             bytes_max: REQUEST_BYTES_MAX,
             taken_in_a_row: 0,
         }
+    }
+
+    /// What it sends.
+    pub(super) fn signal(&self) -> Signal {
+        self.signal
     }
 
     /// Bytes that a request may have.
@@ -119,6 +136,17 @@ impl Deliverer {
                     parts.push(part);
                 }
                 Advice::GiveUp | Advice::Split if !is_over => {
+                    if advice == Advice::Split && self.failing.is_none() {
+                        warn!(
+                            signal = self.signal.as_str(),
+                            target_address = self.transport.target(),
+                            bytes = part.body.len(),
+                            items = part.items,
+                            "Not exported: the OTLP receiver takes no request of this size; what it does not take \
+                             is dropped and counted"
+                        );
+                        self.failing = Some(self.begin_to_fail("too large"));
+                    }
                     self.count_dropped(part.items);
                     delivered = Delivered::Refused;
                 }
@@ -200,20 +228,42 @@ impl Deliverer {
         }
     }
 
+    /// Spans, points or records given up so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.metrics.dropped.get()
+    }
+
+    fn begin_to_fail(&self, sort: &str) -> Failing {
+        let since = self.failing.as_ref().map_or_else(Instant::now, |failing| failing.since);
+        let dropped_before = self.failing.as_ref().map_or(self.dropped(), |failing| failing.dropped_before);
+        Failing { since, logged_at: Instant::now(), sort: sort.to_owned(), dropped_before }
+    }
+
     fn note_taken(&mut self) {
-        if std::mem::take(&mut self.failing) {
-            info!(signal = self.signal.as_str(), target_address = self.transport.target(), "Exporting again");
-        }
+        let Some(failing) = self.failing.take() else { return };
+        info!(
+            signal = self.signal.as_str(),
+            target_address = self.transport.target(),
+            after_seconds = failing.since.elapsed().as_secs(),
+            dropped = self.dropped().saturating_sub(failing.dropped_before),
+            "Exporting again"
+        );
     }
 
     fn note_failure(&mut self, error: &SendError) {
-        if !std::mem::replace(&mut self.failing, true) {
-            warn!(
-                signal = self.signal.as_str(),
-                target_address = self.transport.target(),
-                error = %Chain(error),
-                "Not exported; what does not fit into the queue meanwhile is dropped and counted"
-            );
+        let known = |failing: &Failing| failing.sort == error.sort() || failing.logged_at.elapsed() < NEWS;
+        if self.failing.as_ref().is_some_and(known) {
+            return;
+        }
+        self.failing = Some(self.begin_to_fail(error.sort()));
+        let (signal, target_address, check) = (self.signal.as_str(), self.transport.target(), error.hint());
+        let retries = matches!(error.advice(), Advice::Retry(_));
+        let error = Chain(error);
+        // One message for each, so that what happens to the data is told with why.
+        if retries {
+            warn!(signal, target_address, %error, check, "Not exported; trying again");
+        } else {
+            warn!(signal, target_address, %error, check, "Not exported: refused, dropped and counted");
         }
     }
 }

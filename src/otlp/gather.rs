@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use prost::Message;
+use tracing::warn;
 
 use super::deliver::{Deliverer, Stopping};
 use super::queue::Queue;
@@ -20,14 +21,22 @@ pub(super) async fn run<T: Send>(
     encode: impl Fn(Vec<T>) -> Request,
     stopping: Stopping,
 ) {
+    let (signal, mut lost) = (deliverer.signal().as_str(), 0);
     while let Some(batch) = queue.next_batch(&stopping.stop).await {
         if stopping.give_up.is_cancelled() {
             return;
         }
+        let before = deliverer.dropped();
         let request = encode(batch);
         // While the queue has room, nothing is lost by trying again; once it is full, the oldest goes first,
         // and that is what is in hand.
         deliverer.deliver(request, None, || !queue.is_full(), &stopping).await;
+        if stopping.stop.is_cancelled() {
+            lost += deliverer.dropped() - before;
+        }
+    }
+    if lost > 0 {
+        warn!(signal, lost, "Not exported before the end: the OTLP receiver did not take it");
     }
 }
 

@@ -18,6 +18,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
 use super::queue::Queue;
+use crate::exposition::otlp::origin::{key_value, text};
 
 /// Target of events that have a record of their own.
 pub const TOLD_TARGET: &str = "heartbeat_bridge::told";
@@ -31,7 +32,11 @@ struct ToQueue(Arc<Queue<LogRecord>>);
 
 impl LogProcessor for ToQueue {
     fn emit(&self, record: &mut SdkLogRecord, _: &InstrumentationScope) {
+        let target = record.target().map(|target| key_value("target", text(target.to_string())));
         let mut record = LogRecord::from(&*record);
+        // The bridge tells when an event was observed, which is when it happened.
+        record.time_unix_nano = record.observed_time_unix_nano;
+        record.attributes.extend(target);
         cut(&mut record);
         // Where an event has no name of its own, the bridge makes one up of a place in the source.
         if record.event_name.starts_with("event ") {

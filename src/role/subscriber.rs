@@ -93,7 +93,11 @@ pub(super) async fn watch(subscriber: &Subscriber, pulse: &Pulse, stop: &Cancell
         tokio::select! {
             () = sleep(PULSE) => {}
             () = stop.cancelled() => {}
+            // Told to stop, it may be seen to end first.
             () = ended.cancelled() => {
+                if stop.is_cancelled() {
+                    break;
+                }
                 error!("The subscriber ended by itself, which is a fault of this program; stopping");
                 stop.cancel();
                 return false;

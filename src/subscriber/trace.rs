@@ -12,7 +12,7 @@ use crate::exposition::otlp::Origin;
 use crate::heartbeat::{Heartbeat, HeartbeatTrace, Message, PublisherId};
 use crate::otlp::Tracer;
 use crate::otlp::heartbeat::{
-    Destination, Sending, key, message_id, of_heartbeat, origin_of, publisher_spans,
+    Destination, RABBITMQ, Sending, key, message_id, of_heartbeat, origin_of, publisher_spans,
 };
 use crate::otlp::record::nanos;
 use crate::otlp::span::{Span, SpanBatch, SpanKind, Spans};
@@ -120,6 +120,11 @@ impl Traced {
         let name = destination.consumed_from(&place.queue);
         let times = (nanos(self.received_ms), nanos(end_ms));
         let span = Span::new(format!("process {name}"), SpanKind::Consumer, context, times);
+        let span = if place.system == RABBITMQ {
+            span.with_count(attribute::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG, self.tag)
+        } else {
+            span
+        };
         destination
             .at_server(span)
             .with(attribute::MESSAGING_SYSTEM, place.system)
@@ -127,7 +132,6 @@ impl Traced {
             .with(attribute::MESSAGING_OPERATION_TYPE, "process")
             .with(attribute::MESSAGING_DESTINATION_NAME, &name)
             .with_some(attribute::MESSAGING_RABBITMQ_DESTINATION_ROUTING_KEY, Some(&self.routing_key))
-            .with_count(attribute::MESSAGING_RABBITMQ_MESSAGE_DELIVERY_TAG, self.tag)
             .with_count(attribute::MESSAGING_MESSAGE_BODY_SIZE, self.bytes as u64)
             .with_flag(key::LIVE, self.live)
     }

@@ -115,7 +115,9 @@ async fn a_collector_that_is_away_and_then_hangs_costs_nothing() {
     note("back", load(&bridge, &sender, &subscriber, &mut fleet, phase()).await);
     report(&format!("{}\nback after {again:?} (metrics, traces, logs)", shown.join("\n")));
     let log = subscriber.log();
-    assert_eq!(log.matches("Not exported").count(), log.matches("Exporting again").count(), "{log}");
+    // A line for each signal that failed, perhaps one more when it began to hang, and one when it was back.
+    let (failed, again) = (log.matches("Not exported").count(), log.matches("Exporting again").count());
+    assert!((2..=3).contains(&again) && (again..=again * 3).contains(&failed), "{log}");
 }
 
 /// What a collector may answer, and whether what it was asked to take is lost.

@@ -45,7 +45,8 @@ settings! {
         "http/protobuf",
         "How the receiver is spoken to: http/protobuf (usually port 4318) or grpc (usually port 4317)");
     OTEL_EXPORTER_OTLP_HEADERS = new("otel.exporter-otlp-headers", OTEL, Kind::Secret, "",
-        "Headers of each request, as name=value, percent-encoded, separated by commas");
+        "Headers of each request, as name=value, percent-encoded, separated by commas")
+        .such_as("authorization=Bearer%20KEY");
     OTEL_EXPORTER_OTLP_TIMEOUT = new("otel.exporter-otlp-timeout", OTEL, millis(1, HOUR * 1000), "10000",
         "Longest time of one request, in milliseconds");
     OTEL_EXPORTER_OTLP_COMPRESSION = new("otel.exporter-otlp-compression", OTEL, Kind::Text("METHOD"), "none",

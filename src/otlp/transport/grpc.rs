@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::connect::{Connector, Version, with_scheme};
+use super::failure::causes;
 use super::{ANSWER_BYTES_MAX, Advice, SendError, Taken, USER_AGENT, taken};
 use crate::otlp::config::{Compression, Endpoint};
 use crate::otlp::signal::Signal;
@@ -78,7 +79,8 @@ fn refusal(status: Status) -> SendError {
     let after = status.get_details_retry_info().and_then(|info| info.retry_delay);
     // Statuses that this end makes up of a broken connection have a cause.
     if std::error::Error::source(&status).is_some() {
-        return SendError::Connection(status.into());
+        // Its own text shows them too, and how they are nested.
+        return SendError::Connection(causes(&status));
     }
     let message = status.message();
     // tonic's own limit on answers, which the receiver has nothing to do with.

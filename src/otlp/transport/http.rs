@@ -73,6 +73,11 @@ impl Client {
         let (parts, body) = response.into_parts();
         let body =
             Limited::new(body, ANSWER_BYTES_MAX).collect().await.map(http_body_util::Collected::to_bytes);
+        let is_page =
+            parts.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        if parts.status.is_success() && is_page {
+            return Err(SendError::Answer("it is a web page, so the endpoint is no OTLP receiver's".into()));
+        }
         if parts.status.is_success() {
             // It has said yes; whatever cannot be read after that takes nothing back.
             return Ok(body.ok().and_then(|body| taken(&body).ok()).unwrap_or_default());
