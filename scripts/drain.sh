@@ -18,7 +18,7 @@ resident_mib() { awk '/VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$1/status"; }
 # drain PROGRAM PUBLISHERS CONTRACT_KEYS: from the start of the program until it has ended, told to as soon as the backlog is
 # taken in: it stores and acknowledges all of it first. No one is asked for anything meanwhile, since that costs, too.
 drain() {
-  local program=$1 publishers=$2 contract=$3 start end taken redis_before broker_before cpu=0 redis broker_cpu resident=0 now
+  local program=$1 publishers=$2 contract=$3 start end taken redis_before broker_before cpu redis broker_cpu resident=0 now
   local log=$RUN/log/subscriber.log
   fill "$MESSAGES" "$publishers" "$COMPONENTS"
   local -a broker exporting
@@ -34,6 +34,7 @@ drain() {
   until grep -q "backlog taken in" "$log" || ! is_alive subscriber || ((SECONDS > deadline)); do sleep 0.02; done
   taken=$(sed -n 's/.*backlog taken in.*seconds=\([0-9.]*\).*/\1/p' "$log")
   resident=$(resident_mib "$pid")
+  cpu=$(cpu_of "$pid")
   kill -TERM "$pid"
   while kill -0 "$pid" 2>/dev/null; do
     # Between the two looks it may end, and tells nothing.
