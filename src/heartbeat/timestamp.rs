@@ -31,6 +31,11 @@ impl Timestamp {
         self.0
     }
 
+    /// Nanoseconds since the Unix epoch, as OTLP has it; from the year 2554 on, the most that it can say.
+    pub fn unix_nanos(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0).saturating_mul(1_000_000)
+    }
+
     /// Seconds since the Unix epoch, as metrics have it.
     pub fn unix_seconds(self) -> f64 {
         self.0 as f64 / 1e3

@@ -17,7 +17,7 @@ use opentelemetry_semantic_conventions::attribute;
 use super::span::{Span, SpanKind};
 use crate::build_info::NAME;
 use crate::exposition::otlp::Origin;
-use crate::heartbeat::{CheckSpan, Component, Heartbeat, HeartbeatTrace, Outcome, Timestamp};
+use crate::heartbeat::{CheckSpan, Component, Heartbeat, HeartbeatTrace, Outcome};
 use crate::trace::TraceContext;
 
 /// Attributes of our own, on spans and log records alike.
@@ -121,9 +121,9 @@ pub fn publisher_spans(
     sending: Sending,
 ) -> Vec<Span> {
     let round = context.in_span(trace.round);
-    let sent_at = nanos(heartbeat.sent_at);
+    let sent_at = heartbeat.sent_at.unix_nanos();
     let end = sending.end.unwrap_or(sent_at);
-    let mut began = nanos(trace.began_at).min(sent_at);
+    let mut began = trace.began_at.unix_nanos().min(sent_at);
     let mut spans = Vec::with_capacity(trace.checks.len() + 2);
     let components: HashMap<_, _> =
         heartbeat.components.iter().map(|component| (&component.key, component)).collect();
@@ -186,7 +186,7 @@ const CHECK_SECONDS_MAX: f64 = 3600.0;
 
 /// The span of one check, and when it began.
 fn check_span(component: &Component, check: &CheckSpan, round: TraceContext) -> (u64, Span) {
-    let end = nanos(component.checked_at);
+    let end = component.checked_at.unix_nanos();
     let took = component.duration_seconds.unwrap_or_default().clamp(0.0, CHECK_SECONDS_MAX);
     let took = (took * 1e9) as u64;
     let start = end.saturating_sub(took);
@@ -240,11 +240,6 @@ pub fn origin_of(heartbeat: &Heartbeat, exported_by: &str) -> Origin {
 
 /// `service.name` of publishers.
 pub const PUBLISHER_SERVICE: &str = "heartbeat-publisher";
-
-/// Nanoseconds since the Unix epoch; what was before it is at it.
-fn nanos(at: Timestamp) -> u64 {
-    super::record::nanos(at.unix_ms())
-}
 
 #[cfg(test)]
 mod tests {

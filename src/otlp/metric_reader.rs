@@ -66,7 +66,7 @@ impl MetricReader {
             }
             self.state = Some((state, source));
         }
-        let now = u64::try_from(clock::wall().unix_ms()).unwrap_or(0).saturating_mul(1_000_000);
+        let now = clock::wall().unix_nanos();
         let chunk = own_metrics(&self.registry, &self.origin, self.began, now);
         self.deliver(chunk, end, stopping).await;
     }

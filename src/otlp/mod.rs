@@ -120,7 +120,7 @@ impl Otlp {
         let named = attributes.iter().find(|(key, _)| key == resource::SERVICE_INSTANCE_ID);
         let instance = named.map(|(_, value)| value.clone()).unwrap_or_default();
         let origin = Arc::new(Origin::new(attributes));
-        let began = u64::try_from(clock::wall().unix_ms()).unwrap_or(0).saturating_mul(1_000_000);
+        let began = clock::wall().unix_nanos();
         Self { config, origin, instance, metrics, spans, records, began }
     }
 

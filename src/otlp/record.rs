@@ -4,6 +4,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 
 use crate::exposition::otlp::origin::{key_value, text};
+use crate::heartbeat::Timestamp;
 use crate::trace::TraceContext;
 
 /// How much an event matters to whoever reads it.
@@ -82,5 +83,5 @@ impl Record {
 
 /// Nanoseconds since the Unix epoch; what was before it is at it.
 pub fn nanos(ms: i64) -> u64 {
-    u64::try_from(ms).unwrap_or(0).saturating_mul(1_000_000)
+    Timestamp::from_unix_ms(ms).unix_nanos()
 }

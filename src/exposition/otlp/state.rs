@@ -12,7 +12,7 @@ use super::origin::Origin;
 use super::shown::{Info, Marks, Shown, ShownComponent, ShownPublisher, bit_of, has};
 use crate::exposition::families::{self, COMPONENTS, PUBLISHERS, QUEUES, SNAPSHOT};
 use crate::exposition::family::{Family, FamilyType, Number, Since};
-use crate::heartbeat::{ComponentKey, Kind, Outcome, PublisherId, Reason, Timestamp};
+use crate::heartbeat::{ComponentKey, Kind, Outcome, PublisherId, Reason};
 use crate::state::snapshot::{ComponentView, PublisherView, Snapshot};
 
 /// Every family, by the place that [`Chunks`] knows it by.
@@ -44,7 +44,7 @@ impl StateMetrics {
     pub fn export(&mut self, snapshot: Snapshot, bytes_max: usize) -> StateExport<'_> {
         let chunks = Chunks::new(&FAMILIES, &self.resource, &self.scope, bytes_max);
         let before = std::mem::take(&mut self.shown.publishers).into_iter().peekable();
-        let time = nanos(snapshot.now);
+        let time = snapshot.now.unix_nanos();
         let Snapshot { now, view_synced, view_lag, publishers } = snapshot;
         let bare = Snapshot { now, view_synced, view_lag, publishers: Vec::new() };
         StateExport {
@@ -247,7 +247,7 @@ impl StateExport<'_> {
     fn start_of(&self, family: &Family, view: &PublisherView) -> Option<u64> {
         match family.kind {
             FamilyType::Counter(Since::FirstReceived) => {
-                view.first_received.map(|at| nanos(at).min(self.time))
+                view.first_received.map(|at| at.unix_nanos().min(self.time))
             }
             FamilyType::Counter(Since::ProcessStart) => self.started(view),
             FamilyType::Gauge | FamilyType::Info => None,
@@ -257,7 +257,7 @@ impl StateExport<'_> {
     /// When the publisher's process began, in the clock that the points are told by, and never after them.
     fn started(&self, view: &PublisherView) -> Option<u64> {
         let offset_ms = view.clock_offset_ms.unwrap_or(0);
-        view.started_at.map(|at| nanos(at.plus_ms(offset_ms.saturating_neg())).min(self.time))
+        view.started_at.map(|at| at.plus_ms(offset_ms.saturating_neg()).unix_nanos().min(self.time))
     }
 
     /// A point, or a withdrawal, or nothing, as the marks say.
@@ -292,9 +292,4 @@ fn reason_of(view: &ComponentView) -> Option<Reason> {
 fn info_of(view: &PublisherView) -> Option<Info> {
     let version = view.version.clone()?;
     Some((version, view.epoch.as_ref().map_or("", |epoch| epoch.as_str()).into()))
-}
-
-/// Nanoseconds since the Unix epoch; what was before it is at it.
-fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.unix_ms()).unwrap_or(0).saturating_mul(1_000_000)
 }
