@@ -1,6 +1,8 @@
 //! Tests against real servers, in one binary so that one RabbitMQ, which takes seconds to start, serves them all.
 
 #[cfg(test)]
+mod alerting;
+#[cfg(test)]
 mod beside_original;
 #[cfg(test)]
 mod contract;

@@ -1,8 +1,10 @@
 //! What the tests stand on: real servers that can be stopped, killed and paused, the real program, strange TCP
 //! peers, and readers of what they say. Reading order: `process`, `rabbitmq`, `vhost`, `redis`, `program`; then `v1` and `v2`, who
-//! speak to it, and `bridge` and `watch`, which put all together. `otlp` is what the program exports to.
+//! speak to it, and `bridge` and `watch`, which put all together. `otlp` is what the program exports to; `prometheus` and
+//! `alertmanager` run what is `shipped`.
 #![allow(dead_code, unreachable_pub, reason = "a harness offers more than the tests of one day call")]
 
+pub mod alertmanager;
 pub mod bridge;
 pub mod certificates;
 pub mod field;
@@ -11,11 +13,13 @@ pub mod otlp;
 pub mod ports;
 pub mod process;
 pub mod program;
+pub mod prometheus;
 pub mod rabbitmq;
 pub mod rabbitmq_api;
 pub mod redis;
 pub mod resp;
 pub mod scrape;
+pub mod shipped;
 pub mod tcp;
 pub mod v1;
 pub mod v2;

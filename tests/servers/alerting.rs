@@ -1,0 +1,303 @@
+//! From a cause to a notification: the shipped rules and the shipped Alertmanager's configuration on the real programs.
+//! HEARTBEAT_TEST_SHIPPED=1 runs them with the waits that they ship with, and prints how long each notification took.
+
+use std::time::{Duration, Instant};
+
+use lapin::Connection;
+use serde_json::json;
+
+use crate::support::alertmanager::{Alertmanager, Notification, Webhook};
+use crate::support::bridge::{Bridge, report};
+use crate::support::field::{config, host, listener};
+use crate::support::program::{Program, Setup};
+use crate::support::prometheus::Prometheus;
+use crate::support::rabbitmq::RabbitMq;
+use crate::support::redis;
+use crate::support::shipped::Pace;
+use crate::support::tcp::Accepting;
+use crate::support::vhost::Vhost;
+use crate::support::wait::{holds_for, wait_until};
+
+/// A queue of the field, whose consumer is checked.
+const FILES: &str = "files";
+
+/// How often a component is looked at.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Everything from a host in the enclave to the one who is woken.
+struct Stage {
+    pace: Pace,
+    bridge: Bridge,
+    db: Accepting,
+    consumer: Option<Connection>,
+    publisher: Program,
+    subscribers: [Program; 2],
+    prometheus: Prometheus,
+    webhook: Webhook,
+    _alertmanager: Alertmanager,
+}
+
+impl Stage {
+    /// Starts all of it, and waits until Prometheus has seen it well and the watchdog's notification has come.
+    async fn set(vhost: Vhost) -> Self {
+        let pace = Pace::from_environment();
+        let bridge = Bridge::with(vhost, redis::Options::default()).await;
+        let db = Accepting::open();
+        let consumer = Some(bridge.vhost.consume(FILES, "ingest-1").await);
+        bridge.vhost.wait_consumer(FILES, "ingest-1").await;
+        let start = async || {
+            let subscriber = bridge.subscriber().env("EXPECTED_PUBLISHERS", "oslo");
+            // By itself a grace is 30 s at least, which the shipped pace keeps.
+            let short = |setup: Setup| setup.env("PUBLISHER_GRACE", "oslo=5s");
+            let subscriber = if pace == Pace::Short { short(subscriber) } else { subscriber };
+            subscriber.start_ready().await
+        };
+        let subscribers = [start().await, start().await];
+        let checked = config(&[host("db", db.address)], &[listener(FILES, "^ingest", "ingest")]).to_string();
+        let publisher = bridge.publisher("oslo", &checked).start();
+        let webhook = Webhook::listen().await;
+        let receiver = format!("http://{}", webhook.address);
+        let alertmanager = Alertmanager::start(&pace.alertmanager(&receiver)).await;
+        let folder = Prometheus::folder();
+        std::fs::write(folder.join("heartbeat.rules.yml"), pace.rules()).unwrap();
+        let targets: Vec<String> = subscribers.iter().map(|one| one.http().to_string()).collect();
+        let rules = folder.join("heartbeat.rules.yml");
+        let configuration = pace.prometheus(&targets, &alertmanager.address.to_string(), &rules);
+        let prometheus = Prometheus::start(&folder, &configuration, pace.flags()).await;
+        let stage = Self {
+            pace,
+            bridge,
+            db,
+            consumer,
+            publisher,
+            subscribers,
+            prometheus,
+            webhook,
+            _alertmanager: alertmanager,
+        };
+        stage.wait_well().await;
+        wait_until("the watchdog's notification", pace.bound(), async || match stage.webhook.watchdogs() {
+            0 => Err(format!("{:?}", stage.webhook.told())),
+            _ => Ok(()),
+        })
+        .await;
+        stage
+    }
+
+    /// Waits until Prometheus has all components up by both subscribers, and nothing but the watchdog fires.
+    async fn wait_well(&self) {
+        wait_until("Prometheus finds all well", self.pace.bound(), async || {
+            let up = self.prometheus.query("count(heartbeat_component_up == 1)").await?;
+            let listening = self.prometheus.query("count(heartbeat_subscriber_listening == 1)").await?;
+            let firing = self.prometheus.firing().await?;
+            let of = |series: &[crate::support::prometheus::Series]| series.first().map(|one| one.value);
+            // A host, a consumer and its queue, by each subscriber.
+            if (of(&up), of(&listening)) == (Some(6.0), Some(2.0)) && firing == ["HeartbeatWatchdog"] {
+                return Ok(());
+            }
+            Err(format!("{up:?}, {listening:?}, {firing:?}"))
+        })
+        .await;
+    }
+
+    /// Ends the consumer of the queue.
+    async fn dismiss_consumer(&mut self) {
+        let consumer = self.consumer.take().expect("it consumes");
+        consumer.close(200, "done".into()).await.unwrap();
+    }
+
+    /// How many notifications have come so far.
+    fn seen(&self) -> usize {
+        self.webhook.notifications().len()
+    }
+
+    /// Waits for the notification of an alert after the first `seen`, and reports its time since `cause` beside what the
+    /// waits alone make of it.
+    async fn told(
+        &self,
+        seen: usize,
+        name: &str,
+        status: &str,
+        cause: Instant,
+        floor: Duration,
+    ) -> Notification {
+        let notification = self.webhook.wait(self.pace.bound(), seen, name, status).await;
+        let took = notification.at.duration_since(cause);
+        report(&format!(
+            "{name} {status}: {:.1} s after its cause; the waits take {} s, scrape and evaluation up to {} s more",
+            took.as_secs_f64(),
+            floor.as_secs(),
+            2 * self.pace.interval().as_secs(),
+        ));
+        notification
+    }
+
+    /// What was told after the first `seen` notifications of anything but these alerts.
+    fn told_besides(&self, seen: usize, names: &[&str]) -> Vec<String> {
+        let later = self.webhook.notifications().into_iter().skip(seen);
+        let alerts = later.flat_map(|notification| notification.alerts);
+        alerts.map(|alert| alert.name().to_owned()).filter(|name| !names.contains(&name.as_str())).collect()
+    }
+
+    /// Asserts that for some rounds of Alertmanager nothing is told besides these alerts.
+    async fn nothing_else(&self, seen: usize, names: &[&str]) {
+        holds_for("nothing else is told", self.pace.group_interval() * 2, async || {
+            match self.told_besides(seen, names)[..] {
+                [] => Ok(()),
+                ref others => Err(format!("{others:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Notifications after the first `seen` that tell that an alert fires, or is resolved.
+    fn count(&self, seen: usize, name: &str, status: &str) -> usize {
+        self.webhook.notifications().iter().skip(seen).filter(|one| one.tells(name, status)).count()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_told_once_and_so_is_its_end() {
+    let mut stage = Stage::set(RabbitMq::vhost().await).await;
+    let pace = stage.pace;
+    assert_eq!(stage.webhook.told(), [], "all is well");
+    let firing_floor = pace.minute() + pace.group_wait();
+
+    // A host's port is closed, and opened again.
+    let (seen, cause) = (stage.seen(), Instant::now());
+    stage.db.close().await;
+    let floor = PROBE + firing_floor;
+    let notification = stage.told(seen, "HeartbeatComponentDown", "firing", cause, floor).await;
+    assert_eq!(notification.path, "/page");
+    let [alert] = &notification.alerts[..] else { panic!("{notification:?}") };
+    let labels: Vec<(&str, &str)> = alert.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(
+        labels,
+        [
+            ("alertname", "HeartbeatComponentDown"),
+            ("job", "heartbeat"),
+            ("kind", "host"),
+            ("name", "db"),
+            ("publisher", "oslo"),
+            ("severity", "critical"),
+        ]
+    );
+    let description = "Publisher oslo (job heartbeat) found the host db down (refused).";
+    assert_eq!(alert.annotations["description"], description);
+    let cause = Instant::now();
+    stage.db.reopen();
+    stage.told(seen, "HeartbeatComponentDown", "resolved", cause, PROBE).await;
+    assert_eq!(stage.told_besides(seen, &["HeartbeatComponentDown"]), [""; 0]);
+
+    // A queue loses its consumer, which is told once for the queue, and gets it back.
+    let (seen, cause) = (stage.seen(), Instant::now());
+    stage.dismiss_consumer().await;
+    let floor = PROBE + firing_floor;
+    let notification = stage.told(seen, "HeartbeatQueueWithoutConsumer", "firing", cause, floor).await;
+    let description = &notification.alerts[0].annotations["description"];
+    assert!(description.contains("found ingest missing on queue files."), "{description}");
+    let cause = Instant::now();
+    stage.consumer = Some(stage.bridge.vhost.consume(FILES, "ingest-2").await);
+    stage.told(seen, "HeartbeatQueueWithoutConsumer", "resolved", cause, PROBE).await;
+    assert_eq!(stage.told_besides(seen, &["HeartbeatQueueWithoutConsumer"]), [""; 0]);
+
+    // The publisher is killed: told once, and nothing of its components.
+    let (seen, cause) = (stage.seen(), Instant::now());
+    stage.publisher.kill();
+    let grace = Duration::from_secs(if pace == Pace::Short { 5 } else { 30 });
+    let floor = grace + firing_floor;
+    let notification = stage.told(seen, "HeartbeatPublisherStale", "firing", cause, floor).await;
+    assert_eq!(notification.path, "/page");
+    assert_eq!(notification.alerts[0].labels["publisher"], "oslo");
+    stage.nothing_else(seen, &["HeartbeatPublisherStale"]).await;
+    assert_eq!(stage.count(seen, "HeartbeatPublisherStale", "firing"), 1, "{:?}", stage.webhook.told());
+    let cause = Instant::now();
+    stage.publisher.start_again();
+    stage.told(seen, "HeartbeatPublisherStale", "resolved", cause, Duration::ZERO).await;
+    stage.nothing_else(seen, &["HeartbeatPublisherStale"]).await;
+    stage.wait_well().await;
+}
+
+/// Unknown is not up: the end of a component's alert is told when it is found up, and not when its publisher, a
+/// subscriber or both are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_is_not_called_mended_because_nobody_looks() {
+    let mut stage = Stage::set(RabbitMq::vhost().await).await;
+    let seen = stage.seen();
+    stage.db.close().await;
+    stage.webhook.wait(stage.pace.bound(), seen, "HeartbeatComponentDown", "firing").await;
+    stage.publisher.kill();
+    stage.webhook.wait(stage.pace.bound(), seen, "HeartbeatPublisherStale", "firing").await;
+    let both = ["HeartbeatComponentDown", "HeartbeatPublisherStale"];
+    for subscriber in &mut stage.subscribers {
+        subscriber.kill();
+        subscriber.start_again();
+        subscriber.wait_ready().await;
+    }
+    stage.nothing_else(seen, &both).await;
+    for name in both {
+        let told = (stage.count(seen, name, "firing"), stage.count(seen, name, "resolved"));
+        assert_eq!(told, (1, 0), "{name}: {:?}", stage.webhook.told());
+    }
+    stage.db.reopen();
+    stage.publisher.start_again();
+    for name in both {
+        stage.webhook.wait(stage.pace.bound(), seen, name, "resolved").await;
+        assert_eq!(stage.count(seen, name, "firing"), 1, "{name}: {:?}", stage.webhook.told());
+    }
+    stage.wait_well().await;
+}
+
+/// With the waits that ship: a broker that restarts, a Redis that is away for a minute, both subscribers one after the
+/// other. With short ones: what takes seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_passes_by_itself_wakes_nobody() {
+    let shipped = Pace::from_environment() == Pace::Shipped;
+    let own = if shipped { Some(RabbitMq::start_own().await) } else { None };
+    let vhost = match &own {
+        Some(broker) => broker.new_vhost().await,
+        None => RabbitMq::vhost().await,
+    };
+    let mut stage = Stage::set(vhost).await;
+    let began = Instant::now();
+    for subscriber in &mut stage.subscribers {
+        subscriber.terminate(Duration::from_secs(20)).await;
+        subscriber.start_again();
+        subscriber.wait_ready().await;
+    }
+    wait_until("a connection is closed by the broker", stage.pace.bound(), async || {
+        match stage.bridge.vhost.close_connections().await {
+            0 => Err("none is shown yet".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    // The field's consumer does not come back by itself.
+    stage.consumer = Some(stage.bridge.vhost.consume(FILES, "ingest-2").await);
+    if let Some(broker) = &own {
+        stage.wait_well().await;
+        stage.bridge.redis.stop().await;
+        holds_for("nothing is told while Redis is away", Duration::from_secs(60), async || {
+            match stage.webhook.told()[..] {
+                [] => Ok(()),
+                ref told => Err(format!("{told:?}")),
+            }
+        })
+        .await;
+        stage.bridge.redis.start_again().await;
+        stage.wait_well().await;
+        broker.stop().await;
+        broker.start_again().await;
+        stage.consumer = Some(stage.bridge.vhost.consume(FILES, "ingest-3").await);
+    }
+    stage.wait_well().await;
+    stage.nothing_else(0, &[]).await;
+    // Not from before, when Prometheus had scraped nothing yet.
+    let span = began.elapsed().as_secs();
+    let fired = format!(
+        "count by (alertname) (count_over_time(ALERTS{{alertstate=\"firing\", alertname!=\"HeartbeatWatchdog\"}}[{span}s]))"
+    );
+    let fired = stage.prometheus.query(&fired).await.unwrap();
+    assert!(fired.is_empty(), "{fired:?}");
+    assert_eq!(json!(stage.webhook.told()), json!([]));
+}
