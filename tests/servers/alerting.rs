@@ -123,11 +123,14 @@ impl Stage {
     ) -> Notification {
         let notification = self.webhook.wait(self.pace.bound(), seen, name, status).await;
         let took = notification.at.duration_since(cause);
+        // A group that is known already is looked at again and again, a new one after its wait.
+        let more = if status == "firing" { Duration::ZERO } else { self.pace.group_interval() };
         report(&format!(
-            "{name} {status}: {:.1} s after its cause; the waits take {} s, scrape and evaluation up to {} s more",
+            "{name} {status}: {:.1} s after its cause, at least {} s by the waits, at most {} s more by the rhythm of \
+             scrapes, evaluations and groups",
             took.as_secs_f64(),
             floor.as_secs(),
-            2 * self.pace.interval().as_secs(),
+            (2 * self.pace.interval() + more).as_secs(),
         ));
         notification
     }

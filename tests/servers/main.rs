@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod alerting;
 #[cfg(test)]
+mod asked;
+#[cfg(test)]
 mod beside_original;
 #[cfg(test)]
 mod contract;

@@ -14,6 +14,7 @@ pub mod ports;
 pub mod process;
 pub mod program;
 pub mod prometheus;
+pub mod promql;
 pub mod rabbitmq;
 pub mod rabbitmq_api;
 pub mod redis;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -15,6 +16,9 @@ use super::wait::wait_until;
 
 /// From the start to an answer, on a machine with much else to do.
 const START_BOUND: Duration = Duration::from_secs(30);
+
+/// What is tested.
+const BINARY: &str = env!("CARGO_BIN_EXE_heartbeat");
 
 /// Builds the environment of a program; nothing of the tests' own environment gets into it.
 #[derive(Clone, Debug)]
@@ -91,7 +95,7 @@ impl Setup {
     }
 
     fn spawn(&self) -> Process {
-        let binary = Path::new(env!("CARGO_BIN_EXE_heartbeat"));
+        let binary = Path::new(BINARY);
         let args = self.args.iter().map(String::as_str);
         let name = format!("heartbeat {}", self.args.join(" "));
         Process::start(&name, binary, args, self.environment.clone(), &self.folder.join("output"))
@@ -162,6 +166,13 @@ impl Program {
     /// Where it serves HTTP.
     pub fn http(&self) -> SocketAddr {
         self.setup.http()
+    }
+
+    /// Another command of the program, with the same variables.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(args).env_clear().envs(&self.setup.environment);
+        command
     }
 
     /// The value of one of its variables.
