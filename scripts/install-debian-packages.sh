@@ -8,6 +8,8 @@ set -euo pipefail
 readonly DEFAULT_PACKAGES=(
   # The servers, and promtool.
   rabbitmq-server redis-server prometheus prometheus-alertmanager
+  # Reads docker-compose.yml, for which it needs no engine.
+  docker-compose
   # aws-lc-sys, a part of rustls, compiles C, and Rust links with gcc.
   gcc libc6-dev make
   # The scripts ask servers with curl; cargo and curl trust what ca-certificates holds.
