@@ -58,6 +58,8 @@ choose_ports() {
   choose_port redis 6379
   choose_port subscriber 11911
   choose_port prometheus 9090
+  choose_port alertmanager 9093
+  choose_port notified 9095
   choose_port demo-service 8081
 }
 
@@ -75,6 +77,9 @@ start_everything() {
   start_ready demo-service 10
   start_ready demo-consumer 20
   start_ready subscriber 30
+  # Before Prometheus, which would drop what it cannot send.
+  start_ready notified 10
+  start_ready alertmanager 30
   # Before the publisher, which checks its port.
   start_ready prometheus 30
   start_ready publisher 20
@@ -86,9 +91,10 @@ show_where() {
   Subscriber   http://127.0.0.1:${PORTS[subscriber]}/
   Metrics      http://127.0.0.1:${PORTS[subscriber]}/metrics
   Alerts       $(alerts_page)
+  Alertmanager http://127.0.0.1:${PORTS[alertmanager]}/
   RabbitMQ     http://127.0.0.1:${PORTS[rabbitmq-management]}/  (guest, guest)
   Redis        redis-cli -p ${PORTS[redis]} keys '*'
-  Logs         .run/log/
+  Logs         .run/log/  (what Alertmanager tells: notified.log, and here)
 
   Break it:    touch .run/stop/demo-service     (or demo-consumer, publisher, subscriber, redis, rabbitmq)
   Mend it:     rm .run/stop/demo-service
@@ -127,6 +133,7 @@ main() {
   show_where
   while true; do
     supervise
+    show_notifications
     show_status
     sleep 1
   done

@@ -97,11 +97,26 @@ start_subscriber() {
 }
 ready_subscriber() { fetch "http://127.0.0.1:${PORTS[subscriber]}/-/ready"; }
 
-# The shipped configuration with our port, all shipped rules, and steps short enough to watch.
-# Alertmanager gets its start and its lines of configuration here.
+# Where notifications arrive. A line for each is told here, too.
+start_notified() {
+  launch notified "$DEMO" notified "127.0.0.1:${PORTS[notified]}"
+}
+ready_notified() { listens "${PORTS[notified]}"; }
+
+# The shipped configuration, with notifications sent to where they are shown, and waits short enough to watch.
+start_alertmanager() {
+  sed -e "s|http://localhost:9095|http://127.0.0.1:${PORTS[notified]}|" -e 's|group_wait: 10s|group_wait: 2s|' \
+    -e 's|group_interval: 1m|group_interval: 10s|' "$ROOT/alerts/alertmanager.yml" >"$RUN/alertmanager.yml"
+  launch alertmanager prometheus-alertmanager --config.file="$RUN/alertmanager.yml" --storage.path="$RUN/alertmanager" \
+    --web.listen-address="127.0.0.1:${PORTS[alertmanager]}" --cluster.listen-address= --log.level=warn
+}
+ready_alertmanager() { fetch "http://127.0.0.1:${PORTS[alertmanager]}/-/ready"; }
+
+# The shipped configuration with our ports, the shipped rules, and steps short enough to watch.
 start_prometheus() {
-  sed -e "s|localhost:11911|127.0.0.1:${PORTS[subscriber]}|" -e "s|- heartbeat.rules.yml|- $ROOT/alerts/*.rules.yml|" \
-    -e 's|interval: 15s|interval: 5s|' "$ROOT/alerts/prometheus.yml" >"$RUN/prometheus.yml"
+  sed -e "s|localhost:11911|127.0.0.1:${PORTS[subscriber]}|" -e "s|- heartbeat.rules.yml|- $ROOT/alerts/heartbeat.rules.yml|" \
+    -e "s|localhost:9093|127.0.0.1:${PORTS[alertmanager]}|" -e 's|interval: 15s|interval: 5s|' \
+    "$ROOT/alerts/prometheus.yml" >"$RUN/prometheus.yml"
   launch prometheus prometheus --config.file="$RUN/prometheus.yml" --storage.tsdb.path="$RUN/prometheus" \
     --web.listen-address="127.0.0.1:${PORTS[prometheus]}" --log.level=warn
 }

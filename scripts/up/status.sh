@@ -44,3 +44,15 @@ show_status() {
   fi
   LAST_STATUS=$text
 }
+
+# Lines of the notifications' log that were shown already.
+SHOWN_NOTIFICATIONS=0
+
+# What Alertmanager has told since the last look; the watchdog comes every minute and is no news.
+show_notifications() {
+  local line
+  while IFS= read -r line; do
+    SHOWN_NOTIFICATIONS=$((SHOWN_NOTIFICATIONS + 1))
+    [[ $line == *HeartbeatWatchdog* ]] || say "told: $line"
+  done < <(tail -n "+$((SHOWN_NOTIFICATIONS + 1))" "$RUN/log/notified.log" 2>/dev/null)
+}

@@ -71,9 +71,10 @@ export async function loadPanel(panel: Panel, scope: ScopedVars, width: number, 
   const fieldConfig = completeFieldConfig(panel.fieldConfig, custom, color);
   const result: PanelData = { frames: [], fieldConfig, options: { ...options, ...panel.options }, range, interpolate };
   try {
-    const minStep = fill(panel.interval ?? '', scope);
-    const stepOf = (target: { interval?: string }) =>
-      stepFor(range, panel.maxDataPoints ?? width, fill(target.interval || minStep, scope), context.scrapeInterval);
+    const stepOf = (target: { interval?: string }) => {
+      const minStep = { query: fill(target.interval ?? '', scope), panel: fill(panel.interval ?? '', scope) };
+      return stepFor(range, panel.maxDataPoints ?? width, minStep, context.scrapeInterval);
+    };
     refuseOtherSources(panel);
     const frames = await queryTargets(
       targetsOf(panel, context.panels),

@@ -25,10 +25,19 @@ export interface Step {
   rateIntervalMs: number;
 }
 
-/** As Grafana's Prometheus data source does: no more points than pixels, and no step below the scrape interval. */
-export function stepFor(range: TimeRange, maxDataPoints: number, minStep: string | undefined, scrape: string): Step {
-  const scrapeMs = rangeUtil.intervalToMs(minStep || scrape);
-  const { intervalMs } = rangeUtil.calculateInterval(range, maxDataPoints, minStep || scrape);
+/**
+ * As Grafana does: no more points than pixels, and no step below the panel's min interval; the rate interval goes by what
+ * the query, or else the data source, says of the time between two scrapes.
+ */
+export function stepFor(
+  range: TimeRange,
+  maxDataPoints: number,
+  minStep: { query?: string; panel?: string },
+  scrape: string
+): Step {
+  const scrapeMs = rangeUtil.intervalToMs(minStep.query || scrape);
+  const lowest = minStep.query || minStep.panel || scrape;
+  const { intervalMs } = rangeUtil.calculateInterval(range, maxDataPoints, lowest);
   // Prometheus refuses more than 11,000 points a series.
   const safeMs = Math.ceil((range.to.valueOf() - range.from.valueOf()) / 11000);
   const stepMs = Math.max(intervalMs, scrapeMs, safeMs);
