@@ -103,8 +103,25 @@ fn mounts(service: &Value) -> BTreeMap<String, PathBuf> {
     mounts
 }
 
+/// The service in whose network namespace another one is: they share one localhost.
+fn host_of(service: &Value) -> Option<String> {
+    let mode = service.get("network_mode")?.as_str().unwrap();
+    let host = mode.strip_prefix("service:").unwrap_or_else(|| panic!("{mode} is no service's network"));
+    Some(host.to_owned())
+}
+
 fn networks(service: &Value) -> BTreeSet<String> {
-    strings(&service["networks"]).into_iter().collect()
+    match host_of(service) {
+        Some(host) => networks(&services()[&host]),
+        None => strings(&service["networks"]).into_iter().collect(),
+    }
+}
+
+/// The words after each directive of a name, in a file of nginx.
+fn nginx_directives(path: &str, name: &str) -> Vec<Vec<String>> {
+    let words = |line: &str| line.trim().trim_end_matches(';').split(' ').map(str::to_owned).collect();
+    let lines = text_of(path).lines().map(words).collect::<Vec<Vec<String>>>();
+    lines.into_iter().filter(|words| words[0] == name).map(|words| words[1..].to_vec()).collect()
 }
 
 /// Where a service listens for others.
@@ -126,6 +143,10 @@ fn ports(name: &str) -> BTreeSet<u16> {
             from("deploy/compose/tempo.yml", "/server/http_listen_port"),
             from("deploy/compose/tempo.yml", "/distributor/receivers/otlp/protocols/grpc/endpoint"),
         ]),
+        "notified" => {
+            let listens = nginx_directives("deploy/compose/notified.conf", "listen");
+            listens.into_iter().map(|words| port(&words[0].as_str().into())).collect()
+        }
         "loki" => BTreeSet::from([from("deploy/compose/loki.yml", "/server/http_listen_port")]),
         _ => match services()[name]["environment"].get("WEB_LISTEN_ADDRESS") {
             Some(address) => BTreeSet::from([port(address)]),
@@ -235,8 +256,19 @@ fn no_container_may_more_than_it_must() {
         assert!(service["cpus"].as_f64().unwrap() <= 1.0, "{name}");
         assert_eq!(service["restart"], "unless-stopped", "{name}");
         assert!(!service["logging"]["options"]["max-size"].is_null(), "the log of {name} grows for ever");
-        for forbidden in ["privileged", "cap_add", "network_mode", "pid", "ipc", "devices", "userns_mode"] {
+        for forbidden in ["privileged", "cap_add", "pid", "ipc", "devices", "userns_mode"] {
             assert!(service[forbidden].is_null(), "{name} has {forbidden}");
+        }
+        // Not the machine's network, and not a container's of which nothing is known here.
+        if let Some(host) = host_of(&service) {
+            assert!(
+                services().contains_key(&host),
+                "{name} is in the network of {host}, which is no service"
+            );
+            assert_eq!(host_of(&services()[&host]), None, "{name} is a guest of a guest");
+            for own in ["networks", "ports", "hostname"] {
+                assert!(service[own].is_null(), "{name} has {own}, which are its host's to have");
+            }
         }
         for port in strings(&service["ports"]) {
             assert!(port.starts_with("127.0.0.1:"), "{name} publishes {port} to everybody");
@@ -495,6 +527,55 @@ fn prometheus_and_alertmanager_take_their_files() {
             "{said}"
         );
     }
+}
+
+/// Alertmanager's own configuration names localhost: that is whoever shares its network namespace, and no one else.
+#[test]
+fn every_notification_is_listened_for() {
+    let services = services();
+    let mounted = &mounts(&services["alertmanager"])["/etc/alertmanager/alertmanager.yml"];
+    assert!(mounted.ends_with("alerts/alertmanager.yml"), "{}", mounted.display());
+    let alertmanager = yaml("alerts/alertmanager.yml");
+    let within = |service: &Value| host_of(service).as_deref() == Some("alertmanager");
+    let guests: Vec<&String> =
+        services.iter().filter(|(_, service)| within(service)).map(|(name, _)| name).collect();
+    let mut taken = ports("alertmanager");
+    for guest in &guests {
+        for port in ports(guest) {
+            assert!(taken.insert(port), "two listen at {port} within one network namespace");
+        }
+    }
+    let mut paths = BTreeMap::new();
+    for receiver in alertmanager["receivers"].as_array().unwrap() {
+        let webhooks = receiver["webhook_configs"].as_array().into_iter().flatten();
+        let urls: Vec<&str> = webhooks.map(|webhook| webhook["url"].as_str().unwrap()).collect();
+        assert!(!urls.is_empty(), "nobody sees what {} gets", receiver["name"]);
+        for url in urls {
+            let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+            let (host, port) = address.split_once(':').unwrap();
+            assert_eq!(host, "localhost", "{url}");
+            let listens = |guest: &&&String| ports(guest).contains(&port.parse().unwrap());
+            assert_eq!(guests.iter().filter(listens).count(), 1, "{url}: {guests:?} do not listen there");
+            paths.insert(receiver["name"].as_str().unwrap(), format!("/{path}"));
+        }
+    }
+    // All that comes is printed but the watchdog, which wakes nobody, and the health check.
+    let conf = "deploy/compose/notified.conf";
+    let unprinted: BTreeSet<String> = text_of(conf)
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(" 0;"))
+        .map(|path| path.trim().to_owned())
+        .collect();
+    assert_eq!(unprinted, BTreeSet::from([paths["dead-mans-switch"].clone(), "/".to_owned()]));
+    // The longest that is taken fits into the buffer; of what lies in a file, nothing is printed.
+    let only = |name: &str| nginx_directives(conf, name).concat();
+    assert_eq!(only("client_max_body_size"), only("client_body_buffer_size"));
+    assert_eq!(only("client_max_body_size").len(), 1);
+    // Nobody else on Alertmanager's network reaches it, and it reaches its second half.
+    let listens = nginx_directives(conf, "listen").concat();
+    assert!(listens.iter().all(|address| address.starts_with("127.0.0.1:")), "{listens:?}");
+    let second = only("proxy_pass")[0].replace("http://", "");
+    assert!(listens.contains(&second), "nobody listens at {second}");
 }
 
 fn definitions() -> Value {

@@ -172,6 +172,7 @@ fn links_between_pages_lead_somewhere() {
         "docs/configuration.md",
         "docs/otlp.md",
         "docs/runbooks.md",
+        "dashboards/README.md",
     ] {
         let folder = page(name).parent().unwrap().to_owned();
         for target in text_of(name).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -4,7 +4,6 @@
 use std::time::{Duration, Instant};
 
 use lapin::Connection;
-use serde_json::json;
 
 use crate::support::alertmanager::{Alertmanager, Notification, Webhook};
 use crate::support::bridge::{Bridge, report};
@@ -34,7 +33,8 @@ struct Stage {
     subscribers: [Program; 2],
     prometheus: Prometheus,
     webhook: Webhook,
-    _alertmanager: Alertmanager,
+    /// Started last, and ended with the rest.
+    alertmanager: Option<Alertmanager>,
 }
 
 impl Stage {
@@ -56,15 +56,14 @@ impl Stage {
         let checked = config(&[host("db", db.address)], &[listener(FILES, "^ingest", "ingest")]).to_string();
         let publisher = bridge.publisher("oslo", &checked).start();
         let webhook = Webhook::listen().await;
-        let receiver = format!("http://{}", webhook.address);
-        let alertmanager = Alertmanager::start(&pace.alertmanager(&receiver)).await;
         let folder = Prometheus::folder();
-        std::fs::write(folder.join("heartbeat.rules.yml"), pace.rules()).unwrap();
-        let targets: Vec<String> = subscribers.iter().map(|one| one.http().to_string()).collect();
         let rules = folder.join("heartbeat.rules.yml");
-        let configuration = pace.prometheus(&targets, &alertmanager.address.to_string(), &rules);
+        std::fs::write(&rules, pace.rules()).unwrap();
+        let targets: Vec<String> = subscribers.iter().map(|one| one.http().to_string()).collect();
+        let address = Alertmanager::address();
+        let configuration = pace.prometheus(&targets, &address.to_string(), &rules);
         let prometheus = Prometheus::start(&folder, &configuration, pace.flags()).await;
-        let stage = Self {
+        let mut stage = Self {
             pace,
             bridge,
             db,
@@ -73,9 +72,12 @@ impl Stage {
             subscribers,
             prometheus,
             webhook,
-            _alertmanager: alertmanager,
+            alertmanager: None,
         };
+        // Before its first scrapes Prometheus knows of nobody, and with short waits that is told.
         stage.wait_well().await;
+        let receiver = format!("http://{}", stage.webhook.address);
+        stage.alertmanager = Some(Alertmanager::start(address, &pace.alertmanager(&receiver)).await);
         wait_until("the watchdog's notification", pace.bound(), async || match stage.webhook.watchdogs() {
             0 => Err(format!("{:?}", stage.webhook.told())),
             _ => Ok(()),
@@ -302,5 +304,5 @@ async fn what_passes_by_itself_wakes_nobody() {
     );
     let fired = stage.prometheus.query(&fired).await.unwrap();
     assert!(fired.is_empty(), "{fired:?}");
-    assert_eq!(json!(stage.webhook.told()), json!([]));
+    assert_eq!(stage.webhook.told(), []);
 }

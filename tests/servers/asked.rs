@@ -76,7 +76,7 @@ impl Scenario {
         bridge.drained(&subscribers[0], SOON).await;
         let (webhook, pace) = (Webhook::listen().await, Pace::Short);
         let receiver = format!("http://{}", webhook.address);
-        let alertmanager = Alertmanager::start(&pace.alertmanager(&receiver)).await;
+        let alertmanager = Alertmanager::start(Alertmanager::address(), &pace.alertmanager(&receiver)).await;
         let folder = Prometheus::folder();
         let rules = folder.join("heartbeat.rules.yml");
         std::fs::write(&rules, pace.rules()).unwrap();

@@ -32,12 +32,16 @@ pub struct Alertmanager {
 }
 
 impl Alertmanager {
+    /// Where one may be started: Prometheus must know it before.
+    pub fn address() -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
+    }
+
     /// Starts one with a configuration and waits until it serves.
-    pub async fn start(config: &str) -> Self {
+    pub async fn start(address: SocketAddr, config: &str) -> Self {
         let folder = folder("alertmanager");
         let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
         std::fs::write(path("alertmanager.yml"), config).unwrap();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let args = [
             format!("--config.file={}", path("alertmanager.yml")),
             format!("--storage.path={}", path("data")),
