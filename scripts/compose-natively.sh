@@ -35,8 +35,8 @@ die() { say "$*"; exit 1; }
 
 # --- What the file says -------------------------------------------------------------------------------------------
 
-# Writes $RUN/plan/SERVICE/{environment,command,health,binds,volumes,tmpfs,networks,user,hostname,read_only}, one item
-# a line, and $RUN/plan/order.
+# Writes $RUN/plan/SERVICE/{environment,command,health,binds,volumes,tmpfs,networks,guest_of,user,hostname,read_only}, one
+# item a line, and $RUN/plan/order.
 write_plan() {
   docker-compose --file "$ROOT/docker-compose.yml" config >"$RUN/compose.yml"
   # Debian's own python3, which has the YAML that docker-compose needs.
@@ -56,9 +56,13 @@ def write(name, item, lines):
     assert not any("\n" in line for line in lines), (name, item)
     (plan / name / item).write_text("".join(line + "\n" for line in lines))
 
+def waits_for(service):
+    kind, _, host = service.get("network_mode", "").partition(":")
+    return set(service.get("depends_on", {})) | ({host} if kind == "service" else set())
+
 order, waiting = [], dict(compose["services"])
 while waiting:
-    ready = [name for name, service in waiting.items() if not set(service.get("depends_on", {})) & set(waiting)]
+    ready = [name for name, service in waiting.items() if not waits_for(service) & set(waiting)]
     assert ready, "services wait for each other"
     for name in sorted(ready):
         order.append(name)
@@ -86,9 +90,13 @@ for name, service in compose["services"].items():
     write(name, "binds", binds)
     write(name, "volumes", volumes)
     write(name, "tmpfs", service.get("tmpfs", []))
-    write(name, "networks", service["networks"])
+    # A guest is in the network namespace of another service, under that one's name.
+    kind, _, host = service.get("network_mode", "").partition(":")
+    assert kind in ("", "service") and not (host and service.get("networks")), name
+    write(name, "guest_of", [host] if host else [])
+    write(name, "networks", [] if host else service["networks"])
     write(name, "user", [service["user"].replace(":", " ")])
-    write(name, "hostname", [service.get("hostname", name)])
+    write(name, "hostname", [compose["services"][host or name].get("hostname", host or name)])
     write(name, "read_only", ["yes"] if service.get("read_only") else [])
 PYTHON
 }
@@ -123,8 +131,20 @@ make_networks() {
   done <"$RUN/plan/order"
 }
 
+# The namespace that a service is in: its own, or that of the service whose guest it is.
+namespace_of() {
+  local host
+  host=$(lines_of "$1" guest_of)
+  echo "$NETS-${host:-$1}"
+}
+
 join_networks() {
   local name=$1 network other number=0
+  if [[ -s $RUN/plan/$name/guest_of ]]; then
+    # Its host comes before it in the order.
+    cp "$RUN/plan/$(lines_of "$name" guest_of)/hosts" "$RUN/plan/$name/hosts"
+    return
+  fi
   ip netns add "$NETS-$name"
   ip -n "$NETS-$name" link set lo up
   echo "127.0.0.1 localhost" >"$RUN/plan/$name/hosts"
@@ -172,6 +192,8 @@ inside() {
   mapfile -t command < <(lines_of "$name" command)
   mapfile -t environment < <(lines_of "$name" environment)
   command[0]=${CALLED[${command[0]}]:-${command[0]}}
+  # As the engine does it, so that the program may open /dev/stdout.
+  chown "$uid:$gid" /proc/self/fd/1 /proc/self/fd/2
   # What the images set themselves: RabbitMQ's, so that its tools find the cookie.
   keep=(PATH="$SEARCH" LANG=C.UTF-8 HOME=/var/lib/rabbitmq)
   exec chroot "$root" setpriv --reuid "$uid" --regid "$gid" --clear-groups --bounding-set=-all --inh-caps=-all \
@@ -195,6 +217,9 @@ lay_system() {
     touch "$root/dev/$entry"
     mount --bind "/dev/$entry" "$root/dev/$entry"
   done
+  ln -s /proc/self/fd "$root/dev/fd"
+  ln -s /proc/self/fd/1 "$root/dev/stdout"
+  ln -s /proc/self/fd/2 "$root/dev/stderr"
   for entry in passwd group nsswitch.conf ld.so.cache localtime alternatives ssl erlang; do
     [[ ! -e /etc/$entry ]] || cp --archive --dereference "/etc/$entry" "$root/etc/" 2>/dev/null || true
   done
@@ -218,7 +243,7 @@ in_network() {
   local name=$1
   shift
   # shellcheck disable=SC2016 # The inner shell expands them.
-  ip netns exec "$NETS-$name" unshare --mount --propagation private bash -c \
+  ip netns exec "$(namespace_of "$name")" unshare --mount --propagation private bash -c \
     'mount --bind "$1" /etc/hosts; shift; exec "$@"' in_network "$RUN/plan/$name/hosts" "$@" </dev/null
 }
 
@@ -233,15 +258,16 @@ launch() {
 }
 
 start() {
-  local name=$1
+  local name=$1 namespace
+  namespace=$(namespace_of "$name")
   case $name in
-    database | files) launch "$name" ip netns exec "$NETS-$name" python3 -m http.server "${LISTENERS[$name]}" ;;
+    database | files) launch "$name" ip netns exec "$namespace" python3 -m http.server "${LISTENERS[$name]}" ;;
     collector)
-      launch "$name" ip netns exec "$NETS-$name" env ROTEL_EXPORTER=blackhole ROTEL_DEBUG_LOG_VERBOSITY=detailed \
+      launch "$name" ip netns exec "$namespace" env ROTEL_EXPORTER=blackhole ROTEL_DEBUG_LOG_VERBOSITY=detailed \
         "$(rotel)" start --otlp-http-endpoint 0.0.0.0:4318 --debug-log traces --debug-log logs
       ;;
     *)
-      launch "$name" ip netns exec "$NETS-$name" unshare --mount --pid --uts --ipc --fork --kill-child \
+      launch "$name" ip netns exec "$namespace" unshare --mount --pid --uts --ipc --fork --kill-child \
         "$0" --inside "$name" "$RUN" "$HEARTBEAT"
       ;;
   esac
@@ -367,6 +393,42 @@ look_at_exports() {
   expect "metrics are not exported besides" query_is 'sum(heartbeat_otlp_exports_total{signal="metrics"}) or vector(0)' "['0']"
 }
 
+# notifications METRIC: how many, by all webhooks together.
+notifications() {
+  in_network alertmanager curl --silent --fail --max-time 5 http://127.0.0.1:9093/metrics |
+    awk -v name="$1" 'index($1, name "{") == 1 && /integration="webhook"/ { sum += $2; found = 1 } END { if (!found) exit 1; print sum }'
+}
+
+# It comes all the way from a rule of Prometheus. As long as it is the only alert, whatever arrives is the watchdog. Requests
+# are counted, since a notification counts as failed only when Alertmanager gives it up.
+watchdog_arrives() {
+  [[ $(in_network alertmanager curl --silent --fail --max-time 5 http://127.0.0.1:9093/api/v2/alerts |
+    python3 -c 'import json, sys; print(*(a["labels"]["alertname"] for a in json.load(sys.stdin)))') == HeartbeatWatchdog ]] &&
+    (($(notifications alertmanager_notification_requests_total) > $(notifications alertmanager_notification_requests_failed_total)))
+}
+
+# An alert of our own is routed as one of Prometheus's, and need not wait until something was down for a minute.
+raise_alert() {
+  in_network alertmanager curl --silent --fail --max-time 5 --header 'Content-Type: application/json' --data \
+    '[{"labels": {"alertname": "HeartbeatComposeNatively", "severity": "critical", "job": "heartbeat"}}]' \
+    http://127.0.0.1:9093/api/v2/alerts
+}
+
+is_told() { grep -q "$1" "$RUN/log/notified.log"; }
+
+look_at_notifications() {
+  wait_for 60 notified watchdog_arrives
+  expect "the watchdog's notifications arrive" watchdog_arrives
+  expect "Alertmanager takes an alert" raise_alert
+  # The group's wait of ten seconds, and some.
+  wait_for 30 notified is_told ' /page firing HeartbeatComposeNatively {'
+  expect "a line tells who is woken, and by what" is_told ' /page firing HeartbeatComposeNatively {'
+  expect "no line tells of the watchdog, which comes every minute" not is_told /watchdog
+  expect "nobody but Alertmanager reaches it" not connects prometheus alertmanager 9095
+  # The first may have failed before there was somebody to take them; those are sent again.
+  expect "Alertmanager gave up none" test "$(notifications alertmanager_notifications_failed_total)" = 0
+}
+
 # What breaks is seen from outside, and told to the collector.
 look_at_change() {
   stop_one files
@@ -480,7 +542,7 @@ clean_up() {
 main() {
   ((EUID == 0)) || die "as root, please: namespaces need it"
   "$ROOT/scripts/install-debian-packages.sh"
-  "$ROOT/scripts/install-debian-packages.sh" docker-compose iproute2 procps wget
+  "$ROOT/scripts/install-debian-packages.sh" docker-compose iproute2 nginx procps wget
   "$ROOT/scripts/otlp-peers.sh"
   build
   RUN=$(mktemp --directory --tmpdir heartbeat-compose.XXXXXXXX)
@@ -495,6 +557,7 @@ main() {
   look_at_services
   look_at_prometheus
   look_at_exports
+  look_at_notifications
   look_at_change
   look_at_restarts
   look_at_enclave

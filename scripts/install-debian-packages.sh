@@ -22,6 +22,7 @@ declare -A SERVICES=(
   [redis-server]="redis-server.service"
   [prometheus]="prometheus.service"
   [prometheus-alertmanager]="prometheus-alertmanager.service"
+  [nginx-common]="nginx.service"
   [erlang-base]="epmd.socket epmd.service"
 )
 
