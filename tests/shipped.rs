@@ -170,6 +170,44 @@ fn alerts_are_routed_by_their_severity() {
     }
 }
 
+/// A label that is absent on both sides counts as equal to Alertmanager, and would let anything inhibit anything.
+#[test]
+fn inhibitions_compare_labels_that_there_are() {
+    // What tells of what: the labels that each alert has by its expression.
+    let labels = |name: &str| -> &[&str] {
+        match name {
+            name if name.contains("AllSubscribers") || name == "HeartbeatLate" => &["job"],
+            name if name.contains("Subscriber") => &["job", "instance"],
+            name if name.contains("Component") || name.contains("Queue") => {
+                &["job", "publisher", "kind", "name"]
+            }
+            name if name.contains("Publisher") || name.contains("Clock") => &["job", "publisher"],
+            other => panic!("{other} is new here"),
+        }
+    };
+    let file: Value = yaml_serde::from_str(&text_of("alerts/alertmanager.yml")).unwrap();
+    let names: Vec<String> = alerting().into_iter().map(|(name, _)| name).collect();
+    let rules = file["inhibit_rules"].as_sequence().unwrap();
+    assert!(rules.len() > 4, "the inhibitions were not read");
+    for rule in rules {
+        let equal: Vec<&str> =
+            rule["equal"].as_sequence().unwrap().iter().map(|one| one.as_str().unwrap()).collect();
+        for side in ["source_matchers", "target_matchers"] {
+            let matcher = rule[side][0].as_str().unwrap();
+            let pattern =
+                fancy_regex::Regex::new(&format!("^(?:{})$", matcher.split('"').nth(1).unwrap())).unwrap();
+            let matched: Vec<&String> = names.iter().filter(|name| pattern.is_match(name).unwrap()).collect();
+            assert!(!matched.is_empty(), "{matcher} is no alert");
+            for name in matched {
+                // The queue of a component is empty unless it is a consumer, and then it is compared.
+                let has = |label: &&&str| **label == "queue" || labels(name).contains(*label);
+                let absent = equal.iter().find(|label| !has(label));
+                assert!(absent.is_none(), "{name} has no label {absent:?}: {rule:?}");
+            }
+        }
+    }
+}
+
 /// Names in the routes and inhibitions are names of alerts: a misspelt one would silence nothing, or everything.
 #[test]
 fn the_alertmanager_knows_the_alerts_by_name() {

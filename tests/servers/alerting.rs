@@ -20,9 +20,6 @@ use crate::support::wait::{holds_for, wait_until};
 /// A queue of the field, whose consumer is checked.
 const FILES: &str = "files";
 
-/// How often a component is looked at.
-const PROBE: Duration = Duration::from_secs(1);
-
 /// Everything from a host in the enclave to the one who is woken.
 struct Stage {
     pace: Pace,
@@ -125,6 +122,10 @@ impl Stage {
     ) -> Notification {
         let notification = self.webhook.wait(self.pace.bound(), seen, name, status).await;
         let took = notification.at.duration_since(cause);
+        assert!(
+            took >= floor,
+            "{name} {status} was told after {took:?}, before the waits of {floor:?} were over"
+        );
         // A group that is known already is looked at again and again, a new one after its wait.
         let more = if status == "firing" { Duration::ZERO } else { self.pace.group_interval() };
         report(&format!(
@@ -171,7 +172,7 @@ async fn what_goes_wrong_is_told_once_and_so_is_its_end() {
     // A host's port is closed, and opened again.
     let (seen, cause) = (stage.seen(), Instant::now());
     stage.db.close().await;
-    let floor = PROBE + firing_floor;
+    let floor = firing_floor;
     let notification = stage.told(seen, "HeartbeatComponentDown", "firing", cause, floor).await;
     assert_eq!(notification.path, "/page");
     let [alert] = &notification.alerts[..] else { panic!("{notification:?}") };
@@ -191,25 +192,26 @@ async fn what_goes_wrong_is_told_once_and_so_is_its_end() {
     assert_eq!(alert.annotations["description"], description);
     let cause = Instant::now();
     stage.db.reopen();
-    stage.told(seen, "HeartbeatComponentDown", "resolved", cause, PROBE).await;
+    stage.told(seen, "HeartbeatComponentDown", "resolved", cause, Duration::ZERO).await;
     assert_eq!(stage.told_besides(seen, &["HeartbeatComponentDown"]), [""; 0]);
 
     // A queue loses its consumer, which is told once for the queue, and gets it back.
     let (seen, cause) = (stage.seen(), Instant::now());
     stage.dismiss_consumer().await;
-    let floor = PROBE + firing_floor;
+    let floor = firing_floor;
     let notification = stage.told(seen, "HeartbeatQueueWithoutConsumer", "firing", cause, floor).await;
     let description = &notification.alerts[0].annotations["description"];
-    assert!(description.contains("found ingest missing on queue files."), "{description}");
+    assert!(description.contains("expected on it: ingest (no_consumer)."), "{description}");
     let cause = Instant::now();
     stage.consumer = Some(stage.bridge.vhost.consume(FILES, "ingest-2").await);
-    stage.told(seen, "HeartbeatQueueWithoutConsumer", "resolved", cause, PROBE).await;
+    stage.told(seen, "HeartbeatQueueWithoutConsumer", "resolved", cause, Duration::ZERO).await;
     assert_eq!(stage.told_besides(seen, &["HeartbeatQueueWithoutConsumer"]), [""; 0]);
 
     // The publisher is killed: told once, and nothing of its components.
     let (seen, cause) = (stage.seen(), Instant::now());
     stage.publisher.kill();
-    let grace = Duration::from_secs(if pace == Pace::Short { 5 } else { 30 });
+    // From its last heartbeat on, which may have been sent an interval before the end.
+    let grace = Duration::from_secs(if pace == Pace::Short { 4 } else { 29 });
     let floor = grace + firing_floor;
     let notification = stage.told(seen, "HeartbeatPublisherStale", "firing", cause, floor).await;
     assert_eq!(notification.path, "/page");
@@ -251,6 +253,43 @@ async fn a_component_is_not_called_mended_because_nobody_looks() {
         assert_eq!(stage.count(seen, name, "firing"), 1, "{name}: {:?}", stage.webhook.told());
     }
     stage.wait_well().await;
+}
+
+/// While no subscriber is there to listen, that is told, and neither a publisher nor a component is blamed, though both are
+/// gone. What was told before ends when it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nobody_listens_nobody_is_blamed() {
+    let mut stage = Stage::set(RabbitMq::vhost().await).await;
+    let seen = stage.seen();
+    stage.dismiss_consumer().await;
+    stage.webhook.wait(stage.pace.bound(), seen, "HeartbeatQueueWithoutConsumer", "firing").await;
+    for subscriber in &mut stage.subscribers {
+        subscriber.kill();
+    }
+    stage.db.close().await;
+    stage.publisher.kill();
+    let told = stage.webhook.wait(stage.pace.bound(), seen, "HeartbeatAllSubscribersDown", "firing").await;
+    assert_eq!(told.path, "/page");
+    let known = ["HeartbeatAllSubscribersDown", "HeartbeatQueueWithoutConsumer"];
+    stage.nothing_else(seen, &known).await;
+    assert_eq!(
+        stage.count(seen, "HeartbeatQueueWithoutConsumer", "resolved"),
+        0,
+        "{:?}",
+        stage.webhook.told()
+    );
+    stage.db.reopen();
+    stage.consumer = Some(stage.bridge.vhost.consume(FILES, "ingest-2").await);
+    stage.publisher.start_again();
+    for subscriber in &mut stage.subscribers {
+        subscriber.start_again();
+    }
+    for name in known {
+        stage.webhook.wait(stage.pace.bound(), seen, name, "resolved").await;
+        assert_eq!(stage.count(seen, name, "firing"), 1, "{name}: {:?}", stage.webhook.told());
+    }
+    stage.wait_well().await;
+    stage.nothing_else(seen, &known).await;
 }
 
 /// With the waits that ship: a broker that restarts, a Redis that is away for a minute, both subscribers one after the

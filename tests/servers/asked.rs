@@ -200,6 +200,26 @@ fn recorded() -> Vec<(String, String)> {
     recorded.collect()
 }
 
+/// The queries within annotations, with their labels filled in as they are there.
+fn of_the_annotations() -> Vec<Question> {
+    let printed = Regex::new(r#"printf "((?:[^"\\]|\\.)*)"#).unwrap();
+    let mut questions = Vec::new();
+    for rule in rules() {
+        for (_, annotation) in rule["annotations"].as_mapping().into_iter().flatten() {
+            for found in printed.captures_iter(annotation.as_str().unwrap()) {
+                let query = found.unwrap()[1].replace("%q", "\"x\"").replace("\\\"", "\"");
+                // A number's format is printed, too.
+                if !query.starts_with('%') {
+                    let place = format!("annotation of {}", rule["alert"].as_str().unwrap());
+                    questions.push(Question { place, query, instant: true, legend: String::new() });
+                }
+            }
+        }
+    }
+    assert!(questions.len() > 5, "the annotations were not read: {questions:?}");
+    questions
+}
+
 fn of_the_rules() -> Vec<Question> {
     let labels = Regex::new(r"\$labels\.(\w+)").unwrap();
     let questions: Vec<Question> = rules()
@@ -285,7 +305,7 @@ async fn what_ships_asks_for_what_there_is() {
     let mut scenario = Scenario::play().await;
     scenario.settled().await;
     let (panels, runbooks) = (of_the_dashboards(), of_the_runbooks());
-    let all = [panels.clone(), of_the_rules(), runbooks.clone()].concat();
+    let all = [panels.clone(), of_the_rules(), of_the_annotations(), runbooks.clone()].concat();
 
     let known = scenario.series().await;
     let missing: Vec<String> = all.iter().flat_map(|question| missing(question, &known)).collect();
