@@ -110,7 +110,7 @@ async fn notified(address: &str) -> ExitCode {
     }
 }
 
-/// Prints `page firing HeartbeatPublisherStale: Nothing was heard of …`, the receiver's path first.
+/// Prints `13:29:00Z page firing HeartbeatPublisherStale: Nothing was heard of …`, the receiver's path first.
 async fn take(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
     let receiver = request.uri().path().trim_start_matches('/').to_owned();
     let body = Limited::new(request.into_body(), NOTIFICATION_MAX).collect().await;
@@ -122,7 +122,8 @@ async fn take(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infa
             for Alert { status, labels, annotations } in notification.alerts {
                 let text = |map: &BTreeMap<String, String>, key| map.get(key).cloned().unwrap_or_default();
                 let (name, description) = (text(&labels, "alertname"), text(&annotations, "description"));
-                say(&format!("{receiver} {status} {name}: {description}"));
+                let at = jiff::Timestamp::now().strftime("%H:%M:%SZ");
+                say(&format!("{at} {receiver} {status} {name}: {description}"));
             }
         }
         None => *response.status_mut() = StatusCode::BAD_REQUEST,

@@ -91,13 +91,14 @@ show_where() {
   Subscriber   http://127.0.0.1:${PORTS[subscriber]}/
   Metrics      http://127.0.0.1:${PORTS[subscriber]}/metrics
   Alerts       $(alerts_page)
-  Alertmanager http://127.0.0.1:${PORTS[alertmanager]}/
+  Alertmanager $(alertmanager_page)
   RabbitMQ     http://127.0.0.1:${PORTS[rabbitmq-management]}/  (guest, guest)
   Redis        redis-cli -p ${PORTS[redis]} keys '*'
   Logs         .run/log/  (what Alertmanager tells: notified.log, and here)
 
   Break it:    touch .run/stop/demo-service     (or demo-consumer, publisher, subscriber, redis, rabbitmq)
   Mend it:     rm .run/stop/demo-service
+               Somebody is woken after one to two minutes; that is told here.
   Ctrl-C stops everything.
 
 EOF

@@ -413,6 +413,14 @@ fn each_secret_is_seen_by_those_that_need_it() {
     }
 }
 
+/// Or a service that is stopped would be unknown, and wake nobody.
+#[test]
+fn the_publishers_resolver_tells_of_what_is_gone() {
+    for (name, role, service) in heartbeats().iter().filter(|(_, role, _)| role == "publisher") {
+        assert_eq!(strings(&service["dns_opt"]), ["ndots:1"], "{name} ({role})");
+    }
+}
+
 #[test]
 fn the_enclave_is_shut() {
     let file = compose();

@@ -108,7 +108,8 @@ start_alertmanager() {
   sed -e "s|http://localhost:9095|http://127.0.0.1:${PORTS[notified]}|" -e 's|group_wait: 10s|group_wait: 2s|' \
     -e 's|group_interval: 1m|group_interval: 10s|' "$ROOT/alerts/alertmanager.yml" >"$RUN/alertmanager.yml"
   launch alertmanager prometheus-alertmanager --config.file="$RUN/alertmanager.yml" --storage.path="$RUN/alertmanager" \
-    --web.listen-address="127.0.0.1:${PORTS[alertmanager]}" --cluster.listen-address= --log.level=warn
+    --web.listen-address="127.0.0.1:${PORTS[alertmanager]}" \
+    --web.external-url="http://127.0.0.1:${PORTS[alertmanager]}" --cluster.listen-address= --log.level=warn
 }
 ready_alertmanager() { fetch "http://127.0.0.1:${PORTS[alertmanager]}/-/ready"; }
 
@@ -118,7 +119,8 @@ start_prometheus() {
     -e "s|localhost:9093|127.0.0.1:${PORTS[alertmanager]}|" -e 's|interval: 15s|interval: 5s|' \
     "$ROOT/alerts/prometheus.yml" >"$RUN/prometheus.yml"
   launch prometheus prometheus --config.file="$RUN/prometheus.yml" --storage.tsdb.path="$RUN/prometheus" \
-    --web.listen-address="127.0.0.1:${PORTS[prometheus]}" --log.level=warn
+    --web.listen-address="127.0.0.1:${PORTS[prometheus]}" \
+    --web.external-url="http://127.0.0.1:${PORTS[prometheus]}" --log.level=warn
 }
 ready_prometheus() { fetch "http://127.0.0.1:${PORTS[prometheus]}/-/ready"; }
 
@@ -129,6 +131,16 @@ alerts_page() {
     echo "$root/classic/alerts"
   else
     echo "$root/alerts"
+  fi
+}
+
+# Debian's Alertmanager has no pages.
+alertmanager_page() {
+  local root="http://127.0.0.1:${PORTS[alertmanager]}"
+  if fetch "$root/" | grep -q 'does not include'; then
+    echo "amtool --alertmanager.url=$root alert"
+  else
+    echo "$root/"
   fi
 }
 

@@ -72,6 +72,12 @@ function toFrames(target: Target, expr: string, legend: string, data: any, stepM
       : data.resultType === 'vector'
         ? data.result.map((one: any) => ({ metric: one.metric, values: [one.value] }))
         : [{ metric: {}, values: [data.result] }];
+  // Grafana's server answers with an empty frame, which keeps its place among those of other queries.
+  if (series.length === 0) {
+    const type = data.resultType === 'matrix' ? DataFrameType.TimeSeriesMulti : DataFrameType.NumericMulti;
+    const meta = { type, custom: { resultType: data.resultType } };
+    return [{ refId: target.refId, meta, fields: [], length: 0 } as DataFrame];
+  }
   return series.map(({ metric, values }) => {
     const name = nameOf(metric, legend, expr);
     return createDataFrame({
