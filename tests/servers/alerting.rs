@@ -289,7 +289,10 @@ async fn while_nobody_listens_nobody_is_blamed() {
         assert_eq!(stage.count(seen, name, "firing"), 1, "{name}: {:?}", stage.webhook.told());
     }
     stage.wait_well().await;
-    stage.nothing_else(seen, &known).await;
+    // Of the subscribers something may be told, since they come back one after the other.
+    let told = stage.told_besides(seen, &known);
+    let blamed: Vec<&String> = told.iter().filter(|name| !name.contains("Subscriber")).collect();
+    assert!(blamed.is_empty(), "{blamed:?}");
 }
 
 /// With the waits that ship: a broker that restarts, a Redis that is away for a minute, both subscribers one after the

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use fancy_regex::Regex;
+use fancy_regex::{Captures, Regex};
 
 /// Set to 1, the files are run as they ship, which takes minutes.
 const VARIABLE: &str = "HEARTBEAT_TEST_SHIPPED";
@@ -14,7 +14,7 @@ const VARIABLE: &str = "HEARTBEAT_TEST_SHIPPED";
 pub enum Pace {
     /// As they ship.
     Shipped,
-    /// A second for each minute that an alert waits, and for each scrape.
+    /// Three seconds for each minute that an alert waits, and one for each scrape.
     Short,
 }
 
@@ -31,7 +31,7 @@ impl Pace {
 
     /// How long alerts that wait a minute wait.
     pub fn minute(self) -> Duration {
-        Duration::from_secs(if self == Self::Shipped { 60 } else { 1 })
+        Duration::from_secs(if self == Self::Shipped { 60 } else { 3 })
     }
 
     /// How long Alertmanager waits for more of a new group.
@@ -46,7 +46,7 @@ impl Pace {
 
     /// Far above what a notification takes.
     pub fn bound(self) -> Duration {
-        Duration::from_secs(if self == Self::Shipped { 600 } else { 90 })
+        Duration::from_secs(if self == Self::Shipped { 600 } else { 150 })
     }
 
     /// What Prometheus is told by flags. What it sends before it has found its Alertmanager is gone, and by itself it sends
@@ -79,7 +79,11 @@ impl Pace {
             return text;
         }
         let waits = Regex::new(r"for: (\d+)m\n").unwrap();
-        let short = waits.replace_all(&text, "for: ${1}s\n").into_owned();
+        let short = waits.replace_all(&text, |found: &Captures<'_, str>| {
+            let minutes: u64 = found[1].parse().unwrap();
+            format!("for: {}s\n", minutes * self.minute().as_secs())
+        });
+        let short = short.into_owned();
         assert_ne!(text, short, "no wait was found");
         short
     }
