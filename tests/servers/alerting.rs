@@ -53,13 +53,8 @@ impl Stage {
         let checked = config(&[host("db", db.address)], &[listener(FILES, "^ingest", "ingest")]).to_string();
         let publisher = bridge.publisher("oslo", &checked).start();
         let webhook = Webhook::listen().await;
-        let folder = Prometheus::folder();
-        let rules = folder.join("heartbeat.rules.yml");
-        std::fs::write(&rules, pace.rules()).unwrap();
-        let targets: Vec<String> = subscribers.iter().map(|one| one.http().to_string()).collect();
         let address = Alertmanager::address();
-        let configuration = pace.prometheus(&targets, &address.to_string(), &rules);
-        let prometheus = Prometheus::start(&folder, &configuration, pace.flags()).await;
+        let prometheus = pace.start_prometheus(&subscribers, address, "").await;
         let mut stage = Self {
             pace,
             bridge,
@@ -73,8 +68,7 @@ impl Stage {
         };
         // Before its first scrapes Prometheus knows of nobody, and with short waits that is told.
         stage.wait_well().await;
-        let receiver = format!("http://{}", stage.webhook.address);
-        stage.alertmanager = Some(Alertmanager::start(address, &pace.alertmanager(&receiver)).await);
+        stage.alertmanager = Some(pace.start_alertmanager(address, &stage.webhook).await);
         wait_until("the watchdog's notification", pace.bound(), async || match stage.webhook.watchdogs() {
             0 => Err(format!("{:?}", stage.webhook.told())),
             _ => Ok(()),

@@ -75,18 +75,12 @@ impl Scenario {
         bridge.send([original]).await;
         bridge.drained(&subscribers[0], SOON).await;
         let (webhook, pace) = (Webhook::listen().await, Pace::Short);
-        let receiver = format!("http://{}", webhook.address);
-        let alertmanager = Alertmanager::start(Alertmanager::address(), &pace.alertmanager(&receiver)).await;
-        let folder = Prometheus::folder();
-        let rules = folder.join("heartbeat.rules.yml");
-        std::fs::write(&rules, pace.rules()).unwrap();
-        let targets: Vec<String> = subscribers.iter().map(|one| one.http().to_string()).collect();
-        let mut configuration = pace.prometheus(&targets, &alertmanager.address.to_string(), &rules);
-        let emitter = publisher.http();
-        configuration.push_str(&format!(
-            "\n  - job_name: heartbeat-publisher\n    static_configs:\n      - targets: ['{emitter}']\n"
-        ));
-        let prometheus = Prometheus::start(&folder, &configuration, pace.flags()).await;
+        let alertmanager = pace.start_alertmanager(Alertmanager::address(), &webhook).await;
+        let emitter = format!(
+            "\n  - job_name: heartbeat-publisher\n    static_configs:\n      - targets: ['{}']\n",
+            publisher.http()
+        );
+        let prometheus = pace.start_prometheus(&subscribers, alertmanager.address, &emitter).await;
         let kept = (db, consumer);
         Self { bridge, publisher, subscribers, prometheus, alertmanager, _webhook: webhook, _kept: kept }
     }

@@ -1,10 +1,15 @@
 //! The files that ship for Prometheus and Alertmanager, as they are or with short waits.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use fancy_regex::{Captures, Regex};
+
+use super::alertmanager::{Alertmanager, Webhook};
+use super::program::Program;
+use super::prometheus::Prometheus;
 
 /// Set to 1, the files are run as they ship, which takes minutes.
 const VARIABLE: &str = "HEARTBEAT_TEST_SHIPPED";
@@ -51,12 +56,12 @@ impl Pace {
 
     /// What Prometheus is told by flags. What it sends before it has found its Alertmanager is gone, and by itself it sends
     /// again after a minute.
-    pub fn flags(self) -> &'static [&'static str] {
+    fn flags(self) -> &'static [&'static str] {
         if self == Self::Shipped { &[] } else { &["--rules.alert.resend-delay=5s"] }
     }
 
     /// The configuration of Prometheus, for these targets and an Alertmanager.
-    pub fn prometheus(self, targets: &[String], alertmanager: &str, rules: &Path) -> String {
+    fn prometheus(self, targets: &[String], alertmanager: &str, rules: &Path) -> String {
         let targets: String = targets.iter().map(|target| format!("          - {target}\n")).collect();
         let text = file("alerts/prometheus.yml");
         let text = once(&text, "            - localhost:9093\n", &format!("            - {alertmanager}\n"));
@@ -73,7 +78,7 @@ impl Pace {
     }
 
     /// The rules.
-    pub fn rules(self) -> String {
+    fn rules(self) -> String {
         let text = file("alerts/heartbeat.rules.yml");
         if self == Self::Shipped {
             return text;
@@ -88,8 +93,28 @@ impl Pace {
         short
     }
 
+    /// Starts a Prometheus with the shipped rules, which scrapes these subscribers, and whatever `more` jobs there are.
+    pub async fn start_prometheus(
+        self,
+        subscribers: &[Program],
+        alertmanager: SocketAddr,
+        more: &str,
+    ) -> Prometheus {
+        let folder = Prometheus::folder();
+        let rules = folder.join("heartbeat.rules.yml");
+        fs::write(&rules, self.rules()).unwrap();
+        let targets: Vec<String> = subscribers.iter().map(|one| one.http().to_string()).collect();
+        let configuration = self.prometheus(&targets, &alertmanager.to_string(), &rules) + more;
+        Prometheus::start(&folder, &configuration, self.flags()).await
+    }
+
+    /// Starts an Alertmanager with the shipped configuration, which tells `webhook`.
+    pub async fn start_alertmanager(self, address: SocketAddr, webhook: &Webhook) -> Alertmanager {
+        Alertmanager::start(address, &self.alertmanager(&format!("http://{}", webhook.address))).await
+    }
+
     /// The configuration of Alertmanager, with its webhooks led to `receiver`.
-    pub fn alertmanager(self, receiver: &str) -> String {
+    fn alertmanager(self, receiver: &str) -> String {
         let text = file("alerts/alertmanager.yml").replace("http://localhost:9095", receiver);
         assert!(text.contains(receiver), "no webhook was found");
         if self == Self::Shipped {
