@@ -11,18 +11,20 @@ use tracing::debug;
 /// Longest wait for an ack to be written.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Settles deliveries of one channel, in order, from one task. lapin spawns each ack, so two that
-/// are not awaited one after the other may overtake each other, which closes the channel.
+/// Settles deliveries of one channel, in order, from one task. What is settled is due, and goes out
+/// with the next [`Acks::write`]. lapin spawns each ack, so two that are not awaited one after the
+/// other may overtake each other, which closes the channel.
 #[derive(Debug, Default)]
 pub struct Acks {
     channel: Option<Channel>,
     ledger: Ledger,
+    due: Vec<Frame>,
 }
 
 impl Acks {
     /// For the deliveries of one channel; `None` where nothing is to be acknowledged.
     pub(super) fn new(channel: Option<Channel>) -> Self {
-        Self { channel, ledger: Ledger::default() }
+        Self { channel, ..Self::default() }
     }
 
     /// For a link that needs no acks.
@@ -40,10 +42,20 @@ impl Acks {
         self.ledger.unsettled
     }
 
-    /// Acknowledges deliveries. Failure means that the channel is gone, and its deliveries come
-    /// again on another: nothing is to be done about it here.
-    pub async fn settle(&mut self, tags: impl IntoIterator<Item = u64>) {
-        let frames = self.ledger.settle(tags);
+    /// Notes that deliveries are to be acknowledged.
+    pub fn settle(&mut self, tags: impl IntoIterator<Item = u64>) {
+        self.due.extend(self.ledger.settle(tags));
+    }
+
+    /// What is due from now on; it counts as written.
+    pub(crate) fn take_due(&mut self) -> Vec<Frame> {
+        std::mem::take(&mut self.due)
+    }
+
+    /// Writes what is due. Failure means that the channel is gone, and its deliveries come again on
+    /// another: nothing is to be done about it here.
+    pub async fn write(&mut self) {
+        let frames = self.take_due();
         let Some(channel) = &self.channel else { return };
         for Frame { tag, multiple } in frames {
             let acked = channel.basic_ack(tag, BasicAckOptions { multiple });
@@ -64,9 +76,11 @@ impl Acks {
 
 /// One ack on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
-    tag: u64,
-    multiple: bool,
+pub(crate) struct Frame {
+    /// A delivery.
+    pub(crate) tag: u64,
+    /// And all those before it.
+    pub(crate) multiple: bool,
 }
 
 /// Deliveries of one channel by tag; `true` once settled but not yet acknowledged.

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::doubts::Doubts;
-use super::ingest::Command;
+use super::intake::Command;
 use super::metrics::Metrics;
 use super::replica::{PRESENT, Replica};
 use super::tell::Teller;

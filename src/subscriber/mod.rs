@@ -8,6 +8,7 @@ mod doubts;
 mod flaps;
 mod follow;
 mod ingest;
+mod intake;
 pub mod metrics;
 mod pending;
 pub mod replica;
@@ -40,12 +41,13 @@ use dead_letter::DeadLetters;
 use doubts::Doubts;
 use follow::Follower;
 use ingest::{COMMANDS_MAX, Ingest};
+use intake::Intake;
 use metrics::Metrics;
 use replica::Replica;
 use tell::Teller;
 use verdicts::Verdicts;
 
-pub use ingest::Config as IngestConfig;
+pub use intake::Config as IngestConfig;
 pub use tell::Outlets;
 pub use trace::Place;
 
@@ -294,18 +296,8 @@ impl Parts {
         };
         let follower = tokio::spawn(follower.run(stop_following.clone()));
         let (dead_letters, dead_letter_task) = self.dead_letters(&config);
-        let ingest = Ingest {
-            config: config.ingest,
-            store: self.store,
-            replica: self.replica,
-            metrics: self.metrics,
-            teller: self.teller,
-            window: self.window,
-            events,
-            commands,
-            dead_letters,
-            state: ingest::State::default(),
-        };
+        let intake = Intake::new(config.ingest, self.replica, self.metrics, self.teller, dead_letters);
+        let ingest = Ingest::new(intake, self.store, self.window, events, commands);
         ingest.run(self.stop, self.give_up, self.acked).await;
         if let Some(task) = consumer_task {
             let _ = task.await;
@@ -401,7 +393,7 @@ mod tests {
             prefetch: 10,
             dead_letter_exchange: None,
             redis: None,
-            ingest: ingest::tests::config(),
+            ingest: intake::tests::config(),
             policy: Policy::default(),
             retention: Duration::from_secs(60),
         }

@@ -439,7 +439,7 @@ mod tests {
 
     use super::*;
     use crate::heartbeat::{Epoch, Heartbeat, PublisherTotals};
-    use crate::subscriber::ingest::tests::delivery;
+    use crate::subscriber::intake::tests::delivery;
 
     fn held(sequence: u64, tag: u64) -> Held {
         let at = Timestamp::from_unix_ms(sequence.cast_signed());
