@@ -31,6 +31,8 @@ mod outages;
 #[cfg(test)]
 mod poison;
 #[cfg(test)]
+mod proxy_harness;
+#[cfg(test)]
 mod publishing;
 #[cfg(test)]
 mod replicas;

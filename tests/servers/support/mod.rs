@@ -1,6 +1,6 @@
 //! What the tests stand on: real servers that can be stopped, killed and paused, the real program, strange TCP
-//! peers, and readers of what they say. Reading order: `process`, `rabbitmq`, `vhost`, `redis`, `program`; then `v1` and `v2`, who
-//! speak to it, and `bridge` and `watch`, which put all together. `otlp` is what the program exports to; `prometheus` and
+//! peers, and readers of what they say. Reading order: `process`, `rabbitmq`, `vhost`, `redis`, `program`, and `proxy`, which may
+//! stand between them; then `v1` and `v2`, who speak to it, and `bridge` and `watch`, which put all together. `otlp` is what the program exports to; `prometheus` and
 //! `alertmanager` run what is `shipped`.
 #![allow(dead_code, unreachable_pub, reason = "a harness offers more than the tests of one day call")]
 
@@ -15,6 +15,7 @@ pub mod process;
 pub mod program;
 pub mod prometheus;
 pub mod promql;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod rabbitmq_api;
 pub mod redis;
