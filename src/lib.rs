@@ -28,6 +28,7 @@
 //! # Modules, in reading order
 //!
 //! - [`heartbeat`]: the domain, and the message as bytes.
+//! - [`signing`]: who signed a message, and whose keys count.
 //! - [`state`]: what is kept of a publisher, what a message does to it, and what silence means.
 //! - [`store`]: where that survives: Redis, or memory.
 //! - [`amqp`]: RabbitMQ, with connections that are built anew for ever.
@@ -72,6 +73,7 @@ pub mod otlp;
 pub mod publisher;
 pub mod role;
 pub mod secret;
+pub mod signing;
 pub mod state;
 pub mod store;
 pub mod subscriber;

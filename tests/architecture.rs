@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "telemetry",
     "trace",
     "heartbeat",
+    "signing",
     "state",
     "exposition",
     "clock",
