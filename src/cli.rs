@@ -36,6 +36,8 @@ pub enum Command {
         /// Its id, as it was typed.
         publisher: String,
     },
+    /// Make or show the key that signs.
+    Keys(KeysCommand),
     /// Say by the exit code whether a role is well.
     Healthcheck {
         /// Which role. `None`: the mode decides.
@@ -43,6 +45,17 @@ pub enum Command {
         /// Whether it must be ready too, and not just alive.
         ready: bool,
     },
+}
+
+/// What to do with the key that signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysCommand {
+    /// Make it.
+    Generate,
+    /// Show its public half.
+    Show,
+    /// Make the one that will follow it.
+    Rotate,
 }
 
 /// An end of the program that the command line itself brings about.
@@ -76,6 +89,14 @@ Each setting of OTEL_EXPORTER_OTLP_* that is for every signal is there for one a
 then: OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (--otel.exporter-otlp-traces-endpoint), and so on, with METRICS or \
 LOGS in the place of TRACES. Times of OTEL_* are bare numbers of milliseconds.\n\n";
 
+const KEYS_NOTES: &str = "\
+Each prints one line, for the file that TRUSTED_KEYS_FILE names at the subscribers, on its output, and what is to be \
+done on its error output. A private key is written with the mode 0600, and never over a file that is there.
+
+Examples:
+  heartbeat keys generate --publisher.id=oslo --signing.key-file=signing.pem >> trusted.keys
+  heartbeat keys rotate --publisher.id=oslo --signing.key-file=signing.pem >> trusted.keys";
+
 const SETTINGS_NOTES: &str = "\
 A flag goes before its variable; an empty value counts as unset. A duration is a number of seconds, or \
 a number and a unit (500ms, 90s, 5m, 7days).";
@@ -94,7 +115,16 @@ pub fn parse_args(args: impl IntoIterator<Item = OsString>) -> Result<Invocation
     let Some((name, of_command)) = matches.subcommand() else {
         return Ok(invocation(Command::Run(None), &matches));
     };
+    let (of_keys, of_command) = match of_command.subcommand() {
+        Some((name, of_keys)) => (name, of_keys),
+        None => ("", of_command),
+    };
     let command = match name {
+        "keys" => Command::Keys(match of_keys {
+            "generate" => KeysCommand::Generate,
+            "rotate" => KeysCommand::Rotate,
+            _ => KeysCommand::Show,
+        }),
         "forget" => Command::Forget {
             publisher: of_command.get_one::<String>("publisher-id").cloned().unwrap_or_default(),
         },
@@ -169,6 +199,7 @@ fn program() -> clap::Command {
         .subcommand(role(Role::Subscriber, "Take heartbeats, store the latest state and show it"))
         .subcommand(role(Role::Standalone, "Both in one process, without RabbitMQ and Redis"))
         .subcommand(forget())
+        .subcommand(keys())
         .subcommand(healthcheck());
     // Without a command every setting may be given; listing them all there would drown the commands.
     let hidden = settings::ALL.iter().filter(|setting| !setting.is_secret());
@@ -182,6 +213,31 @@ fn forget() -> clap::Command {
         .next_line_help(true)
         .arg(Arg::new("publisher-id").value_name("PUBLISHER-ID").required(true).help("The publisher's id"))
         .args(setting_args(Scopes::FORGET))
+}
+
+fn keys() -> clap::Command {
+    let command = |name: &'static str, about: &'static str| {
+        clap::Command::new(name)
+            .about(about)
+            .after_help(settings_notes(Scopes::KEYS))
+            .next_line_help(true)
+            .args(setting_args(Scopes::KEYS))
+    };
+    clap::Command::new("keys")
+        .about("Make and show the key with which a publisher signs its heartbeats")
+        .after_help(KEYS_NOTES)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommand(command(
+            "generate",
+            "Write a new private key, and print the line with which subscribers trust it",
+        ))
+        .subcommand(command("show", "Print the line with which subscribers trust the key"))
+        .subcommand(command(
+            "rotate",
+            "Write the next private key beside the one in use, and print the line that trusts it",
+        ))
 }
 
 fn healthcheck() -> clap::Command {
@@ -265,15 +321,20 @@ fn setting_help(setting: &Setting) -> String {
 
 /// What stands below the flags: how values are written, and the settings that are no flags.
 fn settings_notes(scope: Scopes) -> String {
-    let mut text = String::from("Secrets (variables only, never flags):\n");
-    let of_scope = || settings::ALL.iter().filter(|setting| setting.scopes.meets(scope));
+    let of_scope = || settings::ALL.iter().copied().filter(|setting| setting.scopes.meets(scope));
+    let mut text = String::new();
+    if of_scope().any(Setting::is_secret) {
+        text.push_str("Secrets (variables only, never flags):\n");
+    }
     for setting in of_scope().filter(|setting| setting.is_secret() && setting.general.is_none()) {
         let default = if setting.default.is_empty() { "none" } else { setting.default };
         let variable = setting.variable;
         text.push_str(&format!("  {variable}\n          {} [default: {default}]\n", setting.help));
         text.push_str(&format!("  {variable}_FILE\n          A file that holds it, instead\n"));
     }
-    text.push('\n');
+    if !text.is_empty() {
+        text.push('\n');
+    }
     if of_scope().any(|setting| setting.general.is_some()) {
         text.push_str(PARTS_NOTES);
     }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation};
+use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation, KeysCommand};
 use heartbeat_bridge::config::{self, LogConfig, Problems, ProcessEnvironment, Warning};
 use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::telemetry::{Chain, log};
@@ -34,6 +34,7 @@ fn run(invocation: &Invocation) -> u8 {
     let done = match &invocation.command {
         Command::Run(role) => run_role(*role, invocation),
         Command::Forget { publisher } => forget(publisher, invocation),
+        Command::Keys(command) => keys(*command, invocation),
         Command::Healthcheck { role, ready } => {
             config::health_file(*role, &invocation.flags, &ProcessEnvironment)
                 .map(|file| healthcheck(&file, *ready))
@@ -69,6 +70,24 @@ fn forget(publisher: &str, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_forget(&invocation.flags, &ProcessEnvironment)?;
     init_log(config.log, None, &warnings);
     Ok(role::forget(config, publisher))
+}
+
+fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = config::load_keys(&invocation.flags, &ProcessEnvironment)?;
+    for warning in &warnings {
+        eprintln!("warning: {warning}");
+    }
+    match role::keys(command, &config) {
+        Ok(said) => {
+            println!("{}", said.line);
+            eprintln!("{}", said.notes);
+            Ok(role::EXIT_OK)
+        }
+        Err(error) => {
+            eprintln!("heartbeat: {}", Chain(&error));
+            Ok(role::EXIT_FAILURE)
+        }
+    }
 }
 
 /// Sets the log up, to where it goes beside stderr too, and says what is odd about the configuration.

@@ -82,6 +82,13 @@ fn help_is_as_it_was_read() {
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
         golden(&format!("{command}.txt"), &help.stdout);
     }
+    for command in ["generate", "show", "rotate"] {
+        let help = run(&["keys", command, "--help"], &[]);
+        assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
+        golden(&format!("keys-{command}.txt"), &help.stdout);
+    }
+    let help = run(&["keys", "--help"], &[]);
+    golden("keys.txt", &help.stdout);
     let help = run(&["--help"], &[]);
     assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
     golden("heartbeat.txt", &help.stdout);
@@ -108,6 +115,97 @@ fn problems_are_as_they_were_read() {
     assert_eq!((problems.code, problems.stdout.as_str()), (Some(64), ""));
     assert!(!problems.stderr.contains("canary"), "{}", problems.stderr);
     golden("problems.txt", &problems.stderr);
+}
+
+fn mode_of(path: &Path) -> u32 {
+    fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_key_is_made_shown_and_followed_by_the_next() {
+    let dir = TempDir::new().expect("a folder");
+    let path = dir.path().join("signing.pem");
+    let file = path.display().to_string();
+    let keys = |command| run(&["keys", command], &[("SIGNING_KEY_FILE", &file), ("PUBLISHER_ID", "oslo 1")]);
+
+    let missing = keys("show");
+    assert_eq!((missing.code, missing.stdout.as_str()), (Some(1), ""));
+    assert_eq!(
+        missing.stderr,
+        format!("heartbeat: cannot read the key in {file}: No such file or directory (os error 2)\n")
+    );
+    assert_eq!(keys("rotate").code, Some(1));
+
+    let made = keys("generate");
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    assert_eq!(mode_of(&path), 0o600);
+    // One line, and nothing of the private half, in no encoding that it is written in.
+    let line = made.stdout.strip_suffix('\n').expect("a line");
+    let public = line.strip_prefix("oslo%201 ed25519 ").expect("the form of the file");
+    assert_eq!((public.len(), line.lines().count()), (44, 1));
+    let private = fs::read_to_string(&path).expect("the key");
+    let private = private.lines().nth(1).expect("its base64");
+    assert!(!made.printed().contains(&private[22..]));
+    assert!(made.stderr.contains("SIGNING_KEY_FILE="), "{}", made.stderr);
+
+    let again = keys("generate");
+    assert_eq!((again.code, again.stdout.as_str()), (Some(1), ""));
+    let why = format!(
+        "heartbeat: {file} is there already, and is not written over; move it away, or name another file\n"
+    );
+    assert_eq!(again.stderr, why);
+    assert_eq!(keys("show").stdout, made.stdout);
+
+    let next = keys("rotate");
+    let next_path = dir.path().join("signing.pem.next");
+    assert_eq!((next.code, mode_of(&next_path)), (Some(0), 0o600));
+    assert_ne!(next.stdout, made.stdout);
+    for step in ["1. Add the line", &format!("mv {file}.next {file}"), "3. When the publisher"] {
+        assert!(next.stderr.contains(step), "{step}: {}", next.stderr);
+    }
+    assert_eq!(keys("show").stdout, made.stdout, "the old one stays in use");
+    assert_eq!(keys("rotate").code, Some(1), "nor is the next one written over");
+    fs::rename(&next_path, &path).expect("the second step");
+    assert_eq!(keys("show").stdout, next.stdout);
+
+    let nowhere = run(&["keys", "generate"], &[("PUBLISHER_ID", "oslo")]);
+    assert_eq!(nowhere.code, Some(64));
+    assert!(
+        nowhere.stderr.contains("SIGNING_KEY_FILE (--signing.key-file): it is not set"),
+        "{}",
+        nowhere.stderr
+    );
+}
+
+#[test]
+fn a_publisher_does_not_start_with_a_key_that_is_none() {
+    let dir = TempDir::new().expect("a folder");
+    let targets = write(&dir, "publisher.json", r#"{"heartbeat": {}}"#);
+    let check = |file: &str| {
+        let variables =
+            [("SIGNING_KEY_FILE", file), ("PUBLISHER_CONFIG_PATH", &targets), ("PUBLISHER_ID", "oslo")];
+        run(&["publisher", "--config.check"], &variables)
+    };
+    let public = write(&dir, "public.pem", "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----\n");
+    for (file, why) in [
+        ("/does/not/exist", "there is no such file"),
+        (public.as_str(), "it holds no private key in PEM form (\"BEGIN PRIVATE KEY\", which is PKCS#8)"),
+    ] {
+        let refused = check(file);
+        assert_eq!(refused.code, Some(64));
+        let wanted = format!("SIGNING_KEY_FILE (--signing.key-file): {why}\n    value:   {file:?}");
+        assert!(refused.stderr.contains(&wanted), "{}", refused.stderr);
+    }
+    let path = dir.path().join("signing.pem");
+    let file = path.display().to_string();
+    assert_eq!(
+        run(&["keys", "generate"], &[("SIGNING_KEY_FILE", &file), ("PUBLISHER_ID", "oslo")]).code,
+        Some(0)
+    );
+    let taken = check(&file);
+    assert_eq!((taken.code, taken.stderr.as_str()), (Some(0), ""));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("a mode");
+    assert!(check(&file).stderr.contains("others on this machine may read"));
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn readers(scopes: Scopes) -> String {
         (Scopes::STANDALONE, "standalone"),
         (Scopes::FORGET, "forget"),
         (Scopes::HEALTHCHECK, "healthcheck"),
+        (Scopes::KEYS, "keys"),
     ];
     let named: Vec<&str> =
         all.iter().filter(|(scope, _)| scopes.meets(*scope)).map(|(_, name)| *name).collect();

@@ -10,6 +10,7 @@ mod model;
 mod otel;
 pub mod parse;
 mod problem;
+mod proofs;
 mod reader;
 mod sections;
 mod setting;
@@ -101,6 +102,7 @@ fn publisher(r: &mut Reader<'_>, amqp: AmqpConfig, management: ManagementConfig)
         emitter,
         amqp,
         publish_timeout,
+        signing_key: proofs::signing_key(r),
         web: sections::web(r, &settings::EMITTER_LISTEN_ADDRESS),
     }
 }
@@ -141,6 +143,17 @@ pub fn load_forget(flags: &Flags, source: &dyn Source) -> Result<(ForgetConfig, 
     let r = &mut reader;
     let reconnect_max = r.time(&settings::RECONNECT_MAX);
     let config = ForgetConfig { log: sections::log(r), store: sections::redis(r, reconnect_max) };
+    reader.finish(config)
+}
+
+/// Reads what `heartbeat keys` needs.
+///
+/// # Errors
+/// Every problem that there is.
+pub fn load_keys(flags: &Flags, source: &dyn Source) -> Result<(KeysConfig, Vec<Warning>), Problems> {
+    let mut reader = Reader::new(Scopes::KEYS, flags, source);
+    let r = &mut reader;
+    let config = KeysConfig { publisher: sections::publisher_id(r), key_file: proofs::key_file(r) };
     reader.finish(config)
 }
 

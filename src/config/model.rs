@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -11,6 +12,7 @@ pub use crate::telemetry::log::LogFormat;
 use super::targets::Targets;
 use crate::heartbeat::PublisherId;
 use crate::otlp;
+use crate::signing::SigningKey;
 use crate::tls::TlsFiles;
 
 /// What one process does.
@@ -114,8 +116,25 @@ pub struct PublisherConfig {
     pub amqp: AmqpConfig,
     /// Longest wait for the broker's confirmation of one heartbeat.
     pub publish_timeout: Duration,
+    /// The file of the key that signs heartbeats, and what it held. `None`: they are not signed.
+    pub signing_key: Option<SigningKeyFile>,
     /// Its own exposition. `None`: it listens nowhere, as an enclave wants it.
     pub web: Option<WebConfig>,
+}
+
+/// A file with a private key, and the key that it held at the start.
+#[derive(Clone, Debug)]
+pub struct SigningKeyFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it held.
+    pub key: Arc<SigningKey>,
+}
+
+impl PartialEq for SigningKeyFile {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.path, self.key.id()) == (&other.path, other.key.id())
+    }
 }
 
 /// The checking half: of a publisher, and of standalone.
@@ -360,6 +379,15 @@ pub struct StandaloneConfig {
     pub web: WebConfig,
     /// The broker whose queues are checked; no heartbeat goes there.
     pub amqp: AmqpConfig,
+}
+
+/// What `heartbeat keys` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// Whose key it is.
+    pub publisher: PublisherId,
+    /// Where it is, or will be.
+    pub key_file: PathBuf,
 }
 
 /// What `heartbeat forget` needs.

@@ -297,7 +297,7 @@ pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConf
     }
 }
 
-fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
+pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
     if let Some(id) = r.given(&s::PUBLISHER_ID, parse::publisher_id) {
         return id;
     }

@@ -17,6 +17,8 @@ pub enum Heading {
     Checks,
     /// What the subscriber makes of it.
     Publishers,
+    /// Whose heartbeats they are.
+    Authenticity,
     /// Bounds.
     Limits,
     /// The exposition.
@@ -37,6 +39,7 @@ impl Heading {
             Self::Redis => "Redis",
             Self::Checks => "Checks and heartbeats",
             Self::Publishers => "Publishers, as the subscriber judges them",
+            Self::Authenticity => "Authentic heartbeats",
             Self::Limits => "Limits",
             Self::Web => "Web",
             Self::Logging => "Logging",
@@ -62,6 +65,8 @@ impl Scopes {
     pub const FORGET: Self = Self(1 << 3);
     /// `heartbeat healthcheck`.
     pub const HEALTHCHECK: Self = Self(1 << 4);
+    /// `heartbeat keys`.
+    pub const KEYS: Self = Self(1 << 5);
     /// Every role.
     pub const ROLES: Self = Self::PUBLISHER.and(Self::SUBSCRIBER).and(Self::STANDALONE);
 

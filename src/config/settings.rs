@@ -14,6 +14,7 @@ const MANAGEMENT: (Heading, Scopes) = (Heading::Management, EMITS);
 const REDIS: (Heading, Scopes) = (Heading::Redis, Scopes::SUBSCRIBER.and(Scopes::FORGET));
 const CHECKS: (Heading, Scopes) = (Heading::Checks, EMITS);
 const JUDGES: (Heading, Scopes) = (Heading::Publishers, SHOWS);
+const PROVES: (Heading, Scopes) = (Heading::Authenticity, Scopes::PUBLISHER.and(Scopes::KEYS));
 const LIMITS: (Heading, Scopes) = (Heading::Limits, SHOWS);
 const WEB: (Heading, Scopes) = (Heading::Web, Scopes::ROLES);
 const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET));
@@ -169,7 +170,7 @@ settings! {
 
     PUBLISHER_CONFIG_PATH = new("publisher.config-path", CHECKS, Kind::File, "/publisher_config.json",
         "JSON file that says what to check").or_flag("config.file");
-    PUBLISHER_ID = new("publisher.id", CHECKS, Kind::Text("ID"), "",
+    PUBLISHER_ID = new("publisher.id", (Heading::Checks, EMITS.and(Scopes::KEYS)), Kind::Text("ID"), "",
         "Who this publisher is, across restarts").derived_from("the host's name").such_as("oslo");
     PUBLISH_INTERVAL = new("publish.interval", CHECKS, time_ms(100, DAY * 1000), "60",
         "Time between two heartbeats; a change is sent at once");
@@ -194,6 +195,10 @@ settings! {
         "Silence after which a publisher is forgotten");
     BROKER_TIMESTAMP_TRUSTED = new("broker.timestamp-trusted", JUDGES, Kind::Boolean, "false",
         "Whether the broker stamps every message itself (RabbitMQ 3.12 and later, with overwrite)");
+
+    SIGNING_KEY_FILE = new("signing.key-file", PROVES, Kind::File, "",
+        "PEM file with the Ed25519 key (PKCS#8, not encrypted) that signs the heartbeats; read anew when it changes")
+        .derived_from("none, they are not signed").such_as("/etc/heartbeat/signing.pem");
 
     BATCH_MAX_PUBLISHERS = new("batch.max-publishers", LIMITS, Kind::Number(1, 65_535), "4096",
         "Most publishers that are stored in one round trip");

@@ -28,6 +28,8 @@ pub(super) struct Metrics {
     pub(super) connected: Gauge,
     /// Components checked.
     pub(super) components: Gauge,
+    /// 1 unless the key's file cannot be used.
+    pub(super) signing_key_read: Gauge,
 }
 
 impl Metrics {
@@ -39,6 +41,7 @@ impl Metrics {
             rounds_skipped: Counter::default(),
             connected: Gauge::default(),
             components: Gauge::default(),
+            signing_key_read: Gauge::default(),
         };
         let own = registry.sub_registry_with_prefix("heartbeat_emitter");
         own.register("published", "Heartbeats confirmed by the broker", metrics.published.clone());
@@ -55,6 +58,12 @@ impl Metrics {
         );
         own.register("connected", "1 while connected to RabbitMQ", metrics.connected.clone());
         own.register("components", "Components checked", metrics.components.clone());
+        own.register(
+            "signing_key_last_reload_successful",
+            "1 unless the file of the signing key cannot be used; the key before is used then",
+            metrics.signing_key_read.clone(),
+        );
+        metrics.signing_key_read.set(1);
         for failure in [
             PublishFailure::Disconnected,
             PublishFailure::Blocked,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +27,8 @@ use crate::config::targets::Targets;
 use crate::health::Pulse;
 use crate::heartbeat::{ComponentKey, Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
 use crate::otlp::heartbeat::message_id;
+use crate::signing::watched::Held;
+use crate::signing::{KEY_ID_HEADER, SIGNATURE_HEADER, SigningKey};
 use crate::trace::TRACEPARENT;
 
 use metrics::Metrics;
@@ -55,7 +57,12 @@ pub struct Config {
     pub management: Option<ManagementClient>,
     /// How heartbeats are traced.
     pub tracing: Tracing,
+    /// The key that signs them; `None` where they are not signed.
+    pub signing_key: Option<KeyInUse>,
 }
+
+/// The key that signs, as its file was read last.
+pub type KeyInUse = watch::Receiver<Held<SigningKey>>;
 
 /// Results that wait to be noted.
 const RESULTS_MAX: usize = 256;
@@ -97,6 +104,7 @@ pub struct Emitter {
     publishing: Option<Publishing>,
     failing: bool,
     tracing: Tracing,
+    signing_key: Option<KeyInUse>,
     /// The trace of the heartbeat that is on its way, where it is exported from here.
     waiting: Option<Waiting>,
 }
@@ -137,6 +145,7 @@ impl Emitter {
             publishing: None,
             failing: false,
             tracing: config.tracing,
+            signing_key: config.signing_key,
             waiting: None,
         }
     }
@@ -286,17 +295,29 @@ impl Emitter {
         let begun = self.tracing.begin(&mut self.tracked, boot, &self.wall);
         let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
         self.waiting = self.tracing.attach(begun, &mut heartbeat);
+        let body = wire::encode(&heartbeat);
+        let mut headers: Vec<_> = context.into_iter().collect();
+        headers.extend(self.sign(&body));
         let message = Outgoing {
-            body: wire::encode(&heartbeat),
+            body,
             routing_key: None,
             message_id: message_id(&heartbeat),
             message_type: wire::MESSAGE_TYPE,
             app_id: wire::APP_ID,
             timestamp: heartbeat.sent_at.unix_ms().unsigned_abs() / 1000,
-            headers: context.into_iter().collect(),
+            headers,
         };
         let link = self.link.clone();
         self.publishing = Some(Box::pin(async move { link.publish(message).await }));
+    }
+
+    /// The headers that prove whose a message is, where it is signed.
+    fn sign(&self, body: &[u8]) -> Vec<(&'static str, String)> {
+        let Some(key) = &self.signing_key else { return Vec::new() };
+        let held = key.borrow();
+        self.metrics.signing_key_read.set(i64::from(held.current));
+        let key = &held.value;
+        vec![(SIGNATURE_HEADER, key.sign(body)), (KEY_ID_HEADER, key.id().to_string())]
     }
 
     fn snapshot(&self, boot: Duration) -> Heartbeat {

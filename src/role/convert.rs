@@ -121,6 +121,7 @@ pub(super) fn emitter(
     config: EmitterConfig,
     targets: Targets,
     tracing: publisher::Tracing,
+    signing_key: Option<publisher::KeyInUse>,
 ) -> Result<publisher::Config, StartError> {
     let management = if targets.queues.is_empty() { None } else { Some(management(&config.management)?) };
     // Checks wait for each other only where there are fewer slots than a process has files.
@@ -135,6 +136,7 @@ pub(super) fn emitter(
         check_concurrency,
         management,
         tracing,
+        signing_key,
     })
 }
 

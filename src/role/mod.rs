@@ -3,6 +3,7 @@
 
 mod convert;
 mod forget;
+mod keys;
 mod publisher;
 mod standalone;
 mod subscriber;
@@ -21,6 +22,8 @@ use crate::config::{Config, ForgetConfig, Role, RoleConfig, WebConfig};
 use crate::health::Pulse;
 use crate::otlp::{Identity, Otlp};
 use crate::telemetry::Chain;
+
+pub use keys::{KeysError, Said, run as keys};
 
 /// Everything went as it should.
 pub const EXIT_OK: u8 = 0;

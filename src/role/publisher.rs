@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use super::web::{self, Shown};
 use super::{Process, StartError, convert, write_health};
 use crate::amqp::publish::Publisher;
-use crate::config::PublisherConfig;
+use crate::config::{PublisherConfig, SigningKeyFile};
 use crate::health::Pulse;
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, RABBITMQ};
-use crate::publisher::{Emitter, Link};
+use crate::publisher::{Emitter, KeyInUse, Link};
+use crate::signing::SigningKey;
+use crate::signing::watched::{Format, Watcher};
 use crate::telemetry::registry;
 
 /// Runs until `stop`. Says whether it ended in order.
@@ -22,7 +25,7 @@ pub(super) async fn run(
     otlp: Otlp,
     stop: CancellationToken,
 ) -> Result<bool, StartError> {
-    let PublisherConfig { mut emitter, amqp, publish_timeout, web } = config;
+    let PublisherConfig { mut emitter, amqp, publish_timeout, signing_key, web } = config;
     let mut registry = registry::root();
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
     let name = format!("heartbeat publisher {}", emitter.id);
@@ -34,7 +37,8 @@ pub(super) async fn run(
         exchange: amqp.exchange.as_str().into(),
         routing_key: amqp.routing_key.as_str().into(),
     };
-    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination))?;
+    let (key_watcher, key_in_use) = signing_key.map(|file| watch_key(emitter.id.as_str(), file)).unzip();
+    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), key_in_use)?;
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
     otlp.register(&mut registry);
 
@@ -56,6 +60,7 @@ pub(super) async fn run(
     let exports = otlp.start(registry, None);
     let health = write_health(&pulse, "publisher", &process, &stop_late);
     let link = tokio::spawn(link_task.run(stop_late.clone()));
+    let key = key_watcher.map(|watcher| tokio::spawn(watcher.run(stop_late.clone())));
     let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
     let ended_first = tokio::select! {
         () = stop.cancelled() => false,
@@ -67,8 +72,19 @@ pub(super) async fn run(
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(link), server].into_iter().flatten() {
+    for task in [Some(health), Some(link), key, server].into_iter().flatten() {
         orderly &= timeout_at(end, task).await.is_ok();
     }
     Ok(orderly)
+}
+
+/// Looks after the file of the key that signs.
+fn watch_key(publisher: &str, file: SigningKeyFile) -> (Watcher<SigningKey>, KeyInUse) {
+    info!(publisher, key_id = %file.key.id(), "Heartbeats are signed");
+    let format = Format {
+        what: "signing key",
+        parse: |bytes| SigningKey::from_pem(bytes).map_err(|error| error.to_string()),
+        describe: |key: &SigningKey| format!("the key {}", key.id()),
+    };
+    Watcher::new(file.path, format, file.key)
 }

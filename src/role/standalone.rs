@@ -61,7 +61,7 @@ pub(super) async fn run(
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
     let destination =
         Destination { system: IN_PROCESS, server: None, exchange: IN_PROCESS.into(), routing_key: "".into() };
-    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination))?;
+    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), None)?;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
     otlp.register(&mut registry);
     let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry).await?;

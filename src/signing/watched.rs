@@ -21,8 +21,24 @@ const FILE_BYTES_MAX: u64 = 128 << 20;
 /// Why the file cannot be used, in words for the operator.
 pub type Why = String;
 
-/// How a file's bytes are understood.
-pub type Parse<T> = fn(&[u8]) -> Result<T, Why>;
+/// What a file is, and how its bytes are understood.
+#[derive(Debug)]
+pub struct Format<T> {
+    /// Its name in the log.
+    pub what: &'static str,
+    /// Reads it.
+    pub parse: fn(&[u8]) -> Result<T, Why>,
+    /// Says in a few words what it holds.
+    pub describe: fn(&T) -> String,
+}
+
+impl<T> Clone for Format<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Format<T> {}
 
 /// What the file held when it could last be used, and how it is now.
 #[derive(Debug)]
@@ -36,8 +52,7 @@ pub struct Held<T> {
 /// Looks after one file.
 pub struct Watcher<T> {
     path: PathBuf,
-    what: &'static str,
-    parse: Parse<T>,
+    format: Format<T>,
     seen: Option<Stamp>,
     held: watch::Sender<Held<T>>,
 }
@@ -75,17 +90,17 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     std::fs::read(path)
 }
 
+/// Whether users who are neither the owner nor of the group may read a file.
+pub fn others_may_read(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0)
+}
+
 impl<T: Send + Sync + 'static> Watcher<T> {
-    /// Looks after a file that held `value` a moment ago. `what` names it in the log.
-    pub fn new(
-        path: PathBuf,
-        what: &'static str,
-        parse: Parse<T>,
-        value: Arc<T>,
-    ) -> (Self, watch::Receiver<Held<T>>) {
+    /// Looks after a file that held `value` a moment ago.
+    pub fn new(path: PathBuf, format: Format<T>, value: Arc<T>) -> (Self, watch::Receiver<Held<T>>) {
         let (held, receiver) = watch::channel(Held { value, current: true });
         // Looked at once more, since it may have changed since it was read.
-        (Self { path, what, parse, seen: None, held }, receiver)
+        (Self { path, format, seen: None, held }, receiver)
     }
 
     /// Runs until `stop`.
@@ -97,13 +112,12 @@ impl<T: Send + Sync + 'static> Watcher<T> {
                 _ = look.tick() => {}
                 () = stop.cancelled() => return,
             }
-            let (path, seen, parse) = (self.path.clone(), self.seen, self.parse);
+            let (path, seen, parse) = (self.path.clone(), self.seen, self.format.parse);
             // A file may lie on a disk that does not answer; the task waits then, and nobody else.
             let looked = tokio::task::spawn_blocking(move || look_at(&path, seen, parse));
             tokio::select! {
-                looked = looked => match looked {
-                    Ok(Some((stamp, result))) => self.take(stamp, result),
-                    Ok(None) | Err(_) => {}
+                looked = looked => if let Ok(Some((stamp, result))) = looked {
+                    self.take(stamp, result);
                 },
                 () = stop.cancelled() => return,
             }
@@ -112,18 +126,18 @@ impl<T: Send + Sync + 'static> Watcher<T> {
 
     fn take(&mut self, stamp: Option<Stamp>, result: Result<T, Why>) {
         let first = self.seen.is_none() && self.held.borrow().current;
-        let path = self.path.display().to_string();
+        let (path, what) = (self.path.display().to_string(), self.format.what);
         match result {
             Ok(value) => {
-                self.held.send_replace(Held { value: Arc::new(value), current: true });
                 if !first {
-                    info!(path, what = self.what, "File read anew");
+                    info!(path, what, holds = (self.format.describe)(&value), "File read anew");
                 }
+                self.held.send_replace(Held { value: Arc::new(value), current: true });
             }
             // Told once for each form of the file: what cannot be read has none.
             Err(why) if stamp != self.seen || self.held.borrow().current => {
                 self.held.send_modify(|held| held.current = false);
-                warn!(path, what = self.what, why, "File cannot be used; what it held before still counts");
+                warn!(path, what, why, "File cannot be used; what it held before still counts");
             }
             Err(_) => {}
         }
@@ -132,8 +146,11 @@ impl<T: Send + Sync + 'static> Watcher<T> {
 }
 
 /// `None`: the file is the one that was seen.
-#[expect(clippy::type_complexity, reason = "two values that belong to one look")]
-fn look_at<T>(path: &Path, seen: Option<Stamp>, parse: Parse<T>) -> Option<(Option<Stamp>, Result<T, Why>)> {
+fn look_at<T>(
+    path: &Path,
+    seen: Option<Stamp>,
+    parse: fn(&[u8]) -> Result<T, Why>,
+) -> Option<(Option<Stamp>, Result<T, Why>)> {
     // Before it is read: what is written meanwhile is seen at the next look.
     let stamp = match std::fs::metadata(path) {
         Ok(file) => Stamp::from(&file),
@@ -156,12 +173,14 @@ mod tests {
         std::str::from_utf8(bytes).ok().and_then(|text| text.trim().parse().ok()).ok_or("no number".into())
     }
 
+    const NUMBER: Format<u32> = Format { what: "number", parse: number, describe: u32::to_string };
+
     #[tokio::test(start_paused = true)]
     async fn a_new_form_counts_and_a_broken_one_keeps_the_old() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("number");
         std::fs::write(&path, "1").expect("written");
-        let (watcher, mut held) = Watcher::new(path.clone(), "number", number, Arc::new(1));
+        let (watcher, mut held) = Watcher::new(path.clone(), NUMBER, Arc::new(1));
         let stop = CancellationToken::new();
         let task = tokio::spawn(watcher.run(stop.clone()));
         let mut wait = async |value, current| {
