@@ -3,6 +3,8 @@
 //! A CA file is the *only* root that counts where one is given: whoever names it means to trust
 //! nobody else. Versions are TLS 1.2 and 1.3.
 
+pub mod server;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -74,6 +74,21 @@ fn remoteness(name: &str, variable: &str) -> Option<usize> {
     Some(distance(name, variable)).filter(|distance| *distance <= allowed)
 }
 
+/// The name that one who wrote `name` most likely meant; `None`: nothing is near.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    let name = plain(name);
+    let near = known.into_iter().filter(|known| name.len() <= 2 * known.len()).filter_map(|known| {
+        let known_plain = plain(known);
+        if known_plain.starts_with(&name) && name.len() * 2 > known.len() {
+            return Some((1, known));
+        }
+        let distance = strsim::osa_distance(&name, &known_plain);
+        (distance <= known.len().min(9) / 3).then_some((distance, known))
+    });
+    near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
+}
+
 /// Number of letters to insert, drop, replace or swap with their neighbour to get from `a` to `b`.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
@@ -156,6 +171,23 @@ mod tests {
             "OTEL_RESOURCE_ATTRIBUTES_POD_NAME",
         ] {
             assert_eq!(hint(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_meant() {
+        let known = ["basic_auth_users", "rate_limit", "client_auth_type", "http2"];
+        for (name, meant) in [
+            ("basic_auth_user", Some("basic_auth_users")),
+            ("Basic-Auth-Users", Some("basic_auth_users")),
+            ("ratelimit", Some("rate_limit")),
+            ("client_auth", Some("client_auth_type")),
+            ("http", Some("http2")),
+            ("http_server", None),
+            ("users", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, known), meant, "{name}");
         }
     }
 

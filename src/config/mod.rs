@@ -3,7 +3,7 @@
 //! [`settings`] is the table of everything that can be set; [`load`] reads it for one role and
 //! answers with a [`Config`], or with every problem at once. A flag goes before its variable, and
 //! that before the default. Nothing else in the program reads the environment, and nothing in
-//! here is read again later, save the files of [`crate::tls::TlsFiles`].
+//! here is read again later, save the files of [`crate::tls::TlsFiles`] and the web configuration ([`web`]).
 
 mod hints;
 mod model;
@@ -17,6 +17,7 @@ mod setting;
 pub mod settings;
 mod source;
 pub mod targets;
+pub mod web;
 
 use std::path::PathBuf;
 
