@@ -301,6 +301,31 @@ fn secrets_are_never_printed() {
 }
 
 #[test]
+fn a_misspelt_protection_ends_the_start_of_every_role() {
+    let dir = TempDir::new().expect("a folder");
+    let web = write(
+        &dir,
+        "web.yml",
+        "tls_server_config: {cert_file: no.crt, key_file: no.key, client_auth_typ: NoClientCert}\n\
+         basic_auth_users:\n  alice: canary\n",
+    );
+    let checks = write(&dir, "checks.json", "{}");
+    for role in ["publisher", "subscriber", "standalone"] {
+        // Also where nothing would listen: whoever sets it wants to hear of it.
+        let run = run(&[role], &[("WEB_CONFIG_FILE", &web), ("PUBLISHER_CONFIG_PATH", &checks)]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(64), ""), "{}", run.stderr);
+        let expected = format!(
+            "2 problems in the configuration:\n\n\
+             {web}, tls_server_config.client_auth_typ: there is no such key; is `client_auth_type` meant?\n\n\
+             {web}, basic_auth_users.alice: it is no bcrypt hash: those begin with $2a$, $2b$ or $2y$ and have 60 \
+             characters\n    example: the output of: htpasswd -nBC 10 \"\" | tr -d ':\\n'\n"
+        );
+        assert!(run.stderr.contains(&expected), "{}", run.stderr);
+        assert!(!run.stderr.contains("canary"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read_are_problems() {
     let dir = TempDir::new().expect("a folder");
     let text = write(&dir, "text", "not PEM\n");

@@ -139,6 +139,7 @@ fn pages_name_no_variable_that_there_is_not() {
         "docs/configuration.md",
         "docs/otlp.md",
         "docs/runbooks.md",
+        "docs/web-configuration.md",
     ] {
         let text = text_of(name);
         for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
@@ -173,6 +174,7 @@ fn links_between_pages_lead_somewhere() {
         "docs/configuration.md",
         "docs/otlp.md",
         "docs/runbooks.md",
+        "docs/web-configuration.md",
         "dashboards/README.md",
     ] {
         let folder = page(name).parent().unwrap().to_owned();
@@ -196,12 +198,16 @@ impl Drop for Standalone {
 }
 
 impl Standalone {
-    /// Starts it; returns it with the address on which it listens.
-    fn start(health_file: &Path) -> (Self, String) {
+    /// Starts it with a folder of its own; returns it with the address on which it listens.
+    fn start(folder: &Path) -> (Self, String) {
+        // One that changes nothing: what is counted of it is told all the same.
+        let web = folder.join("web.yml");
+        fs::write(&web, "http_server_config: {http2: false}\n").unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
             .args(["standalone", "--web.listen-address=127.0.0.1:0"])
             .env_clear()
-            .env("HEALTH_FILE", health_file)
+            .env("HEALTH_FILE", folder.join("health"))
+            .env("WEB_CONFIG_FILE", web)
             // Nobody is there; what is counted of it is told all the same.
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
             .stdin(Stdio::null())
@@ -253,7 +259,7 @@ fn documented() -> BTreeMap<String, String> {
 #[test]
 fn the_page_on_the_metrics_has_every_metric_with_its_type() {
     let folder = tempfile::tempdir().unwrap();
-    let (_standalone, address) = Standalone::start(&folder.path().join("health"));
+    let (_standalone, address) = Standalone::start(folder.path());
     let mut shown = families(&scrape(&address));
     // The state's families, each with a sample, as the unit tests of the exposition hold them.
     let state = families(&text_of("tests/golden/metrics.txt")).into_iter();

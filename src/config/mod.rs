@@ -114,7 +114,14 @@ fn listening(r: &mut Reader<'_>) -> WebConfig {
     sections::web(r, setting).unwrap_or_else(|| {
         // Commas and nothing else; an empty value is the default.
         r.problem(setting, Some(",".into()), "it holds no address");
-        WebConfig { listen: Vec::new(), telemetry_path: String::new(), connections_max: 0 }
+        WebConfig {
+            listen: Vec::new(),
+            telemetry_path: String::new(),
+            connections_max: 0,
+            connections_per_client_max: 0,
+            config_file: None,
+            health_without_auth: false,
+        }
     })
 }
 

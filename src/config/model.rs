@@ -346,6 +346,12 @@ pub struct WebConfig {
     pub telemetry_path: String,
     /// Most connections that are open at one time.
     pub connections_max: usize,
+    /// Most of them from one client.
+    pub connections_per_client_max: usize,
+    /// The web configuration. `None`: http for everybody.
+    pub config_file: Option<PathBuf>,
+    /// Whether the paths of health checks are open to everybody.
+    pub health_without_auth: bool,
 }
 
 /// An address to listen on. `Display` writes it as it is configured.

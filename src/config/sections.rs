@@ -15,6 +15,7 @@ use super::reader::{Reader, why_unreadable};
 use super::setting::Setting;
 use super::settings as s;
 use super::targets::{self, Targets};
+use super::web;
 use crate::heartbeat::PublisherId;
 use crate::tls::{self, ClientFiles, TlsError, TlsFile, TlsFiles};
 
@@ -263,7 +264,18 @@ pub(super) fn web(r: &mut Reader<'_>, address: &'static Setting) -> Option<WebCo
         listen,
         telemetry_path: r.read(&s::WEB_TELEMETRY_PATH, parse::url_path),
         connections_max: r.number(&s::WEB_MAX_CONNECTIONS),
+        connections_per_client_max: r.number(&s::WEB_MAX_CONNECTIONS_PER_CLIENT),
+        config_file: r.path(&s::WEB_CONFIG_FILE),
+        health_without_auth: r.switch(&s::WEB_HEALTH_WITHOUT_AUTH),
     };
+    if let Some(path) = &web.config_file {
+        // Whoever protects a server wants to hear of a mistake even where nothing listens yet.
+        if let Err(problems) = web::load(path) {
+            r.problems.extend(problems.iter().cloned());
+        }
+    } else if web.health_without_auth {
+        warn_unused(r, &s::WEB_HEALTH_WITHOUT_AUTH, "WEB_CONFIG_FILE is not set");
+    }
     (!web.listen.is_empty()).then_some(web)
 }
 

@@ -220,6 +220,13 @@ settings! {
         "Path of the exposition");
     WEB_MAX_CONNECTIONS = new("web.max-connections", WEB, Kind::Number(1, 65_535), "64",
         "Most connections that are open at one time");
+    WEB_MAX_CONNECTIONS_PER_CLIENT = new("web.max-connections-per-client", WEB, Kind::Number(1, 65_535), "32",
+        "Most of them from one address; of IPv6, from one network of 64 bits");
+    WEB_CONFIG_FILE = new("web.config.file", WEB, Kind::File, "",
+        "YAML file with TLS, passwords, headers and a rate limit for all that is served, as exporter-toolkit has it")
+        .derived_from("none, http for everybody").such_as("/etc/heartbeat/web.yml");
+    WEB_HEALTH_WITHOUT_AUTH = new("web.health-without-auth", WEB, Kind::Boolean, "false",
+        "Whether /-/healthy and /-/ready answer without the password that WEB_CONFIG_FILE asks for");
 
     LOG_LEVEL = new("log.level", LOG, Kind::Text("LEVEL"), "info",
         "Least severity that is logged: debug, info, warn or error");

@@ -3,16 +3,31 @@
 //! HTTP/1.1, `GET` and `HEAD` alone. It knows no formats: what it serves comes from [`Handlers`]. Nothing that
 //! a client does or omits holds a connection, a body or memory without a bound: connections are counted, and
 //! one too many is told so at once; a request must be whole in time; an answer must be taken in time.
+//!
+//! The way of a request, each step in its own file:
+//!
+//! ```text
+//! server ─▶ clients ─▶ tls ─▶ connection ─▶ policy (rate, auth) ─▶ routes ─▶ body
+//!                                              ▲
+//!                                           reload (the web configuration's files)
+//! ```
 
+mod auth;
 mod body;
+mod clients;
 mod connection;
 mod metrics;
+mod policy;
+mod rate;
+mod reload;
 mod routes;
 mod server;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use metrics::Metrics;
@@ -22,11 +37,14 @@ pub use server::{BindError, Server, bind};
 /// Connections open at once (design, limits).
 pub const CONNECTIONS_MAX: usize = 64;
 
+/// Of them, from one client. Half: two who take all that they can get are needed to keep a third one out.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 32;
+
 /// Bodies of metrics in the making or on their way at once. One may hold hundreds of megabytes; further
 /// scrapes wait for their turn.
 pub const SCRAPES_MAX: usize = 4;
 
-/// From the connection to its whole first request, and the longest wait of a scrape for its turn.
+/// From the connection to its whole first request, the handshake of TLS included, and the longest wait of a scrape for its turn.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For a client that takes nothing of an answer.
@@ -42,6 +60,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// For answers that are on their way when the server is stopped.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Between two looks at the files of the web configuration. A password that was taken back counts no longer.
+pub const WEB_CONFIG_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Where metrics are, by convention.
 pub const TELEMETRY_PATH: &str = "/metrics";
 
@@ -53,6 +74,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// As [`CONNECTIONS_MAX`].
     pub connections_max: usize,
+    /// As [`CONNECTIONS_PER_CLIENT_MAX`].
+    pub connections_per_client_max: usize,
     /// As [`SCRAPES_MAX`].
     pub scrapes_max: usize,
     /// As [`HEADER_TIMEOUT`].
@@ -67,6 +90,12 @@ pub struct Config {
     pub close_timeout: Duration,
     /// Path of the metrics.
     pub telemetry_path: String,
+    /// The web configuration. `None`: http for everybody.
+    pub web_config: Option<PathBuf>,
+    /// As [`WEB_CONFIG_INTERVAL`].
+    pub web_config_interval: Duration,
+    /// Whether the paths of health checks are open to everybody, whatever the web configuration asks for.
+    pub health_without_auth: bool,
 }
 
 impl Config {
@@ -75,6 +104,7 @@ impl Config {
         Self {
             listen,
             connections_max: CONNECTIONS_MAX,
+            connections_per_client_max: CONNECTIONS_PER_CLIENT_MAX,
             scrapes_max: SCRAPES_MAX,
             header_timeout: HEADER_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
@@ -82,6 +112,9 @@ impl Config {
             idle_timeout: IDLE_TIMEOUT,
             close_timeout: CLOSE_TIMEOUT,
             telemetry_path: TELEMETRY_PATH.to_owned(),
+            web_config: None,
+            web_config_interval: WEB_CONFIG_INTERVAL,
+            health_without_auth: false,
         }
     }
 }

@@ -44,6 +44,9 @@ impl fmt::Debug for Handlers {
     }
 }
 
+/// Where a probe of an orchestrator asks.
+pub(super) const HEALTH_PATHS: &[&str] = &["/-/healthy", "/-/ready"];
+
 const PLAIN: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -76,9 +79,9 @@ impl Routes {
         }
     }
 
-    /// Answers one request, with every header but those of the connection.
+    /// Answers one request that is let through.
     pub(super) async fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
-        let mut response = match *method {
+        match *method {
             Method::GET | Method::HEAD if path == self.telemetry_path => self.scrape(headers).await,
             Method::GET | Method::HEAD => self.page(path),
             _ => {
@@ -86,17 +89,7 @@ impl Routes {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 response
             }
-        };
-        let always = [
-            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (X_FRAME_OPTIONS, "DENY"),
-            (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-            (CACHE_CONTROL, "no-store"),
-        ];
-        for (name, value) in always {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        response
     }
 
     fn page(&self, path: &str) -> Response<Body> {
@@ -176,6 +169,24 @@ fn compress(body: &[u8]) -> Option<Vec<u8>> {
     // Writing to memory cannot fail; were it to, the body as it is would do.
     encoder.write_all(body).ok()?;
     encoder.finish().ok()
+}
+
+/// A refusal in plain text.
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    answer(status, PLAIN, text)
+}
+
+/// Adds what every answer has, refusals too.
+pub(super) fn dress(headers: &mut HeaderMap) {
+    let always = [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in always {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {

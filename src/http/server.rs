@@ -1,20 +1,24 @@
 //! Listens, accepts, and stops.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clients::Clients;
 use super::metrics::Place;
+use super::policy::Policy;
+use super::reload::{InForce, Reload};
 use super::routes::Routes;
 use super::{Config, Handlers, Metrics, connection};
+use crate::config::Problems;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -39,6 +43,9 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// The web configuration cannot be used.
+    #[error("the web configuration cannot be used")]
+    WebConfig(#[source] Problems),
 }
 
 /// A server that listens and does not yet answer.
@@ -47,6 +54,7 @@ pub struct Server {
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     shared: Shared,
+    reload: Option<Reload>,
 }
 
 /// What all connections share.
@@ -57,7 +65,10 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     /// One permit for every connection that may be open.
     pub(super) places: Arc<Semaphore>,
+    clients: Clients,
     refusals: Arc<Semaphore>,
+    /// What is asked of clients.
+    pub(super) in_force: InForce,
     /// Finish what was begun, then close.
     pub(super) stop: CancellationToken,
     /// Close now.
@@ -67,7 +78,7 @@ pub(super) struct Shared {
 /// Listens on every address of the configuration. To be called within a tokio runtime.
 ///
 /// # Errors
-/// Where one of the addresses is not to be had, or none is given.
+/// Where one of the addresses is not to be had, or none is given, or the web configuration cannot be used.
 pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Server, BindError> {
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
     for &address in &config.listen {
@@ -80,16 +91,26 @@ pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Serv
     if listeners.is_empty() {
         return Err(BindError::NoAddress);
     }
+    let (reload, in_force) = match config.web_config.clone() {
+        None => (None, watch::channel(Arc::new(Policy::default())).0),
+        Some(path) => {
+            let (reload, in_force) = Reload::start(path, config.health_without_auth, metrics.clone())
+                .map_err(BindError::WebConfig)?;
+            (Some(reload), in_force)
+        }
+    };
     let shared = Shared {
         routes: Routes::new(&config, handlers, metrics.clone()),
         metrics,
         places: Arc::new(Semaphore::new(config.connections_max)),
+        clients: Clients::new(config.connections_per_client_max),
         refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        in_force,
         stop: CancellationToken::new(),
         kill: CancellationToken::new(),
         config,
     };
-    Ok(Server { listeners, addresses, shared })
+    Ok(Server { listeners, addresses, shared, reload })
 }
 
 fn listen(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
@@ -112,14 +133,24 @@ impl Server {
         &self.addresses
     }
 
+    /// When the certificate in force ends, in seconds since 1970; asks anew at each call, since it may be renewed.
+    /// `None`: there is no TLS.
+    pub fn certificate_not_after(&self) -> impl Fn() -> Option<i64> + Send + Sync + use<> {
+        let in_force = self.shared.in_force.clone();
+        move || in_force.borrow().certificate_not_after()
+    }
+
     /// Answers until `stop`; then takes no more connections, and ends when those that are open have their
     /// answers, or at the latest after the configured time to close. Dropping the future ends everything.
     pub async fn serve(self, stop: CancellationToken) {
-        let Self { listeners, mut shared, .. } = self;
+        let Self { listeners, mut shared, reload, .. } = self;
         shared.stop = stop;
         let shared = Arc::new(shared);
         let _killed_when_dropped = shared.kill.clone().drop_guard();
         let tasks = TaskTracker::new();
+        if let Some(reload) = reload {
+            tasks.spawn(reload.watch(shared.config.web_config_interval, shared.stop.clone()));
+        }
         for listener in listeners {
             tasks.spawn(accept(Arc::clone(&shared), listener, tasks.clone()));
         }
@@ -144,9 +175,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: TaskTracker) 
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
                 failing = false;
-                admit(&shared, stream, &tasks);
+                admit(&shared, stream, client.ip(), &tasks);
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
@@ -171,16 +202,24 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn admit(shared: &Arc<Shared>, stream: TcpStream, tasks: &TaskTracker) {
-    if let Ok(permit) = Arc::clone(&shared.places).try_acquire_owned() {
-        let place = Place::new(permit, &shared.metrics);
-        tasks.spawn(connection::serve(Arc::clone(shared), stream, place));
-        return;
-    }
+/// Serves a connection if there is a place for it, and for its client.
+fn admit(shared: &Arc<Shared>, stream: TcpStream, client: IpAddr, tasks: &TaskTracker) {
+    let words = match Arc::clone(&shared.places).try_acquire_owned() {
+        Err(_) => connection::FULL,
+        Ok(permit) => match shared.clients.enter(client) {
+            None => connection::CLIENT_FULL,
+            Some(of_client) => {
+                let place = Place::new(permit, of_client, &shared.metrics);
+                tasks.spawn(connection::serve(Arc::clone(shared), stream, place));
+                return;
+            }
+        },
+    };
     shared.metrics.rejected.inc();
     if let Ok(permit) = Arc::clone(&shared.refusals).try_acquire_owned() {
+        let shared = Arc::clone(shared);
         tasks.spawn(async move {
-            connection::refuse(stream).await;
+            connection::refuse(&shared, stream, words).await;
             drop(permit);
         });
     }

@@ -260,7 +260,8 @@ async fn a_client_that_takes_drops_is_cut() {
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_so_and_the_others_go_on() {
-    let server = start(local(|_| {}), b"metric 1\n".to_vec());
+    let server =
+        start(local(|config| config.connections_per_client_max = CONNECTIONS_MAX), b"metric 1\n".to_vec());
     let mut open = Vec::new();
     for _ in 0..CONNECTIONS_MAX {
         open.push(server.connect().await);

@@ -36,6 +36,9 @@ pub(super) async fn bind(
     mut registry: Registry,
 ) -> Result<Bound, StartError> {
     let metrics = http::Metrics::register(&mut registry);
+    if config.config_file.is_some() {
+        metrics.register_web_config(&mut registry);
+    }
     let Shown { replica, ready, landing } = shown;
     let registry = Arc::new(registry);
     let shown = Arc::clone(&registry);
@@ -50,6 +53,9 @@ pub(super) async fn bind(
     let http_config = http::Config {
         telemetry_path: config.telemetry_path.clone(),
         connections_max: config.connections_max,
+        connections_per_client_max: config.connections_per_client_max,
+        web_config: config.config_file.clone(),
+        health_without_auth: config.health_without_auth,
         ..http::Config::on(addresses(&config.listen).await?)
     };
     let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;

@@ -1,0 +1,129 @@
+//! What is asked of clients before they get an answer, and what every answer gets with it.
+//!
+//! A connection has one policy from its beginning to its end. Where another one comes into force, the connection
+//! ends after the answer that is under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{Response, StatusCode};
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+
+use super::auth::{BasicAuth, Verdict};
+use super::body::Body;
+use super::metrics::Metrics;
+use super::rate::TokenBucket;
+use super::routes::{self, HEALTH_PATHS};
+use crate::config::web::WebFile;
+use crate::tls::server::Served;
+
+/// The policy of a web configuration.
+#[derive(Default)]
+pub(super) struct Policy {
+    file: WebFile,
+    tls: Option<(TlsAcceptor, i64)>,
+    auth: Option<Arc<BasicAuth>>,
+    bucket: Option<Arc<TokenBucket>>,
+    /// `None`: the header is left out.
+    headers: Vec<(HeaderName, Option<HeaderValue>)>,
+    health_without_auth: bool,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    /// As a web configuration has it. `before` is the policy that it takes the place of.
+    pub(super) fn new(
+        file: WebFile,
+        served: Option<Served>,
+        health_without_auth: bool,
+        before: Option<&Self>,
+    ) -> Self {
+        let kept = before.and_then(|before| before.bucket.clone());
+        let bucket = file.rate_limit.map(|limit| match kept {
+            // A change elsewhere in the file is no reason for another burst.
+            Some(bucket) if bucket.limit() == limit => bucket,
+            _ => Arc::new(TokenBucket::new(limit)),
+        });
+        let headers = file.headers.iter().filter_map(|(name, value)| {
+            let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+            Some((name, HeaderValue::from_str(value).ok().filter(|value| !value.is_empty())))
+        });
+        Self {
+            headers: headers.collect(),
+            tls: served.map(|served| (TlsAcceptor::from(served.config), served.not_after)),
+            auth: (!file.users.is_empty()).then(|| Arc::new(BasicAuth::new(file.users.clone()))),
+            bucket,
+            health_without_auth,
+            file,
+        }
+    }
+
+    pub(super) fn file(&self) -> &WebFile {
+        &self.file
+    }
+
+    /// `Some`: https alone.
+    pub(super) fn tls(&self) -> Option<&TlsAcceptor> {
+        self.tls.as_ref().map(|(acceptor, _)| acceptor)
+    }
+
+    /// When the served certificate ends, in seconds since 1970.
+    pub(super) fn certificate_not_after(&self) -> Option<i64> {
+        self.tls.as_ref().map(|(_, not_after)| *not_after)
+    }
+
+    /// The answer to one who does not get what was asked for; `None` lets the request through.
+    pub(super) async fn refuse(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        metrics: &Metrics,
+    ) -> Option<Response<Body>> {
+        if let Some(Err(wait)) = self.bucket.as_ref().map(|bucket| bucket.take(Instant::now())) {
+            metrics.rejected.inc();
+            return Some(later(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n", wait));
+        }
+        let auth =
+            self.auth.as_ref().filter(|_| !(self.health_without_auth && HEALTH_PATHS.contains(&path)))?;
+        match auth.check(headers).await {
+            Verdict::Known => None,
+            Verdict::Unknown => {
+                metrics.unauthorized.inc();
+                let mut response = routes::plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+                let challenge = HeaderValue::from_static("Basic realm=\"Heartbeat\", charset=\"UTF-8\"");
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+                Some(response)
+            }
+            Verdict::Busy => {
+                metrics.rejected.inc();
+                let text = "Too many passwords to verify\n";
+                Some(later(StatusCode::SERVICE_UNAVAILABLE, text, Duration::from_secs(10)))
+            }
+        }
+    }
+
+    /// Adds the headers of the web configuration, in place of the server's own.
+    pub(super) fn dress(&self, headers: &mut HeaderMap) {
+        for (name, value) in &self.headers {
+            match value {
+                Some(value) => drop(headers.insert(name, value.clone())),
+                None => drop(headers.remove(name)),
+            }
+        }
+    }
+}
+
+/// A refusal that says when to come again.
+fn later(status: StatusCode, text: &'static str, wait: Duration) -> Response<Body> {
+    let mut response = routes::plain(status, text);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
