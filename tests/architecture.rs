@@ -11,8 +11,8 @@ const ORDER: &[&str] = &[
     "backoff",
     "dial",
     "secret",
-    "tls",
     "telemetry",
+    "tls",
     "trace",
     "heartbeat",
     "signing",
@@ -119,7 +119,7 @@ fn fred_is_named_by_one_file_and_the_error_beside_it() {
 fn the_http_server_is_named_by_http_alone() {
     only_under(&["http"], &["hyper::server", "hyper::body::Incoming"]);
     only_under(
-        &["http", "check/management", "otlp/transport"],
+        &["http", "check/management", "otlp/transport", "tls/https.rs"],
         &["hyper::", "use hyper", "hyper_util::", "http_body_util::"],
     );
 }

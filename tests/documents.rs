@@ -203,11 +203,20 @@ impl Standalone {
         // One that changes nothing: what is counted of it is told all the same.
         let web = folder.join("web.yml");
         fs::write(&web, "http_server_config: {http2: false}\n").unwrap();
+        // A certificate to be told of; nobody is there to be shown it.
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (cert, key) = (folder.join("client.pem"), folder.join("client.key"));
+        fs::write(&cert, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
             .args(["standalone", "--web.listen-address=127.0.0.1:0"])
             .env_clear()
             .env("HEALTH_FILE", folder.join("health"))
             .env("WEB_CONFIG_FILE", web)
+            .env("RABBITMQ_TLS", "true")
+            .env("RABBITMQ_CA_CERT_PATH", &cert)
+            .env("RABBITMQ_CLIENT_CERT_PATH", &cert)
+            .env("RABBITMQ_CLIENT_KEY_PATH", &key)
             // Nobody is there; what is counted of it is told all the same.
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
             .stdin(Stdio::null())

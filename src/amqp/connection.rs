@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::AmqpError;
 use crate::dial;
 use crate::secret::Secret;
-use crate::tls::{self, TlsFiles};
+use crate::tls::PeerTls;
 
 /// How to reach the broker, and what to find there.
 #[derive(Clone, Debug)]
@@ -34,8 +34,8 @@ pub struct Config {
     pub queue: String,
     /// Key that binds the queue to the exchange.
     pub routing_key: String,
-    /// TLS, where it is on. The files are read for each connection, so that renewed ones count.
-    pub tls: Option<TlsFiles>,
+    /// TLS, where it is on.
+    pub tls: Option<PeerTls>,
     /// AMQP heartbeat: a peer that is silent for twice as long is dead. 5 to 20 s are sane.
     pub heartbeat: Duration,
     /// Longest wait between two attempts to connect.
@@ -97,11 +97,10 @@ pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
     let stream = AsyncTcpStream::Plain(async_compat::Compat::new(socket));
     let stream = match &config.tls {
         None => stream,
-        Some(files) => {
-            let tls = tls::client_config(files)
-                .map_err(|source| AmqpError::TlsFiles { target: target.clone(), source })?;
-            let connector = RustlsConnector::from(tls);
-            timeout(CONNECT_TIMEOUT, stream.into_rustls(&connector, &config.host))
+        Some(tls) => {
+            let connector = RustlsConnector::from(tls.client_config());
+            let name = tls.server_name().map_or(config.host.as_str().into(), |name| name.to_str());
+            timeout(CONNECT_TIMEOUT, stream.into_rustls(&connector, &name))
                 .await
                 .map_err(|_| AmqpError::Deadline {
                     operation: format!("the TLS handshake with {target}"),

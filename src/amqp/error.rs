@@ -13,14 +13,6 @@ pub enum AmqpError {
         /// Why not.
         source: std::io::Error,
     },
-    /// The files of TLS cannot be used.
-    #[error("no TLS with RabbitMQ at {target}")]
-    TlsFiles {
-        /// Where to.
-        target: String,
-        /// Which file, and why.
-        source: crate::tls::TlsError,
-    },
     /// The TLS handshake failed.
     #[error(
         "TLS with RabbitMQ at {target} failed: check the CA file, the client certificate and the host name"

@@ -13,7 +13,7 @@ use super::targets::Targets;
 use crate::heartbeat::PublisherId;
 use crate::otlp;
 use crate::signing::SigningKey;
-use crate::tls::TlsFiles;
+use crate::tls::TlsConfig;
 
 /// What one process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub struct ManagementConfig {
     /// The vhost of the queues, not yet percent-encoded.
     pub vhost: String,
     /// `Some`: https.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsConfig>,
 }
 
 /// The broker: connection, topology and flow.
@@ -193,7 +193,7 @@ pub struct AmqpConfig {
     /// Key from the exchange to the queue.
     pub routing_key: String,
     /// `Some`: AMQPS.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsConfig>,
     /// AMQP heartbeat to ask for, in whole seconds; silence of twice that ends the connection.
     pub heartbeat: Duration,
     /// Deliveries that may be unacked at one time.
@@ -300,7 +300,7 @@ pub struct RedisConfig {
     /// Password. `None`: none is asked for.
     pub password: Option<Secret>,
     /// `Some`: TLS.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<TlsConfig>,
     /// Longest time of one command.
     pub timeout: Duration,
     /// Longest pause between two attempts to connect.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
+
 use super::hints::is_random_host_name;
 use super::model::{
     AmqpConfig, BatchConfig, EmitterConfig, Limits, LogConfig, ManagementConfig, ProcessConfig, RedisConfig,
@@ -17,7 +19,7 @@ use super::settings as s;
 use super::targets::{self, Targets};
 use super::web;
 use crate::heartbeat::PublisherId;
-use crate::tls::{self, ClientFiles, TlsError, TlsFile, TlsFiles};
+use crate::tls::{ClientFiles, Expiry, Peer, PeerTls, TlsConfig, TlsError, TlsFile, TlsFiles};
 
 /// The id where the host's name is none; also what the original calls itself in its messages.
 const FALLBACK_ID: &str = "publisher";
@@ -87,6 +89,22 @@ fn tls_files(r: &mut Reader<'_>, settings: &TlsSettings, used: bool) -> TlsFiles
     TlsFiles::default()
 }
 
+/// The name that a peer's certificate must be for, where that is not the host's.
+fn server_name(
+    r: &mut Reader<'_>,
+    setting: &'static Setting,
+    switch: &'static Setting,
+    used: bool,
+) -> Option<ServerName<'static>> {
+    let name = r.given(setting, |text| {
+        ServerName::try_from(text.to_owned()).map_err(|_| "it is no host name or address".into())
+    });
+    if name.is_some() && !used {
+        warn_unused(r, setting, &format!("{} is not on", switch.variable));
+    }
+    name
+}
+
 /// Warns of a setting that is right, and has no effect.
 pub(super) fn warn_unused(r: &mut Reader<'_>, setting: &Setting, reason: &str) {
     r.warn(setting, format!("it is set and not used, since {reason}"));
@@ -109,7 +127,9 @@ pub(super) fn tried_files(r: &mut Reader<'_>, settings: &TlsSettings) -> TlsFile
         }
     };
     let files = TlsFiles { ca, client };
-    if let Err(error) = tls::client_config(&files) {
+    let config = TlsConfig { files: files.clone(), server_name: None };
+    // Which peer and whose expiry is all one: it is thrown away.
+    if let Err(error) = PeerTls::new(config, Peer::Otlp, Expiry::default()) {
         blame(r, settings, &error);
     }
     files
@@ -138,6 +158,9 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
     let tls = r.switch(&s::RABBITMQ_TLS);
     let management_tls = r.given(&s::RABBITMQ_MANAGEMENT_TLS, parse::boolean).unwrap_or(tls);
     let files = tls_files(r, &RABBITMQ_TLS, tls || management_tls);
+    let name = server_name(r, &s::RABBITMQ_TLS_SERVER_NAME, &s::RABBITMQ_TLS, tls || management_tls);
+    let management_name =
+        server_name(r, &s::RABBITMQ_MANAGEMENT_TLS_SERVER_NAME, &s::RABBITMQ_MANAGEMENT_TLS, management_tls);
     let port = amqp_port(r, tls);
     let exchange: String = r.required(&s::RABBITMQ_EXCHANGE);
     let dead_letter_exchange: Option<String> = r.given(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, parse::amqp_name);
@@ -154,7 +177,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         exchange,
         queue: r.required(&s::RABBITMQ_QUEUE),
         routing_key: r.required(&s::RABBITMQ_ROUTING_KEY),
-        tls: tls.then(|| files.clone()),
+        tls: tls.then(|| TlsConfig { files: files.clone(), server_name: name.clone() }),
         heartbeat: whole_seconds(r, &s::RABBITMQ_HEARTBEAT),
         prefetch: r.number(&s::RABBITMQ_PREFETCH),
         reconnect_max: r.time(&s::RECONNECT_MAX),
@@ -166,7 +189,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         user: amqp.user.clone(),
         password: amqp.password.clone(),
         vhost: amqp.vhost.clone(),
-        tls: management_tls.then_some(files),
+        tls: management_tls.then(|| TlsConfig { files, server_name: management_name.or(name) }),
     };
     (amqp, management)
 }
@@ -222,11 +245,12 @@ fn redis_mode(text: &str) -> Result<RedisMode, Why> {
 pub(super) fn redis(r: &mut Reader<'_>, reconnect_max: Duration) -> RedisConfig {
     let tls = r.switch(&s::REDIS_TLS);
     let files = tls_files(r, &REDIS_TLS, tls);
+    let name = server_name(r, &s::REDIS_TLS_SERVER_NAME, &s::REDIS_TLS, tls);
     RedisConfig {
         topology: redis_topology(r),
         username: r.given(&s::REDIS_USERNAME, |text| Ok(text.to_owned())),
         password: r.secret(&s::REDIS_PASSWORD),
-        tls: tls.then_some(files),
+        tls: tls.then_some(TlsConfig { files, server_name: name }),
         timeout: r.time(&s::REDIS_TIMEOUT),
         reconnect_max,
         contract_keys: r.switch(&s::REDIS_CONTRACT_KEYS),

@@ -121,6 +121,9 @@ settings! {
     RABBITMQ_CLIENT_KEY_PATH = new("rabbitmq.client-key-path", RABBIT, Kind::File, "",
         "PEM file with the client's key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
         .such_as("/etc/heartbeat/client.key");
+    RABBITMQ_TLS_SERVER_NAME = new("rabbitmq.tls-server-name", RABBIT, Kind::Host, "",
+        "Name that the broker's certificate must be for, where it is reached by an address or through a tunnel")
+        .derived_from("RABBITMQ_HOST").such_as("rabbitmq.example.org");
     RABBITMQ_HEARTBEAT = new("rabbitmq.heartbeat", RABBIT, time_s(1, HOUR), "10s",
         "AMQP heartbeat to ask for; silence of twice that ends the connection");
     RABBITMQ_PREFETCH = new("rabbitmq.prefetch", (Heading::RabbitMq, Scopes::SUBSCRIBER), PORT, "8192",
@@ -135,6 +138,9 @@ settings! {
         "Port of the management API; with TLS it is usually 15671");
     RABBITMQ_MANAGEMENT_TLS = new("rabbitmq.management-tls", MANAGEMENT, Kind::Boolean, "",
         "https to the management API").derived_from("RABBITMQ_TLS").such_as("true");
+    RABBITMQ_MANAGEMENT_TLS_SERVER_NAME = new("rabbitmq.management-tls-server-name", MANAGEMENT, Kind::Host, "",
+        "Name that the management API's certificate must be for, where that is not its host's")
+        .derived_from("RABBITMQ_TLS_SERVER_NAME").such_as("rabbitmq.example.org");
 
     REDIS_HOST = new("redis.host", REDIS, Kind::Host, "redis",
         "Host name or address of Redis");
@@ -163,6 +169,9 @@ settings! {
     REDIS_CLIENT_KEY_PATH = new("redis.client-key-path", REDIS, Kind::File, "",
         "PEM file with the client's key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
         .such_as("/etc/heartbeat/client.key");
+    REDIS_TLS_SERVER_NAME = new("redis.tls-server-name", REDIS, Kind::Host, "",
+        "Name that the certificates of Redis must be for, of every node and Sentinel")
+        .derived_from("the host's, as it is connected to").such_as("redis.example.org");
     REDIS_TIMEOUT = new("redis.timeout", REDIS, time_ms(10, 600_000), "2s",
         "Longest time of one command");
     REDIS_CONTRACT_KEYS = new("redis.contract-keys", (Heading::Redis, Scopes::SUBSCRIBER), Kind::Boolean, "true",

@@ -42,6 +42,7 @@ use crate::clock;
 use crate::exposition::Registry;
 use crate::exposition::otlp::{Origin, StateMetrics};
 use crate::telemetry::log::Beside;
+use crate::tls::Expiry;
 use crate::trace::TraceContext;
 
 pub use config::Config;
@@ -162,12 +163,13 @@ impl Otlp {
         self.metrics.register(registry);
     }
 
-    /// Starts the exports. `registry` holds the program's own metrics, `state` makes snapshots of the rest.
-    pub fn start(self, registry: Arc<Registry>, state: Option<SnapshotSource>) -> Exports {
+    /// Starts the exports. `registry` holds the program's own metrics, `state` makes snapshots of the rest;
+    /// `expiry` is told of certificates.
+    pub fn start(self, registry: Arc<Registry>, state: Option<SnapshotSource>, expiry: &Expiry) -> Exports {
         let stopping = Stopping::default();
         let mut tasks = Vec::new();
         let deliverer = |signal: Signal, endpoint: &Endpoint, retry_max| {
-            let transport = Transport::new(endpoint.clone(), signal);
+            let transport = Transport::new(endpoint.clone(), signal, expiry.clone());
             info!(
                 signal = signal.as_str(),
                 target_address = transport.target(),

@@ -14,10 +14,17 @@ use crate::heartbeat::wire::{Limits, TRACE_BYTES_MAX};
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::Destination;
 use crate::state::Policy;
-use crate::{amqp, publisher, store, subscriber, tls};
+use crate::tls::{Expiry, Peer, PeerTls, TlsConfig};
+use crate::{amqp, publisher, store, subscriber};
 
-pub(super) fn amqp(config: &AmqpConfig, name: String) -> amqp::Config {
-    amqp::Config {
+/// TLS to a peer, where it is on; `expiry` is told of certificates.
+fn tls(config: Option<&TlsConfig>, peer: Peer, expiry: &Expiry) -> Result<Option<PeerTls>, StartError> {
+    let tls = config.map(|config| PeerTls::new(config.clone(), peer, expiry.clone()));
+    tls.transpose().map_err(StartError::Tls)
+}
+
+pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result<amqp::Config, StartError> {
+    Ok(amqp::Config {
         host: config.host.clone(),
         port: config.port,
         user: config.user.clone(),
@@ -26,14 +33,14 @@ pub(super) fn amqp(config: &AmqpConfig, name: String) -> amqp::Config {
         exchange: config.exchange.clone(),
         queue: config.queue.clone(),
         routing_key: config.routing_key.clone(),
-        tls: config.tls.clone(),
+        tls: tls(config.tls.as_ref(), Peer::RabbitMq, expiry)?,
         heartbeat: config.heartbeat,
         reconnect_max: config.reconnect_max,
         name,
-    }
+    })
 }
 
-pub(super) fn redis(config: &RedisConfig) -> store::RedisConfig {
+pub(super) fn redis(config: &RedisConfig, expiry: &Expiry) -> Result<store::RedisConfig, StartError> {
     let topology = match &config.topology {
         RedisTopology::Single { host, port, database } => {
             store::Topology::Single { node: (host.clone(), *port), database: *database }
@@ -43,14 +50,14 @@ pub(super) fn redis(config: &RedisConfig) -> store::RedisConfig {
         }
         RedisTopology::Cluster { nodes } => store::Topology::Cluster { nodes: nodes.clone() },
     };
-    store::RedisConfig {
+    Ok(store::RedisConfig {
         topology,
         username: config.username.clone(),
         password: config.password.clone(),
-        tls: config.tls.clone(),
+        tls: tls(config.tls.as_ref(), Peer::Redis, expiry)?,
         timeout: config.timeout,
         reconnect_max: config.reconnect_max,
-    }
+    })
 }
 
 pub(super) fn subscriber(
@@ -59,7 +66,8 @@ pub(super) fn subscriber(
     batch: &BatchConfig,
     redis: Option<&RedisConfig>,
     otlp: &Otlp,
-) -> subscriber::Config {
+    expiry: &Expiry,
+) -> Result<subscriber::Config, StartError> {
     // What a publisher sends along for a subscriber that exports traces is read by nobody else.
     let trace_bytes = if otlp.config().traces.is_some() { TRACE_BYTES_MAX } else { 0 };
     let mut legacy_ids = HashMap::new();
@@ -73,11 +81,11 @@ pub(super) fn subscriber(
             LegacyMatch::Queue(_) => {}
         }
     }
-    subscriber::Config {
-        amqp: self::amqp(amqp, "heartbeat subscriber".into()),
+    Ok(subscriber::Config {
+        amqp: self::amqp(amqp, "heartbeat subscriber".into(), expiry)?,
         prefetch: amqp.prefetch,
         dead_letter_exchange: amqp.dead_letter_exchange.clone(),
-        redis: redis.map(self::redis),
+        redis: redis.map(|redis| self::redis(redis, expiry)).transpose()?,
         ingest: subscriber::IngestConfig {
             limits: Limits {
                 message_bytes: view.limits.message_bytes,
@@ -98,7 +106,7 @@ pub(super) fn subscriber(
             components_max: view.limits.components,
         },
         retention: view.retention,
-    }
+    })
 }
 
 /// What a subscriber tells, and in whose name.
@@ -122,8 +130,10 @@ pub(super) fn emitter(
     targets: Targets,
     tracing: publisher::Tracing,
     signing_key: Option<publisher::KeyInUse>,
+    expiry: &Expiry,
 ) -> Result<publisher::Config, StartError> {
-    let management = if targets.queues.is_empty() { None } else { Some(management(&config.management)?) };
+    let management =
+        if targets.queues.is_empty() { None } else { Some(management(&config.management, expiry)?) };
     // Checks wait for each other only where there are fewer slots than a process has files.
     let names: HashSet<_> = targets.hosts.iter().flat_map(|host| &host.endpoints).collect();
     let check_concurrency = config.check_concurrency.min(names.len().max(1));
@@ -140,15 +150,14 @@ pub(super) fn emitter(
     })
 }
 
-fn management(config: &ManagementConfig) -> Result<ManagementClient, StartError> {
-    let tls = config.tls.as_ref().map(tls::client_config).transpose().map_err(StartError::Tls)?;
+fn management(config: &ManagementConfig, expiry: &Expiry) -> Result<ManagementClient, StartError> {
     ManagementClient::new(crate::check::management::ManagementConfig {
         host: config.host.clone(),
         port: config.port,
         user: config.user.clone(),
         password: config.password.expose().to_owned(),
         vhost: config.vhost.clone(),
-        tls,
+        tls: tls(config.tls.as_ref(), Peer::Management, expiry)?,
         body_bytes_max: BODY_BYTES_MAX,
     })
     .map_err(StartError::Management)

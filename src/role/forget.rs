@@ -13,6 +13,7 @@ use crate::config::ForgetConfig;
 use crate::heartbeat::PublisherId;
 use crate::store::{Batch, RedisStore, Store, StoreError, Write, Written};
 use crate::telemetry::Chain;
+use crate::tls::Expiry;
 
 /// Longest wait for Redis.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -30,7 +31,14 @@ pub(super) async fn run(config: ForgetConfig, publisher: &str) -> u8 {
         }
     };
     let clock = Arc::new(StoreClock::default());
-    let (redis, task) = RedisStore::new(convert::redis(&config.store), Arc::clone(&clock));
+    let redis = match convert::redis(&config.store, &Expiry::default()) {
+        Ok(redis) => redis,
+        Err(failure) => {
+            error!(publisher, error = %Chain(&failure), "Not forgotten");
+            return EXIT_FAILURE;
+        }
+    };
+    let (redis, task) = RedisStore::new(redis, Arc::clone(&clock));
     let store = Store::Redis(redis);
     let stop = CancellationToken::new();
     let task = tokio::spawn(task.run(stop.clone()));

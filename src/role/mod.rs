@@ -54,8 +54,8 @@ pub enum StartError {
     /// The management API's settings cannot be used.
     #[error("could not prepare the requests to the management API")]
     Management(#[source] crate::check::management::ManagementConfigError),
-    /// Its TLS files cannot be used.
-    #[error("could not prepare TLS for the management API")]
+    /// The files of TLS cannot be used, though they could when the configuration was read.
+    #[error("could not prepare TLS")]
     Tls(#[source] crate::tls::TlsError),
 }
 

@@ -17,6 +17,7 @@ use crate::publisher::{Emitter, KeyInUse, Link};
 use crate::signing::SigningKey;
 use crate::signing::watched::{Format, Watcher};
 use crate::telemetry::registry;
+use crate::tls::Expiry;
 
 /// Runs until `stop`. Says whether it ended in order.
 pub(super) async fn run(
@@ -27,9 +28,10 @@ pub(super) async fn run(
 ) -> Result<bool, StartError> {
     let PublisherConfig { mut emitter, amqp, publish_timeout, signing_key, web } = config;
     let mut registry = registry::root();
+    let expiry = Expiry::register(&mut registry);
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
     let name = format!("heartbeat publisher {}", emitter.id);
-    let (publisher, link_task) = Publisher::new(convert::amqp(&amqp, name), publish_timeout);
+    let (publisher, link_task) = Publisher::new(convert::amqp(&amqp, name, &expiry)?, publish_timeout);
     let targets = emitter.targets.take().unwrap_or_default();
     let destination = Destination {
         system: RABBITMQ,
@@ -38,7 +40,8 @@ pub(super) async fn run(
         routing_key: amqp.routing_key.as_str().into(),
     };
     let (key_watcher, key_in_use) = signing_key.map(|file| watch_key(emitter.id.as_str(), file)).unzip();
-    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), key_in_use)?;
+    let tracing = convert::tracing(&otlp, destination);
+    let checks = convert::emitter(emitter, targets, tracing, key_in_use, &expiry)?;
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
     otlp.register(&mut registry);
 
@@ -57,8 +60,9 @@ pub(super) async fn run(
             (Some(bound.serve(stop_late.clone())), registry)
         }
     };
-    let exports = otlp.start(registry, None);
+    let exports = otlp.start(registry, None, &expiry);
     let health = write_health(&pulse, "publisher", &process, &stop_late);
+    let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let link = tokio::spawn(link_task.run(stop_late.clone()));
     let key = key_watcher.map(|watcher| tokio::spawn(watcher.run(stop_late.clone())));
     let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
@@ -72,7 +76,7 @@ pub(super) async fn run(
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(link), key, server].into_iter().flatten() {
+    for task in [Some(health), Some(link), Some(expiry), key, server].into_iter().flatten() {
         orderly &= timeout_at(end, task).await.is_ok();
     }
     Ok(orderly)

@@ -20,6 +20,7 @@ use crate::otlp::heartbeat::{Destination, IN_PROCESS};
 use crate::publisher::{Emitter, Link};
 use crate::subscriber::{Place, Source, Subscriber};
 use crate::telemetry::registry;
+use crate::tls::Expiry;
 
 /// Runs until `stop`. Says whether it ended in order.
 pub(super) async fn run(
@@ -30,13 +31,14 @@ pub(super) async fn run(
 ) -> Result<bool, StartError> {
     let StandaloneConfig { mut emitter, view, batch, web, amqp } = config;
     let mut registry = registry::root();
+    let expiry = Expiry::register(&mut registry);
     let targets = emitter.targets.take().unwrap_or_else(|| own_port(&web));
     let stop_late = CancellationToken::new();
     let (inspector, inspector_task) = if targets.queues.is_empty() {
         (None, None)
     } else {
         // Looks at queues only, so it makes none.
-        let mut amqp = convert::amqp(&amqp, "heartbeat standalone".into());
+        let mut amqp = convert::amqp(&amqp, "heartbeat standalone".into(), &expiry)?;
         amqp.exchange = String::new();
         amqp.queue = String::new();
         let (publisher, task) = Publisher::new(amqp, Duration::from_secs(5));
@@ -45,7 +47,7 @@ pub(super) async fn run(
     // One clock for both ends, so that a step of the wall clock moves neither.
     let clock = Arc::new(StoreClock::default());
     let (link, (events, state)) = Link::in_process(inspector, Arc::clone(&clock));
-    let wanted = convert::subscriber(&view, &amqp, &batch, None, &otlp);
+    let wanted = convert::subscriber(&view, &amqp, &batch, None, &otlp, &expiry)?;
     let place = Place {
         system: IN_PROCESS,
         server: None,
@@ -61,13 +63,14 @@ pub(super) async fn run(
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
     let destination =
         Destination { system: IN_PROCESS, server: None, exchange: IN_PROCESS.into(), routing_key: "".into() };
-    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), None)?;
+    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), None, &expiry)?;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
     otlp.register(&mut registry);
     let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry).await?;
-    let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())));
+    let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let server = bound.serve(stop_late.clone());
     let health = write_health(&pulse, "standalone", &process, &stop_late);
+    let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
     let as_told = watch(&subscriber, &Pulse::new(Duration::from_secs(1)), &stop).await;
 
@@ -76,7 +79,7 @@ pub(super) async fn run(
     let orderly = subscriber.stop(process.grace).await && as_told;
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(server), inspector_task].into_iter().flatten() {
+    for task in [Some(health), Some(server), Some(expiry), inspector_task].into_iter().flatten() {
         let _ = tokio::time::timeout(process.grace, task).await;
     }
     Ok(orderly)

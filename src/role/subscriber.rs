@@ -16,6 +16,7 @@ use crate::otlp::{Otlp, SnapshotSource};
 use crate::subscriber::replica::Replica;
 use crate::subscriber::{Place, Readiness, Source, Subscriber};
 use crate::telemetry::registry;
+use crate::tls::Expiry;
 
 /// How often the health file hears of the subscriber.
 const PULSE: Duration = Duration::from_secs(1);
@@ -28,7 +29,9 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) -> Result<bool, StartError> {
     let mut registry = registry::root();
-    let wanted = convert::subscriber(&config.view, &config.amqp, &config.batch, Some(&config.store), &otlp);
+    let expiry = Expiry::register(&mut registry);
+    let (amqp, store) = (&config.amqp, Some(&config.store));
+    let wanted = convert::subscriber(&config.view, amqp, &config.batch, store, &otlp, &expiry)?;
     let place = Place {
         system: RABBITMQ,
         server: Some((config.amqp.host.as_str().into(), config.amqp.port)),
@@ -42,9 +45,10 @@ pub(super) async fn run(
     otlp.register(&mut registry);
     let readiness = subscriber.readiness();
     let bound = web::bind(&config.web, shown(&readiness, subscriber.replica()), registry).await?;
-    let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())));
+    let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let stop_late = CancellationToken::new();
     let server = bound.serve(stop_late.clone());
+    let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let pulse = Pulse::new(PULSE);
     let health = write_health(&pulse, "subscriber", &process, &stop_late);
     let as_told = watch(&subscriber, &pulse, &stop).await;
@@ -54,7 +58,7 @@ pub(super) async fn run(
     exports.stop(end).await;
     // /metrics goes last, so that what is seen of the stop can be scraped.
     stop_late.cancel();
-    for task in [health, server] {
+    for task in [health, expiry, server] {
         let _ = tokio::time::timeout(process.grace, task).await;
     }
     Ok(orderly)

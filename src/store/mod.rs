@@ -134,14 +134,6 @@ pub enum StoreError {
         /// What the library said.
         source: fred::error::Error,
     },
-    /// The files of TLS cannot be used.
-    #[error("no TLS with Redis at {target}")]
-    TlsFiles {
-        /// Where.
-        target: String,
-        /// Which file, and why.
-        source: crate::tls::TlsError,
-    },
     /// No answer in time.
     #[error("no answer from Redis at {target} to {operation}")]
     Deadline {

@@ -9,6 +9,7 @@
 //! changes; beside them the contract's keys, the replicas, and the refused messages.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use fred::clients::Pipeline;
 use fred::error::{Error, ErrorKind};
 use fred::prelude::*;
 use fred::types::ConnectHandle;
-use fred::types::config::{TlsConfig, TlsConnector, TlsHostMapping};
+use fred::types::config::{
+    ClusterDiscoveryPolicy, HostMapping, Server, TlsConfig, TlsConnector, TlsHostMapping,
+};
 use fred::types::scripts::Script;
 use fred::types::{ClusterHash, CustomCommand};
 use tokio::sync::{Notify, watch};
@@ -35,7 +38,7 @@ use crate::heartbeat::{PublisherId, Timestamp};
 use crate::secret::Secret;
 use crate::state::Record;
 use crate::telemetry::Chain;
-use crate::tls::{self, TlsFiles};
+use crate::tls::PeerTls;
 
 /// How to reach Redis.
 #[derive(Clone, Debug)]
@@ -46,8 +49,8 @@ pub struct Config {
     pub username: Option<String>,
     /// Password, where there is one.
     pub password: Option<Secret>,
-    /// TLS, where it is on. The files are read for each connection, so that renewed ones count.
-    pub tls: Option<TlsFiles>,
+    /// TLS, where it is on.
+    pub tls: Option<PeerTls>,
     /// Longest wait for an answer.
     pub timeout: Duration,
     /// Longest wait between two attempts to connect.
@@ -81,15 +84,24 @@ pub enum Topology {
 }
 
 impl Topology {
-    fn server(&self) -> (ServerConfig, u8) {
+    /// `name`: what a server is called in TLS, where not as its host.
+    fn server(&self, name: Option<&str>) -> (ServerConfig, u8) {
+        let server =
+            |(host, port): &(String, u16)| Server::new_with_tls(host.clone(), *port, name.map(str::to_owned));
+        let servers = |nodes: &[(String, u16)]| nodes.iter().map(server).collect();
         match self {
-            Self::Single { node: (host, port), database } => {
-                (ServerConfig::new_centralized(host.clone(), *port), *database)
+            Self::Single { node, database } => {
+                (ServerConfig::Centralized { server: server(node) }, *database)
             }
             Self::Sentinel { nodes, service, database } => {
-                (ServerConfig::new_sentinel(nodes.clone(), service.clone()), *database)
+                let sentinel =
+                    ServerConfig::Sentinel { hosts: servers(nodes), service_name: service.clone() };
+                (sentinel, *database)
             }
-            Self::Cluster { nodes } => (ServerConfig::new_clustered(nodes.clone()), 0),
+            Self::Cluster { nodes } => (
+                ServerConfig::Clustered { hosts: servers(nodes), policy: ClusterDiscoveryPolicy::default() },
+                0,
+            ),
         }
     }
 
@@ -104,6 +116,16 @@ impl Topology {
             Self::Sentinel { nodes, .. } | Self::Cluster { nodes } => nodes.first(),
         };
         first.map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
+    }
+}
+
+/// The name of every node in TLS, also of those that the cluster tells by address.
+#[derive(Debug)]
+struct OneName(String);
+
+impl HostMapping for OneName {
+    fn map(&self, _: &IpAddr, _: &str) -> Option<String> {
+        Some(self.0.clone())
     }
 }
 
@@ -635,16 +657,15 @@ impl Shared {
 
     async fn connect(&self) -> Result<(Client, ConnectHandle), StoreError> {
         let config = &self.config;
-        let tls = match &config.tls {
-            None => None,
-            Some(files) => {
-                let tls = tls::client_config(files)
-                    .map_err(|source| StoreError::TlsFiles { target: self.target(), source })?;
-                let connector = TlsConnector::from(rustls::ClientConfig::clone(&tls));
-                Some(TlsConfig { connector, hostnames: TlsHostMapping::None })
-            }
-        };
-        let (server, database) = config.topology.server();
+        let name = config.tls.as_ref().and_then(PeerTls::server_name).map(|name| name.to_str());
+        let tls = config.tls.as_ref().map(|tls| TlsConfig {
+            connector: TlsConnector::from(rustls::ClientConfig::clone(&tls.client_config())),
+            hostnames: match &name {
+                None => TlsHostMapping::None,
+                Some(name) => TlsHostMapping::Custom(Arc::new(OneName(name.as_ref().into()))),
+            },
+        });
+        let (server, database) = config.topology.server(name.as_deref());
         let fred_config = fred::types::config::Config {
             server,
             username: config.username.clone(),

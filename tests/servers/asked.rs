@@ -57,6 +57,11 @@ impl Scenario {
         bridge.vhost.wait_consumer("files", "ingest-1").await;
         let subscriber = async || {
             let setup = bridge.subscriber().env("EXPECTED_PUBLISHERS", "oslo,tromsø");
+            // So that there are certificates to be told of.
+            let broker = RabbitMq::shared().await;
+            let setup = setup.env("RABBITMQ_TLS", "true");
+            let setup = setup.env("RABBITMQ_TLS_PORT", &broker.ports.amqps.to_string());
+            let setup = setup.env("RABBITMQ_CA_CERT_PATH", broker.certificates.ca.to_str().unwrap());
             // Nobody is there: exports fail, and are counted.
             let setup = setup.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
             setup.env("PUBLISHER_GRACE", "bergen=2s,*=10m").start_ready().await

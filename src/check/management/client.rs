@@ -13,15 +13,16 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{HttpConnector, HttpInfo};
+use hyper_util::client::legacy::connect::HttpInfo;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{ApiError, ConsumerList, QueueAnswer, consumer_list, queue_answer};
 use super::{ManagementFailure, REQUESTS_MAX};
+use crate::tls::PeerTls;
+use crate::tls::https::{Connector, Version};
 
 /// Default of [`ManagementConfig::body_bytes_max`]: 427 bytes a consumer were measured, so some 39,000.
 pub const BODY_BYTES_MAX: usize = 16 << 20;
@@ -50,7 +51,7 @@ pub struct ManagementConfig {
     /// The vhost whose queues are checked.
     pub vhost: String,
     /// TLS, where the API is to be asked by https.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<PeerTls>,
     /// Bound on the body of an answer, in bytes; [`BODY_BYTES_MAX`] unless there is reason.
     pub body_bytes_max: usize,
 }
@@ -81,7 +82,7 @@ pub enum ManagementConfigError {
 /// A client of one vhost's management API.
 #[derive(Clone)]
 pub struct ManagementClient {
-    http: Http,
+    http: Client<Connector, Empty<Bytes>>,
     /// `http://host:port`, as in every request.
     base: String,
     /// The vhost, percent-encoded.
@@ -90,13 +91,6 @@ pub struct ManagementClient {
     body_bytes_max: usize,
     /// Who answered last. A std lock: held for a copy, never across an await.
     peer: Arc<Mutex<Option<SocketAddr>>>,
-}
-
-/// Without TLS no certificates need be at hand, so it has a client of its own.
-#[derive(Clone)]
-enum Http {
-    Plain(Client<HttpConnector, Empty<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Empty<Bytes>>),
 }
 
 impl ManagementClient {
@@ -115,7 +109,7 @@ impl ManagementClient {
             return Err(ManagementConfigError::Host(host));
         }
         Ok(Self {
-            http: Http::new(tls.as_deref()),
+            http: http_client(tls.as_ref()),
             base,
             vhost: utf8_percent_encode(&vhost, SEGMENT).to_string(),
             authorization: basic(&user, &password),
@@ -159,11 +153,7 @@ impl ManagementClient {
             .header(ACCEPT, "application/json")
             .body(Empty::new())
             .map_err(|_| ManagementFailure::Invalid("the request's URL is too long"))?;
-        let response = match &self.http {
-            Http::Plain(client) => client.request(request).await,
-            Http::Tls(client) => client.request(request).await,
-        }
-        .map_err(ManagementFailure::of_transport)?;
+        let response = self.http.request(request).await.map_err(ManagementFailure::of_transport)?;
         let answered = response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr);
         *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = answered;
         if response.status() == StatusCode::OK {
@@ -183,23 +173,12 @@ impl fmt::Debug for ManagementClient {
     }
 }
 
-impl Http {
-    fn new(tls: Option<&rustls::ClientConfig>) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_max_idle_per_host(REQUESTS_MAX)
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_timer(TokioTimer::new());
-        let Some(tls) = tls else { return Self::Plain(builder.build(tcp)) };
-        // The connector sets the protocols itself, and panics where they are set already.
-        let mut tls = tls.clone();
-        tls.alpn_protocols.clear();
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1();
-        Self::Tls(builder.build(https.wrap_connector(tcp)))
-    }
+fn http_client(tls: Option<&PeerTls>) -> Client<Connector, Empty<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .pool_max_idle_per_host(REQUESTS_MAX)
+        .pool_idle_timeout(IDLE_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(Connector::new(tls, Version::Http1))
 }
 
 /// A host as URLs have it: an IPv6 address in brackets.

@@ -1,6 +1,6 @@
 //! The client and whole rounds against small servers of the tests' own.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::check::pattern::TagPattern;
 use crate::heartbeat::{Outcome, Reason};
+use crate::tls::{Expiry, Peer, PeerTls, TlsConfig, TlsFiles};
 
 const LONG: Duration = Duration::from_secs(20);
 const NOT_FOUND: &str = r#"{"error":"Object Not Found","reason":"Not Found"}"#;
@@ -237,7 +238,7 @@ fn no_debug_output_holds_the_password() {
 }
 
 /// A TLS server with a certificate made for `name`, and the root that vouches for it.
-async fn serve_tls(name: &str) -> (u16, rustls::RootCertStore) {
+async fn serve_tls(name: &str) -> (u16, String) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -257,40 +258,38 @@ async fn serve_tls(name: &str) -> (u16, rustls::RootCertStore) {
             }
         }
     });
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(made.cert.der().clone()).unwrap();
-    (port, roots)
+    (port, made.cert.pem())
 }
 
-fn tls_client(port: u16, roots: rustls::RootCertStore) -> ManagementClient {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    ManagementClient::new(ManagementConfig { tls: Some(Arc::new(tls)), ..config(port) }).unwrap()
+/// A client that trusts this root alone, until the folder goes.
+fn tls_client(port: u16, root: &str) -> (ManagementClient, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, root).unwrap();
+    let files = TlsFiles { ca: Some(ca), client: None };
+    let tls = TlsConfig { files, server_name: None };
+    let tls = PeerTls::new(tls, Peer::Management, Expiry::default()).unwrap();
+    (ManagementClient::new(ManagementConfig { tls: Some(tls), ..config(port) }).unwrap(), folder)
 }
 
 #[tokio::test]
 async fn https_works_and_its_failures_are_told() {
     let end = Instant::now() + LONG;
-    let (port, roots) = serve_tls("127.0.0.1").await;
-    assert_eq!(tls_client(port, roots).consumers(end).await.unwrap(), ConsumerList::new());
-    let (wrong, roots) = serve_tls("elsewhere.example").await;
+    let (port, root) = serve_tls("127.0.0.1").await;
+    assert_eq!(tls_client(port, &root).0.consumers(end).await.unwrap(), ConsumerList::new());
+    let (wrong, root) = serve_tls("elsewhere.example").await;
     let (plain, _) = serve(|_| Reply::Raw("HTTP/1.1 400 Bad Request\r\n\r\n")).await;
     let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = closing.local_addr().unwrap().port();
     tokio::spawn(async move { while closing.accept().await.is_ok() {} });
     for port in [wrong, closed] {
-        let failure = tls_client(port, roots.clone()).consumers(end).await.unwrap_err();
+        let failure = tls_client(port, &root).0.consumers(end).await.unwrap_err();
         assert!(matches!(failure.reason(), Reason::Tls | Reason::ManagementUnreachable), "{failure:?}");
     }
-    let failure = tls_client(wrong, roots.clone()).consumers(end).await.unwrap_err();
+    let failure = tls_client(wrong, &root).0.consumers(end).await.unwrap_err();
     assert_eq!(failure.reason(), Reason::Tls, "{failure:?}");
     // A port that speaks plain HTTP waits for the end of a line that never comes.
-    let failure = tls_client(plain, roots).consumers(Instant::now() + LONG / 40).await.unwrap_err();
+    let failure = tls_client(plain, &root).0.consumers(Instant::now() + LONG / 40).await.unwrap_err();
     assert!(matches!(failure.reason(), Reason::Tls | Reason::ManagementTimeout), "{failure:?}");
 }
 

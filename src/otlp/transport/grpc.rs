@@ -3,7 +3,6 @@
 use bytes::{Buf, BufMut, Bytes};
 use http::Uri;
 use http::uri::{PathAndQuery, Scheme};
-use rustls::ClientConfig;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{MetadataKey, MetadataMap, MetadataValue};
@@ -11,11 +10,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::connect::{Connector, Version, with_scheme};
 use super::failure::causes;
 use super::{ANSWER_BYTES_MAX, Advice, SendError, Taken, USER_AGENT, taken};
 use crate::otlp::config::{Compression, Endpoint};
 use crate::otlp::signal::Signal;
+use crate::tls::PeerTls;
+use crate::tls::https::{Connector, Version, with_scheme};
 
 /// Calls one method of one receiver.
 pub(super) struct Client {
@@ -25,11 +25,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(
-        endpoint: &Endpoint,
-        signal: Signal,
-        tls: Option<ClientConfig>,
-    ) -> Result<Self, SendError> {
+    pub(super) fn new(endpoint: &Endpoint, signal: Signal, tls: Option<&PeerTls>) -> Result<Self, SendError> {
         let request = |error: &str| SendError::Request(error.to_owned().into());
         let origin = endpoint.uri.clone();
         // The connector makes the connection secure, and tonic is not to do so once more.

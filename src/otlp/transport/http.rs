@@ -12,12 +12,12 @@ use hyper::header::{
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
 
-use super::connect::{Connector, Version};
 use super::{ANSWER_BYTES_MAX, Advice, BoxError, SendError, Taken, taken};
 use crate::clock;
 use crate::otlp::config::{Compression, Endpoint};
+use crate::tls::PeerTls;
+use crate::tls::https::{Connector, Version};
 
 /// A connection that was not used for so long is closed; a firewall may have forgotten it.
 const IDLE_MAX: Duration = Duration::from_secs(30);
@@ -31,7 +31,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &Endpoint, tls: Option<ClientConfig>) -> Result<Self, SendError> {
+    pub(super) fn new(endpoint: &Endpoint, tls: Option<&PeerTls>) -> Result<Self, SendError> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
         for (name, value) in &endpoint.headers {

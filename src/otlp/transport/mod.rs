@@ -1,18 +1,15 @@
 //! How a request reaches its receiver, and what the answer means.
 
-mod connect;
 mod failure;
 mod grpc;
 mod http;
-
-use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::config::{Endpoint, Protocol};
 use super::signal::Signal;
-use crate::tls;
+use crate::tls::{Expiry, Peer, PeerTls, TlsConfig};
 
 use failure::cut;
 pub(super) use failure::{Advice, SendError};
@@ -42,7 +39,10 @@ pub(super) struct Taken {
 pub(super) struct Transport {
     endpoint: Endpoint,
     signal: Signal,
-    /// Made when first needed, and anew after a failure: so a renewed certificate counts.
+    expiry: Expiry,
+    /// Made when first needed, where the endpoint is https.
+    tls: Option<PeerTls>,
+    /// Made when first needed, and anew after a failure.
     client: Option<Client>,
 }
 
@@ -52,8 +52,8 @@ enum Client {
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: Endpoint, signal: Signal) -> Self {
-        Self { endpoint, signal, client: None }
+    pub(super) fn new(endpoint: Endpoint, signal: Signal, expiry: Expiry) -> Self {
+        Self { endpoint, signal, expiry, tls: None, client: None }
     }
 
     /// Where requests go. A part of the path that is as long as a key is not shown.
@@ -84,28 +84,27 @@ impl Transport {
     }
 
     async fn try_send(&mut self, body: Bytes) -> Result<Taken, SendError> {
-        let client = match &mut self.client {
+        let client = match self.client.take() {
             Some(client) => client,
-            none => none.insert(Client::new(&self.endpoint, self.signal)?),
+            None => self.new_client()?,
         };
-        match client {
+        match self.client.insert(client) {
             Client::Grpc(client) => client.send(body).await,
             Client::Http(client) => client.send(body).await,
         }
     }
-}
 
-impl Client {
-    fn new(endpoint: &Endpoint, signal: Signal) -> Result<Self, SendError> {
-        let tls = if endpoint.uri.scheme() == Some(&::http::uri::Scheme::HTTPS) {
-            Some(tls::client_config(&endpoint.tls).map_err(SendError::Tls)?)
-        } else {
-            None
-        };
-        let tls = tls.map(Arc::unwrap_or_clone);
+    fn new_client(&mut self) -> Result<Client, SendError> {
+        let endpoint = &self.endpoint;
+        if self.tls.is_none() && endpoint.uri.scheme() == Some(&::http::uri::Scheme::HTTPS) {
+            let config = TlsConfig { files: endpoint.tls.clone(), server_name: None };
+            let tls = PeerTls::new(config, Peer::Otlp, self.expiry.clone()).map_err(SendError::Tls)?;
+            self.tls = Some(tls);
+        }
+        let tls = self.tls.as_ref();
         Ok(match endpoint.protocol {
-            Protocol::Grpc => Self::Grpc(Box::new(grpc::Client::new(endpoint, signal, tls)?)),
-            Protocol::HttpProtobuf => Self::Http(Box::new(http::Client::new(endpoint, tls)?)),
+            Protocol::Grpc => Client::Grpc(Box::new(grpc::Client::new(endpoint, self.signal, tls)?)),
+            Protocol::HttpProtobuf => Client::Http(Box::new(http::Client::new(endpoint, tls)?)),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Connections to a receiver, plain or with TLS, for both protocols.
+//! Connections for HTTP clients, plain or with TLS.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -6,38 +6,46 @@ use std::task::{Context, Poll};
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-use super::BoxError;
+use super::PeerTls;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes connections.
 #[derive(Clone)]
-pub(super) enum Connector {
+pub enum Connector {
+    /// In the clear.
     Plain(HttpConnector),
+    /// With TLS.
     Tls(HttpsConnector<HttpConnector>),
 }
 
 /// The versions of HTTP that are spoken over a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Version {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
     Http1,
+    /// HTTP/2.
     Http2,
 }
 
 impl Connector {
-    pub(super) fn new(tls: Option<ClientConfig>, version: Version) -> Self {
+    /// One for one peer; `None`: in the clear.
+    pub fn new(tls: Option<&PeerTls>, version: Version) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        let Some(mut tls) = tls else { return Self::Plain(tcp) };
-        // The connector sets the protocols itself, and panics where they are set already.
-        tls.alpn_protocols.clear();
-        let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+        let Some(tls) = tls else { return Self::Plain(tcp) };
+        let config = rustls::ClientConfig::clone(&tls.client_config());
+        let mut builder = HttpsConnectorBuilder::new().with_tls_config(config).https_only();
+        if let Some(name) = tls.server_name() {
+            builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()));
+        }
         Self::Tls(match version {
             Version::Http1 => builder.enable_http1().wrap_connector(tcp),
             Version::Http2 => builder.enable_http2().wrap_connector(tcp),
@@ -77,7 +85,10 @@ impl Service<Uri> for Connector {
 }
 
 /// The same address by another scheme.
-pub(super) fn with_scheme(uri: Uri, scheme: Scheme) -> Result<Uri, http::Error> {
+///
+/// # Errors
+/// Where there would be no address.
+pub fn with_scheme(uri: Uri, scheme: Scheme) -> Result<Uri, http::Error> {
     let mut parts = uri.into_parts();
     if parts.authority.as_ref().is_some_and(|authority| authority.port().is_none()) {
         // The port that was implied would change with the scheme.

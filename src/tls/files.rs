@@ -1,0 +1,210 @@
+//! The files of TLS: which there are, what can be wrong with them, and what is made of them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+/// The files of TLS to one peer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The only roots that are trusted. `None`: the system's.
+    pub ca: Option<PathBuf>,
+    /// The client's certificate. `None`: none is shown.
+    pub client: Option<ClientFiles>,
+}
+
+/// A client's certificate with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFiles {
+    /// Certificate and chain, PEM.
+    pub cert: PathBuf,
+    /// Key, PEM: PKCS#8, PKCS#1 or SEC1, not encrypted.
+    pub key: PathBuf,
+}
+
+/// Which of the files is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsFile {
+    /// [`TlsFiles::ca`].
+    Ca,
+    /// [`ClientFiles::cert`].
+    ClientCert,
+    /// [`ClientFiles::key`].
+    ClientKey,
+}
+
+/// Why there can be no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file is not there, or cannot be opened.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// Which file.
+        file: TlsFile,
+        /// Where it should be.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file can be read, and is not what it should be.
+    #[error("{} {why}", .path.display())]
+    Content {
+        /// Which file.
+        file: TlsFile,
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong with it: a clause about "it".
+        why: &'static str,
+    },
+    /// Certificate and key are each well formed, and not a pair that can be used.
+    #[error("the client certificate {} cannot be used with the key {}", .cert.display(), .key.display())]
+    Pair {
+        /// The certificate.
+        cert: PathBuf,
+        /// The key.
+        key: PathBuf,
+        /// What rustls says.
+        source: rustls::Error,
+    },
+    /// Neither a CA file, nor a root on this system.
+    #[error("this system has no trusted roots, and no CA file is given")]
+    NoSystemRoots,
+    /// The provider does not know the protocol versions; a mistake in this program.
+    #[error("the TLS provider cannot be used")]
+    Provider(#[source] rustls::Error),
+}
+
+impl TlsError {
+    /// The file that is to blame, where one is.
+    pub fn file(&self) -> Option<TlsFile> {
+        match self {
+            Self::Read { file, .. } | Self::Content { file, .. } => Some(*file),
+            Self::Pair { .. } => Some(TlsFile::ClientKey),
+            Self::NoSystemRoots => Some(TlsFile::Ca),
+            Self::Provider(_) => None,
+        }
+    }
+}
+
+/// How long the system's roots are used before they are read again: they are hundreds, and change with
+/// updates of the system.
+const SYSTEM_ROOTS_KEPT: Duration = Duration::from_secs(600);
+
+/// What the files hold, byte by byte: read at each handshake, and parsed only when it is another.
+#[derive(PartialEq, Eq)]
+pub(super) struct Contents {
+    ca: Option<Vec<u8>>,
+    /// Certificate and key.
+    client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Contents {
+    pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        let ca = files.ca.as_deref().map(|path| read(TlsFile::Ca, path)).transpose()?;
+        let client = files.client.as_ref().map(|client| {
+            Ok((read(TlsFile::ClientCert, &client.cert)?, read(TlsFile::ClientKey, &client.key)?))
+        });
+        Ok(Self { ca, client: client.transpose()? })
+    }
+}
+
+/// What was made of the files.
+pub(super) struct Loaded {
+    contents: Contents,
+    at: Instant,
+    /// Judges the peer's certificate.
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
+    /// The client's certificate with its key.
+    pub(super) own: Option<Arc<CertifiedKey>>,
+}
+
+impl Loaded {
+    /// Makes what is needed for a handshake.
+    pub(super) fn new(
+        contents: Contents,
+        files: &TlsFiles,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let roots = match (&files.ca, &contents.ca) {
+            (Some(path), Some(text)) => roots_in_file(path, text)?,
+            _ => system_roots()?,
+        };
+        let own = match (&files.client, &contents.client) {
+            (Some(ClientFiles { cert, key }), Some((cert_text, key_text))) => {
+                let chain = certificates(TlsFile::ClientCert, cert, cert_text)?;
+                let private_key = private_key(key, key_text)?;
+                let pair = CertifiedKey::from_der(chain, private_key, provider)
+                    .map_err(|source| TlsError::Pair { cert: cert.clone(), key: key.clone(), source })?;
+                Some(Arc::new(pair))
+            }
+            _ => None,
+        };
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider)).build();
+        // The roots are never none, and there is nothing else to be refused.
+        let verifier =
+            verifier.map_err(|error| TlsError::Provider(rustls::Error::General(error.to_string())))?;
+        Ok(Self { contents, at: Instant::now(), verifier, own })
+    }
+
+    /// Whether it is still what the files hold.
+    pub(super) fn is_of(&self, contents: &Contents) -> bool {
+        self.contents == *contents && (contents.ca.is_some() || self.at.elapsed() < SYSTEM_ROOTS_KEPT)
+    }
+
+    /// Whether the files held this, whatever became of the system's roots.
+    pub(super) fn has_contents(&self, contents: &Contents) -> bool {
+        self.contents == *contents
+    }
+}
+
+fn roots_in_file(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(TlsFile::Ca, path, text)? {
+        // Skipping one that cannot be used would surface as an "unknown issuer" much later.
+        roots.add(certificate).map_err(|_| TlsError::Content {
+            file: TlsFile::Ca,
+            path: path.to_owned(),
+            why: "holds a certificate that cannot be used as a root",
+        })?;
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    // A system's store holds oddities that some library refuses; what is left has to serve.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(roots) }
+}
+
+fn certificates(file: TlsFile, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let wrong = |why| TlsError::Content { file, path: path.to_owned(), why };
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let found = found.map_err(|_| wrong("is not well-formed PEM"))?;
+    if found.is_empty() { Err(wrong("holds no certificate in PEM form")) } else { Ok(found) }
+}
+
+pub(super) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| {
+        let encrypted = text.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
+        let why = match error {
+            _ if encrypted => "holds an encrypted key, which cannot be read",
+            pem::Error::NoItemsFound => "holds no private key in PEM form",
+            _ => "is not well-formed PEM",
+        };
+        TlsError::Content { file: TlsFile::ClientKey, path: path.to_owned(), why }
+    })
+}
+
+fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|source| TlsError::Read { file, path: path.to_owned(), source })
+}

@@ -1,0 +1,84 @@
+//! Why a peer's certificate was refused, in words for the operator.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
+use rustls::{CertificateError, Error, OtherError};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::expiry::shown;
+
+/// Whom the peer should have been vouched for by.
+pub(super) struct Trusted<'a> {
+    /// The CA file; `None`: the system's roots.
+    pub(super) ca: Option<&'a Path>,
+}
+
+/// What is wrong with the certificate. rustls knows the same, and says it in seconds since 1970.
+#[derive(Debug)]
+enum Refusal {
+    Expired { subject: String, not_after: i64, now: i64 },
+    NotYetValid { subject: String, not_before: i64, now: i64 },
+    UnknownIssuer { subject: String, issuer: String, ca: Option<PathBuf> },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired { subject, not_after, now } => write!(
+                f,
+                "the server's certificate ({subject}) expired on {}; here it is {}",
+                shown(*not_after),
+                shown(*now)
+            ),
+            Self::NotYetValid { subject, not_before, now } => write!(
+                f,
+                "the server's certificate ({subject}) is valid only from {}; here it is {}",
+                shown(*not_before),
+                shown(*now)
+            ),
+            Self::UnknownIssuer { subject, issuer, ca } => {
+                write!(
+                    f,
+                    "the server's certificate ({subject}, issued by {issuer}) is vouched for by no CA in "
+                )?;
+                match ca {
+                    Some(path) => write!(f, "{}", path.display()),
+                    None => f.write_str("the system's roots"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The same error, said for people where rustls does not.
+pub(super) fn explained(error: Error, leaf: &CertificateDer<'_>, trusted: &Trusted<'_>) -> Error {
+    let Error::InvalidCertificate(why) = &error else { return error };
+    let parsed = X509Certificate::from_der(leaf).ok().map(|(_, parsed)| parsed);
+    let subject = || match &parsed {
+        Some(parsed) if parsed.subject().iter().next().is_some() => parsed.subject().to_string(),
+        _ => "without a name".to_owned(),
+    };
+    let issuer = || parsed.as_ref().map(|parsed| parsed.issuer().to_string()).unwrap_or_default();
+    let seconds = |time: &rustls::pki_types::UnixTime| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let refusal = match why {
+        CertificateError::ExpiredContext { time, not_after } => {
+            Refusal::Expired { subject: subject(), not_after: seconds(not_after), now: seconds(time) }
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            Refusal::NotYetValid { subject: subject(), not_before: seconds(not_before), now: seconds(time) }
+        }
+        // Another CA of the same name, such as one that was made anew, signed with another key.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Refusal::UnknownIssuer {
+            subject: subject(),
+            issuer: issuer(),
+            ca: trusted.ca.map(Path::to_owned),
+        },
+        _ => return error,
+    };
+    Error::Other(OtherError(Arc::new(refusal)))
+}
