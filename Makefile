@@ -1,6 +1,6 @@
 # `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help up test install
+.PHONY: help up test chaos install
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -11,6 +11,16 @@ up: ## Start everything on loopback, under .run/, with a live line of state; Ctr
 
 test: install ## Install what is missing, then run every test on servers of their own
 	cargo test
+
+# What `make chaos` runs.
+SEEDS = 1 2 3
+MINUTES = 10
+
+chaos: install ## Many faults at once on real servers, judged by an oracle: MINUTES=10 for each of SEEDS="1 2 3"
+	@failed=; for seed in $(SEEDS); do \
+		HEARTBEAT_CHAOS_SEED=$$seed HEARTBEAT_CHAOS_SECONDS=$$(($(MINUTES) * 60)) \
+			cargo test --test servers chaos::many -- --nocapture || failed="$$failed $$seed"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 install: ## Install the Debian packages that are missing (root or sudo)
 	@scripts/install-debian-packages.sh

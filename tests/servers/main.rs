@@ -7,6 +7,8 @@ mod asked;
 #[cfg(test)]
 mod beside_original;
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod freshness;

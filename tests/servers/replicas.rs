@@ -1,30 +1,12 @@
 //! Two of our subscribers on one queue: both show everything, with the same counters, and either may die.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::bridge::{Bridge, SOON};
+use crate::support::bridge::{Bridge, COUNTED, SOON, counters};
 use crate::support::program::Program;
 use crate::support::v2::{Beating, Simulated};
 use crate::support::wait::wait_until;
 use crate::support::watch::{Watch, nobody_down};
-
-/// Per-publisher figures that both must show alike.
-const COUNTED: [&str; 7] = [
-    "heartbeat_publisher_heartbeats_total",
-    "heartbeat_publisher_lost_total",
-    "heartbeat_publisher_duplicate_total",
-    "heartbeat_publisher_superseded_total",
-    "heartbeat_publisher_restarts_total",
-    "heartbeat_publisher_sequence",
-    "heartbeat_publisher_up",
-];
-
-async fn counters(subscriber: &Program) -> BTreeMap<(String, String), f64> {
-    let scrape = subscriber.metrics().await.unwrap();
-    let samples = COUNTED.iter().flat_map(|name| scrape.all(name));
-    samples.map(|sample| ((sample.name.clone(), sample.labels["publisher"].clone()), sample.value)).collect()
-}
 
 /// In quiet both must show the same, within a second; a loaded machine gets more time, but no other result.
 /// Tells how long it took.
@@ -32,7 +14,7 @@ async fn counters(subscriber: &Program) -> BTreeMap<(String, String), f64> {
 async fn agree(one: &Program, other: &Program, publishers: usize) {
     let quiet = Instant::now();
     wait_until("both show the same", SOON, async || {
-        let (a, b) = (counters(one).await, counters(other).await);
+        let (a, b) = (counters(one).await?, counters(other).await?);
         if a == b && a.len() == publishers * COUNTED.len() {
             return Ok(());
         }
@@ -67,9 +49,9 @@ async fn both_show_everything_and_either_may_die() {
     for round in 0..2 {
         let (dying, staying) = if round == 0 { (&mut one, &other) } else { (&mut other, &one) };
         dying.kill();
-        let before = counters(staying).await;
+        let before = counters(staying).await.unwrap();
         wait_until("the other goes on with all of them", SOON, async || {
-            let now = counters(staying).await;
+            let now = counters(staying).await?;
             let behind = now.iter().filter(|((name, _), _)| name.ends_with("sequence"));
             let behind: Vec<_> = behind.filter(|(key, value)| **value < before[*key] + 3.0).collect();
             if behind.is_empty() { Ok(()) } else { Err(format!("{behind:?}")) }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::program::{Program, Setup};
 use super::rabbitmq::RabbitMq;
 use super::redis::{self, Redis};
-use super::scrape::Scrape;
+use super::scrape::{Sample, Scrape};
 use super::v2::Simulated;
 use super::vhost::Vhost;
 use super::wait::wait_until;
@@ -202,6 +202,25 @@ pub async fn contract_keys(redis: &Redis) -> BTreeMap<String, String> {
         }
     }
     keys
+}
+
+/// Figures of each publisher that all replicas must show alike.
+pub const COUNTED: [&str; 7] = [
+    "heartbeat_publisher_heartbeats_total",
+    "heartbeat_publisher_lost_total",
+    "heartbeat_publisher_duplicate_total",
+    "heartbeat_publisher_superseded_total",
+    "heartbeat_publisher_restarts_total",
+    "heartbeat_publisher_sequence",
+    "heartbeat_publisher_up",
+];
+
+/// These figures as one replica shows them, by name and publisher.
+pub async fn counters(subscriber: &Program) -> Result<BTreeMap<(String, String), f64>, String> {
+    let scrape = subscriber.metrics().await?;
+    let samples = COUNTED.iter().flat_map(|name| scrape.all(name));
+    let of = |sample: &Sample| ((sample.name.clone(), sample.labels["publisher"].clone()), sample.value);
+    Ok(samples.map(of).collect())
 }
 
 /// I6: every message is somewhere, at every scrape.

@@ -163,6 +163,11 @@ impl Checked {
         Self { name: name.to_owned(), ..self.clone() }
     }
 
+    /// Its kind and name, and what the next beat tells of it.
+    pub fn told(&self) -> ((String, String), String) {
+        ((self.kind.to_owned(), self.name.clone()), self.outcome.to_owned())
+    }
+
     fn check(&mut self, at: Timestamp) {
         self.checked_at = Some(at);
         if std::mem::replace(&mut self.told, self.outcome) != self.outcome {
