@@ -35,6 +35,8 @@ pub enum Command {
     Forget {
         /// Its id, as it was typed.
         publisher: String,
+        /// Whether its next process is heard though it says that it began earlier than those known.
+        clock_set_back: bool,
     },
     /// Make or show the key that signs.
     Keys(KeysCommand),
@@ -127,6 +129,7 @@ pub fn parse_args(args: impl IntoIterator<Item = OsString>) -> Result<Invocation
         }),
         "forget" => Command::Forget {
             publisher: of_command.get_one::<String>("publisher-id").cloned().unwrap_or_default(),
+            clock_set_back: of_command.get_flag("clock-set-back"),
         },
         "healthcheck" => Command::Healthcheck {
             role: of_command.get_one::<String>("role").and_then(|name| role_named(name)),
@@ -212,6 +215,12 @@ fn forget() -> clap::Command {
         .after_help(settings_notes(Scopes::FORGET))
         .next_line_help(true)
         .arg(Arg::new("publisher-id").value_name("PUBLISHER-ID").required(true).help("The publisher's id"))
+        .arg(
+            Arg::new("clock-set-back")
+                .long("clock-set-back")
+                .action(ArgAction::SetTrue)
+                .help("It lives, and is refused as replayed since its clock was set back: hear it again"),
+        )
         .args(setting_args(Scopes::FORGET))
 }
 
@@ -366,7 +375,7 @@ mod tests {
             (&["publisher"], Command::Run(Some(Role::Publisher))),
             (&["subscriber"], Command::Run(Some(Role::Subscriber))),
             (&["standalone"], Command::Run(Some(Role::Standalone))),
-            (&["forget", "oslo"], Command::Forget { publisher: "oslo".into() }),
+            (&["forget", "oslo"], Command::Forget { publisher: "oslo".into(), clock_set_back: false }),
             (&["healthcheck"], Command::Healthcheck { role: None, ready: false }),
             (
                 &["healthcheck", "standalone", "--ready"],

@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 fn run(invocation: &Invocation) -> u8 {
     let done = match &invocation.command {
         Command::Run(role) => run_role(*role, invocation),
-        Command::Forget { publisher } => forget(publisher, invocation),
+        Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
         Command::Healthcheck { role, ready } => {
             config::health_file(*role, &invocation.flags, &ProcessEnvironment)
@@ -66,10 +66,10 @@ fn run_role(named: Option<config::Role>, invocation: &Invocation) -> Result<u8, 
     Ok(role::run(config, otlp))
 }
 
-fn forget(publisher: &str, invocation: &Invocation) -> Result<u8, Problems> {
+fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_forget(&invocation.flags, &ProcessEnvironment)?;
     init_log(config.log, None, &warnings);
-    Ok(role::forget(config, publisher))
+    Ok(role::forget(config, publisher, clock_set_back))
 }
 
 fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {

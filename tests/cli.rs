@@ -209,6 +209,63 @@ fn a_publisher_does_not_start_with_a_key_that_is_none() {
 }
 
 #[test]
+fn a_subscriber_does_not_start_with_a_policy_or_a_file_that_is_none() {
+    const LINE: &str = "oslo ed25519 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+    let dir = TempDir::new().expect("a folder");
+    let good = write(&dir, "trusted.keys", LINE);
+    let bad = write(&dir, "bad.keys", &format!("{LINE}\nbergen rsa x\nbergen\n"));
+    let check = |variables: &[(&str, &str)]| run(&["subscriber", "--config.check"], variables);
+    for (variables, said) in [
+        (
+            &[("SIGNATURE_POLICY", "refuze")][..],
+            &["SIGNATURE_POLICY (--signature.policy): \"refuze\" is none of accept, warn, refuse"][..],
+        ),
+        (&[("SIGNATURE_POLICY", "*=warn,oslo")], &["\"oslo\" is none of accept, warn, refuse"]),
+        (&[("SIGNATURE_POLICY", "warn,*=refuse")], &["\"*\" is given twice"]),
+        (&[("SIGNATURE_POLICY", "a\u{1}b=warn")], &["it holds a control character"]),
+        (&[("USER_ID_POLICY", "oslo=strict")], &["USER_ID_POLICY (--user-id.policy): \"strict\" is none of"]),
+        (&[("USER_ID_MAP", "oslo")], &["USER_ID_MAP (--user-id.map): \"oslo\" is not of the form"]),
+        (
+            &[("SIGNATURE_POLICY", "oslo=refuse")],
+            &["TRUSTED_KEYS_FILE (--trusted-keys.file): it is not set, and SIGNATURE_POLICY refuses"],
+        ),
+        (
+            &[("TRUSTED_KEYS_FILE", "/does/not/exist"), ("SIGNATURE_POLICY", "refuse")],
+            &["there is no such file", "1 problem in"],
+        ),
+        (
+            &[("TRUSTED_KEYS_FILE", bad.as_str())],
+            &[
+                "bad.keys, line 2: it is no algorithm",
+                "bad.keys, line 3: it is not of the form",
+                "2 problems in",
+            ],
+        ),
+    ] {
+        let refused = check(variables);
+        assert_eq!(refused.code, Some(64), "{variables:?}");
+        for said in said {
+            assert!(refused.stderr.contains(said), "{said}: {}", refused.stderr);
+        }
+    }
+    for (variables, warned) in [
+        (&[("TRUSTED_KEYS_FILE", good.as_str())][..], "nobody's signature is asked for"),
+        (
+            &[("TRUSTED_KEYS_FILE", good.as_str()), ("SIGNATURE_POLICY", "bergen=refuse")],
+            "it refuses \"bergen\" unsigned, and TRUSTED_KEYS_FILE has no key of that name",
+        ),
+        (&[("SIGNATURE_POLICY", "warn")], "SIGNATURE_POLICY warns of every heartbeat"),
+        (&[("USER_ID_MAP", "oslo=me")], "USER_ID_POLICY is accept"),
+    ] {
+        let taken = check(variables);
+        assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+        assert!(taken.stderr.contains(warned), "{warned}: {}", taken.stderr);
+    }
+    let silent = check(&[("TRUSTED_KEYS_FILE", &good), ("SIGNATURE_POLICY", "warn,oslo=refuse")]);
+    assert_eq!((silent.code, silent.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
 fn the_version_is_laid_out_as_exporters_do() {
     let version = run(&["--version"], &[]);
     assert_eq!(version.code, Some(0));

@@ -40,6 +40,8 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Longest wait between two attempts to connect.
     pub reconnect_max: Duration,
+    /// Whether each message says which user sent it, for the broker to check.
+    pub send_user_id: bool,
     /// Name of the connection in RabbitMQ's own pages.
     pub name: String,
 }

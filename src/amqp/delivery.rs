@@ -7,6 +7,7 @@ use lapin::message::Delivery as LapinDelivery;
 use lapin::types::AMQPValue;
 
 use crate::heartbeat::Timestamp;
+use crate::signing::{Claim, KEY_ID_HEADER, Proof, SIGNATURE_HEADER};
 use crate::trace::{TRACEPARENT, TraceContext};
 
 /// One message, with all that must be known of how it came.
@@ -35,17 +36,25 @@ pub struct Delivery {
     pub broker_at: Option<Timestamp>,
     /// The trace that it says it belongs to.
     pub trace: Option<TraceContext>,
+    /// What it brings to prove whose it is.
+    pub proof: Proof,
 }
 
 /// Redeliveries of a message after which it may not stand in for others: RabbitMQ 4.0 drops a
 /// message after 20 of them by default.
 const DELIVERY_COUNT_MAX: i64 = 15;
 
-fn trace_of(properties: &BasicProperties) -> Option<TraceContext> {
-    match properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
-        AMQPValue::LongString(text) => TraceContext::parse(std::str::from_utf8(text.as_bytes()).ok()?),
+fn text_in<'a>(properties: &'a BasicProperties, header: &str) -> Option<&'a str> {
+    match properties.headers().as_ref()?.inner().get(header)? {
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok(),
         _ => None,
     }
+}
+
+fn proof_of(properties: &BasicProperties) -> Proof {
+    let text = |header| text_in(properties, header).map(Into::into);
+    let claim = Claim { signature: text(SIGNATURE_HEADER), key_id: text(KEY_ID_HEADER) };
+    Proof { claim, user_id: properties.user_id().as_ref().map(|user| user.as_str().into()), signer: None }
 }
 
 /// What came from the library, with when and how it came.
@@ -72,7 +81,8 @@ pub(super) fn stamp(
         && properties.expiration().is_none()
         && header("x-delivery-count").is_none_or(|count| count < DELIVERY_COUNT_MAX);
     let broker_at = header("timestamp_in_ms").map(Timestamp::from_unix_ms);
-    let trace = trace_of(properties);
+    let trace = text_in(properties, TRACEPARENT).and_then(TraceContext::parse);
+    let proof = proof_of(properties);
     Delivery {
         generation,
         tag: delivery.delivery_tag,
@@ -84,6 +94,7 @@ pub(super) fn stamp(
         live_since,
         broker_at,
         trace,
+        proof,
         body: delivery.data,
     }
 }

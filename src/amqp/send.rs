@@ -84,7 +84,7 @@ impl Sender<'_> {
             let routing_key = message.routing_key.as_ref().unwrap_or(&self.config.routing_key);
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
             let exchange = self.config.exchange.as_str().into();
-            let properties = properties(&message);
+            let properties = properties(&message, self.config);
             let confirm = channel
                 .basic_publish(exchange, routing_key.as_str().into(), options, &message.body, properties)
                 .await?;
@@ -124,17 +124,22 @@ impl Sender<'_> {
     }
 }
 
-fn properties(message: &Outgoing) -> BasicProperties {
+fn properties(message: &Outgoing, config: &Config) -> BasicProperties {
     let mut headers = FieldTable::default();
     for (name, value) in &message.headers {
         headers.insert(ShortString::from(*name), AMQPValue::LongString(value.as_str().into()));
     }
-    BasicProperties::default()
+    let user = config.send_user_id.then(|| config.user.as_str().into());
+    let properties = BasicProperties::default()
         .with_content_type("application/json".into())
         .with_delivery_mode(2)
         .with_message_id(message.message_id.as_str().into())
         .with_timestamp(message.timestamp)
         .with_app_id(message.app_id.into())
         .with_type(message.message_type.into())
-        .with_headers(headers)
+        .with_headers(headers);
+    match user {
+        Some(user) => properties.with_user_id(user),
+        None => properties,
+    }
 }

@@ -75,6 +75,7 @@ pub fn load(role: Role, flags: &Flags, source: &dyn Source) -> Result<(Config, V
             store: sections::redis(r, amqp.reconnect_max),
             amqp,
             batch: sections::batch(r),
+            proofs: proofs::proofs(r),
             web: listening(r),
         })),
         Role::Standalone => RoleConfig::Standalone(Box::new(StandaloneConfig {

@@ -12,7 +12,7 @@ pub use crate::telemetry::log::LogFormat;
 use super::targets::Targets;
 use crate::heartbeat::PublisherId;
 use crate::otlp;
-use crate::signing::SigningKey;
+use crate::signing::{Rules, SigningKey, TrustedKeys};
 use crate::tls::TlsConfig;
 
 /// What one process does.
@@ -200,6 +200,8 @@ pub struct AmqpConfig {
     pub prefetch: u16,
     /// Longest pause between two attempts to connect.
     pub reconnect_max: Duration,
+    /// Whether each message names `user`.
+    pub send_user_id: bool,
     /// Exchange for what cannot be understood. `None`: a bounded list in Redis.
     pub dead_letter_exchange: Option<String>,
 }
@@ -215,8 +217,19 @@ pub struct SubscriberConfig {
     pub store: RedisConfig,
     /// How much it stores at one time.
     pub batch: BatchConfig,
+    /// What it asks of heartbeats to prove whose they are.
+    pub proofs: ProofsConfig,
     /// Where it shows the state.
     pub web: WebConfig,
+}
+
+/// What a subscriber asks of heartbeats to prove whose they are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProofsConfig {
+    /// What is asked.
+    pub rules: Rules,
+    /// The file of trusted keys, and what it held. `None`: none is trusted.
+    pub trusted: Option<(PathBuf, Arc<TrustedKeys>)>,
 }
 
 /// The judging half: of a subscriber, and of standalone.

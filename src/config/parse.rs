@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::model::{GraceRules, LegacyId, LegacyMatch, ListenAddress, LogFormat, LogLevel};
 use crate::heartbeat::PublisherId;
+use crate::signing::{Policy, Stance, UserNames};
 
 /// Why a text cannot be taken: a clause about "it", for [`super::Problem::why`].
 pub type Why = String;
@@ -277,6 +278,50 @@ pub fn grace_rules(text: &str) -> Result<GraceRules, Why> {
         }
     }
     Ok(rules)
+}
+
+/// A policy: `accept`, `warn` or `refuse` for everybody (also as `*=warn`), and `id=policy` for single publishers,
+/// separated by commas.
+///
+/// # Errors
+/// A word that is none of the three, or one publisher given two.
+pub fn policy(text: &str) -> Result<Policy, Why> {
+    let (mut everybody, mut by_publisher) = (None, BTreeMap::new());
+    for item in list(text) {
+        let (left, right) = if item.contains('=') { pair(item)? } else { ("*", item) };
+        let stance = match right.to_ascii_lowercase().as_str() {
+            "accept" => Stance::Accept,
+            "warn" => Stance::Warn,
+            "refuse" => Stance::Refuse,
+            _ => return Err(format!("{right:?} is none of accept, warn, refuse")),
+        };
+        let before = if left == "*" {
+            everybody.replace(stance)
+        } else {
+            let id = publisher_id(left).map_err(|why| format!("{item:?}: {why}"))?;
+            by_publisher.insert(id, stance)
+        };
+        if before.is_some() {
+            return Err(format!("{left:?} is given twice"));
+        }
+    }
+    Ok(Policy { everybody: everybody.unwrap_or_default(), by_publisher })
+}
+
+/// Users of publishers: `id=user`, separated by commas.
+///
+/// # Errors
+/// An entry of another form, or one publisher given two users.
+pub fn user_names(text: &str) -> Result<UserNames, Why> {
+    let mut names = UserNames::default();
+    for item in list(text) {
+        let (left, right) = pair(item)?;
+        let id = publisher_id(left).map_err(|why| format!("{item:?}: {why}"))?;
+        if names.0.insert(id, amqp_name(right)?).is_some() {
+            return Err(format!("{left:?} is given twice"));
+        }
+    }
+    Ok(names)
 }
 
 /// The least severity that is logged.

@@ -181,6 +181,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         heartbeat: whole_seconds(r, &s::RABBITMQ_HEARTBEAT),
         prefetch: r.number(&s::RABBITMQ_PREFETCH),
         reconnect_max: r.time(&s::RECONNECT_MAX),
+        send_user_id: r.switch(&s::RABBITMQ_SEND_USER_ID),
         dead_letter_exchange,
     };
     let management = ManagementConfig {

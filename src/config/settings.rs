@@ -15,6 +15,7 @@ const REDIS: (Heading, Scopes) = (Heading::Redis, Scopes::SUBSCRIBER.and(Scopes:
 const CHECKS: (Heading, Scopes) = (Heading::Checks, EMITS);
 const JUDGES: (Heading, Scopes) = (Heading::Publishers, SHOWS);
 const PROVES: (Heading, Scopes) = (Heading::Authenticity, Scopes::PUBLISHER.and(Scopes::KEYS));
+const DEMANDS: (Heading, Scopes) = (Heading::Authenticity, Scopes::SUBSCRIBER);
 const LIMITS: (Heading, Scopes) = (Heading::Limits, SHOWS);
 const WEB: (Heading, Scopes) = (Heading::Web, Scopes::ROLES);
 const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET));
@@ -208,6 +209,22 @@ settings! {
     SIGNING_KEY_FILE = new("signing.key-file", PROVES, Kind::File, "",
         "PEM file with the Ed25519 key (PKCS#8, not encrypted) that signs the heartbeats; read anew when it changes")
         .derived_from("none, they are not signed").such_as("/etc/heartbeat/signing.pem");
+
+    TRUSTED_KEYS_FILE = new("trusted-keys.file", DEMANDS, Kind::File, "",
+        "File with the keys that may sign, and for whom: a line each, as `heartbeat keys` prints it; read anew when it changes")
+        .derived_from("none").such_as("/etc/heartbeat/trusted.keys");
+    SIGNATURE_POLICY = new("signature.policy", DEMANDS, Kind::List("ID=POLICY"), "accept",
+        "What is done with a heartbeat that no trusted key of its publisher signed: accept, warn or refuse, and \
+         id=policy for single publishers, separated by commas").such_as("warn,oslo=refuse");
+    RABBITMQ_SEND_USER_ID = new("rabbitmq.send-user-id", (Heading::Authenticity, Scopes::PUBLISHER), Kind::Boolean,
+        "false", "Name RABBITMQ_USER in each message, which the broker refuses if another user sent it");
+    USER_ID_POLICY = new("user-id.policy", DEMANDS, Kind::List("ID=POLICY"), "accept",
+        "What is done with a heartbeat of which the broker does not say that the user of its publisher sent it: \
+         accept, warn or refuse, and id=policy for single publishers, separated by commas")
+        .such_as("refuse,oslo=warn");
+    USER_ID_MAP = new("user-id.map", DEMANDS, Kind::List("ID=USER"), "",
+        "Users of publishers that are not called as their publisher, separated by commas")
+        .derived_from("the publisher's id").such_as("oslo=mq-oslo");
 
     BATCH_MAX_PUBLISHERS = new("batch.max-publishers", LIMITS, Kind::Number(1, 65_535), "4096",
         "Most publishers that are stored in one round trip");

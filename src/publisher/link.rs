@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::amqp::consume::{Confirmed, ConsumerState, Delivery, Event};
 use crate::amqp::publish::{LinkState, Outgoing, PublishFailure, Publisher, QueueState};
 use crate::clock::StoreClock;
+use crate::signing::Proof;
 use crate::trace::{TRACEPARENT, TraceContext};
 
 /// Heartbeats on their way within the process.
@@ -119,6 +120,7 @@ impl InProcess {
             live_since: crate::heartbeat::Timestamp::EPOCH,
             broker_at: None,
             trace: header(TRACEPARENT).and_then(|text| TraceContext::parse(text)),
+            proof: Proof::default(),
         };
         let sent = self.events.send(Event::Delivered(delivery)).await;
         sent.map_err(|_| PublishFailure::Disconnected)

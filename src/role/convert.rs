@@ -7,8 +7,8 @@ use super::StartError;
 use crate::check::management::{BODY_BYTES_MAX, ManagementClient};
 use crate::config::targets::Targets;
 use crate::config::{
-    AmqpConfig, BatchConfig, EmitterConfig, LegacyMatch, ManagementConfig, RedisConfig, RedisTopology,
-    ViewConfig,
+    AmqpConfig, BatchConfig, EmitterConfig, LegacyMatch, ManagementConfig, ProofsConfig, RedisConfig,
+    RedisTopology, ViewConfig,
 };
 use crate::heartbeat::wire::{Limits, TRACE_BYTES_MAX};
 use crate::otlp::Otlp;
@@ -36,6 +36,7 @@ pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result
         tls: tls(config.tls.as_ref(), Peer::RabbitMq, expiry)?,
         heartbeat: config.heartbeat,
         reconnect_max: config.reconnect_max,
+        send_user_id: config.send_user_id,
         name,
     })
 }
@@ -65,6 +66,7 @@ pub(super) fn subscriber(
     amqp: &AmqpConfig,
     batch: &BatchConfig,
     redis: Option<&RedisConfig>,
+    proofs: ProofsConfig,
     otlp: &Otlp,
     expiry: &Expiry,
 ) -> Result<subscriber::Config, StartError> {
@@ -97,6 +99,7 @@ pub(super) fn subscriber(
             legacy_ids,
             legacy_queue_id,
             broker_timestamp_trusted: view.broker_timestamp_trusted,
+            rules: proofs.rules,
         },
         policy: Policy {
             expected: view.expected.iter().cloned().collect(),
@@ -106,6 +109,7 @@ pub(super) fn subscriber(
             components_max: view.limits.components,
         },
         retention: view.retention,
+        trusted: proofs.trusted,
     })
 }
 

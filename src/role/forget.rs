@@ -22,7 +22,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const ATTEMPTS: usize = 10;
 
 /// Forgets one publisher. Returns the exit code.
-pub(super) async fn run(config: ForgetConfig, publisher: &str) -> u8 {
+pub(super) async fn run(config: ForgetConfig, publisher: &str, clock_set_back: bool) -> u8 {
     let id = match PublisherId::new(publisher) {
         Ok(id) => id,
         Err(error) => {
@@ -45,7 +45,7 @@ pub(super) async fn run(config: ForgetConfig, publisher: &str) -> u8 {
     let mut link = store.link();
     let connected = timeout(CONNECT_WITHIN, link.wait_for(|link| link.connected)).await.is_ok();
     let code = if connected {
-        forget(&store, &clock, &id).await
+        forget(&store, &clock, &id, clock_set_back).await
     } else {
         error!(publisher, "Not forgotten: no connection to Redis");
         EXIT_FAILURE
@@ -55,9 +55,9 @@ pub(super) async fn run(config: ForgetConfig, publisher: &str) -> u8 {
     code
 }
 
-async fn forget(store: &Store, clock: &StoreClock, id: &PublisherId) -> u8 {
+async fn forget(store: &Store, clock: &StoreClock, id: &PublisherId, clock_set_back: bool) -> u8 {
     let publisher = id.as_str();
-    match try_forget(store, clock, id).await {
+    match try_forget(store, clock, id, clock_set_back).await {
         Ok(Some(true)) => {
             info!(publisher, "Publisher forgotten; it comes back only if it is heard of again");
             EXIT_OK
@@ -78,13 +78,22 @@ async fn forget(store: &Store, clock: &StoreClock, id: &PublisherId) -> u8 {
 }
 
 /// `None` if there is no such publisher, else whether the tombstone stands.
-async fn try_forget(store: &Store, clock: &StoreClock, id: &PublisherId) -> Result<Option<bool>, StoreError> {
+async fn try_forget(
+    store: &Store,
+    clock: &StoreClock,
+    id: &PublisherId,
+    clock_set_back: bool,
+) -> Result<Option<bool>, StoreError> {
     for _ in 0..ATTEMPTS {
-        let Some(record) = store.get(id).await?.filter(|record| !record.is_forgotten()) else {
+        let Some(record) = store.get(id).await?.filter(|record| clock_set_back || !record.is_forgotten())
+        else {
             return Ok(None);
         };
         let expected = record.revision;
         let mut tombstone = record.forget(clock.now());
+        if clock_set_back {
+            tombstone = tombstone.without_starts();
+        }
         tombstone.revision = expected + 1;
         let batch = Batch { writes: vec![Write::new(Arc::new(tombstone), expected)], ..Batch::default() };
         if let Some(Written::Stored) = store.put(&batch).await?.first() {

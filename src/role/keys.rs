@@ -73,8 +73,9 @@ pub fn run(command: KeysCommand, config: &KeysConfig) -> Result<Said, KeysError>
             let notes = format!(
                 "Wrote the key {} to {shown}, readable by its owner alone.\n\
                  1. Add the line above to the file of trusted keys of every subscriber.\n\
-                 2. Set SIGNING_KEY_FILE={shown} at the publisher {publisher:?}, and start it.",
-                key.id()
+                 2. Set SIGNING_KEY_FILE={shown} at the publisher {:?}, and start it.",
+                key.id(),
+                publisher.as_str()
             );
             Ok(said(&key, notes))
         }

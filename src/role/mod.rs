@@ -101,10 +101,10 @@ pub fn run(config: Config, otlp: Otlp) -> u8 {
     })
 }
 
-/// Forgets a publisher. Returns the exit code.
-pub fn forget(config: ForgetConfig, publisher: &str) -> u8 {
+/// Forgets a publisher, and with `clock_set_back` also when its processes began. Returns the exit code.
+pub fn forget(config: ForgetConfig, publisher: &str, clock_set_back: bool) -> u8 {
     let publisher = publisher.to_owned();
-    with_runtime(async move { Ok(forget::run(config, &publisher).await) })
+    with_runtime(async move { Ok(forget::run(config, &publisher, clock_set_back).await) })
 }
 
 /// What every role needs of its process.

@@ -13,7 +13,7 @@ use super::{Process, StartError, convert, web, write_health};
 use crate::amqp::publish::Publisher;
 use crate::clock::StoreClock;
 use crate::config::targets::{HostTarget, Targets};
-use crate::config::{StandaloneConfig, WebConfig};
+use crate::config::{ProofsConfig, StandaloneConfig, WebConfig};
 use crate::health::Pulse;
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, IN_PROCESS};
@@ -47,7 +47,8 @@ pub(super) async fn run(
     // One clock for both ends, so that a step of the wall clock moves neither.
     let clock = Arc::new(StoreClock::default());
     let (link, (events, state)) = Link::in_process(inspector, Arc::clone(&clock));
-    let wanted = convert::subscriber(&view, &amqp, &batch, None, &otlp, &expiry)?;
+    let proofs = ProofsConfig::default();
+    let wanted = convert::subscriber(&view, &amqp, &batch, None, proofs, &otlp, &expiry)?;
     let place = Place {
         system: IN_PROCESS,
         server: None,

@@ -30,8 +30,8 @@ pub(super) async fn run(
 ) -> Result<bool, StartError> {
     let mut registry = registry::root();
     let expiry = Expiry::register(&mut registry);
-    let (amqp, store) = (&config.amqp, Some(&config.store));
-    let wanted = convert::subscriber(&config.view, amqp, &config.batch, store, &otlp, &expiry)?;
+    let (amqp, store, proofs) = (&config.amqp, Some(&config.store), config.proofs);
+    let wanted = convert::subscriber(&config.view, amqp, &config.batch, store, proofs, &otlp, &expiry)?;
     let place = Place {
         system: RABBITMQ,
         server: Some((config.amqp.host.as_str().into(), config.amqp.port)),

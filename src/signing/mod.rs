@@ -10,6 +10,6 @@ mod trusted;
 pub mod watched;
 
 pub use key::{KeyError, KeyId, PublicKey, SigningKey};
-pub use policy::{Policy, Stance, UserNames};
-pub use proof::{Claim, Doubt, KEY_ID_HEADER, SIGNATURE_HEADER, Unproven};
-pub use trusted::{TrustedKeys, trusted_line};
+pub use policy::{Policy, Rules, Stance, UserNames};
+pub use proof::{Claim, Doubt, KEY_ID_HEADER, Proof, SIGNATURE_HEADER, Unproven};
+pub use trusted::{TrustProblem, TrustedKeys, trusted_line};

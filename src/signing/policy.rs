@@ -65,3 +65,43 @@ impl UserNames {
         self.0.get(id).map_or(id.as_str(), String::as_str)
     }
 }
+
+/// What a subscriber asks of messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// What is done without the signature of a key that may speak for the publisher.
+    pub signatures: Policy,
+    /// What is done where the broker does not say that the publisher's own user sent it.
+    pub users: Policy,
+    /// The users of publishers.
+    pub user_names: UserNames,
+}
+
+impl Rules {
+    /// Whether messages' signatures matter.
+    pub fn ask_for_signatures(&self) -> bool {
+        self.signatures.strictest() > Stance::Accept
+    }
+
+    /// Whether nothing is asked.
+    pub fn are_none(&self) -> bool {
+        !self.ask_for_signatures() && self.users.strictest() == Stance::Accept
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publisher_that_is_named_has_its_own_stance() {
+        let id = |id: &str| PublisherId::new(id).expect("an id");
+        let mut policy = Policy::towards_all(Stance::Warn);
+        assert_eq!((policy.strictest(), policy.mildest()), (Stance::Warn, Stance::Warn));
+        policy.by_publisher.insert(id("oslo"), Stance::Refuse);
+        assert_eq!((policy.of(&id("oslo")), policy.of(&id("bergen"))), (Stance::Refuse, Stance::Warn));
+        assert_eq!((policy.strictest(), policy.mildest()), (Stance::Refuse, Stance::Warn));
+        assert!(Rules::default().are_none());
+        assert!(Rules { signatures: policy, ..Rules::default() }.ask_for_signatures());
+    }
+}

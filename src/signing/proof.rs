@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::key::KeyId;
+use crate::heartbeat::PublisherId;
 
 /// The AMQP header with the signature, in base64.
 pub const SIGNATURE_HEADER: &str = "heartbeat-signature";
@@ -18,6 +19,17 @@ const CONTEXT: &[u8] = b"heartbeat signature v1\0";
 pub(super) fn signed_bytes(key: KeyId, body: &[u8]) -> Vec<u8> {
     let id = key.to_string();
     [CONTEXT, id.as_bytes(), b"\0", body].concat()
+}
+
+/// What a message brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// What it says of its signature.
+    pub claim: Claim,
+    /// The AMQP property `user_id`: a broker takes none but that of the connection's own user.
+    pub user_id: Option<Box<str>>,
+    /// Who signed it; `None` while nobody has looked.
+    pub signer: Option<Result<PublisherId, Unproven>>,
 }
 
 /// The two headers as they came. Either may be missing, and neither has been looked at.
@@ -67,12 +79,25 @@ pub enum Doubt {
     Replayed,
     /// The broker does not vouch for the user that sent it, or for another one.
     UserId,
+    /// It was made long before it came. Never refused; its publisher is not taken to live still.
+    Delayed,
 }
 
 impl Doubt {
-    /// Every one.
-    pub const ALL: [Self; 6] =
+    /// Those that a message can be refused for.
+    pub const REFUSED: [Self; 6] =
         [Self::Unsigned, Self::Signature, Self::Key, Self::Signer, Self::Replayed, Self::UserId];
+
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Unsigned,
+        Self::Signature,
+        Self::Key,
+        Self::Signer,
+        Self::Replayed,
+        Self::UserId,
+        Self::Delayed,
+    ];
 
     /// The label value.
     pub fn as_str(self) -> &'static str {
@@ -83,6 +108,7 @@ impl Doubt {
             Self::Signer => "signer",
             Self::Replayed => "replayed",
             Self::UserId => "user_id",
+            Self::Delayed => "delayed",
         }
     }
 }

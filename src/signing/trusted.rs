@@ -14,6 +14,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::key::{ALGORITHM, KeyId, PublicKey};
 use super::proof::{Claim, Doubt, Unproven};
+use super::watched::Format;
 use crate::heartbeat::{PublisherId, Timestamp};
 
 /// What would end a field or begin a comment.
@@ -55,6 +56,19 @@ struct Trusted {
 }
 
 impl TrustedKeys {
+    /// How the file is read anew.
+    pub const FORMAT: Format<Self> = Format {
+        what: "trusted keys",
+        parse: |bytes| {
+            let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+            Self::parse(text).map_err(|problems| {
+                let told = |problem: &TrustProblem| format!("line {}: {}", problem.line, problem.why);
+                problems.iter().map(told).collect::<Vec<_>>().join("; ")
+            })
+        },
+        describe: |keys| format!("{} keys", keys.len()),
+    };
+
     /// Reads the file's text.
     ///
     /// # Errors
@@ -120,7 +134,7 @@ impl TrustedKeys {
         if !trusted.key.has_signed(body, &signature) {
             return Err(Unproven::new(Doubt::Signature, format!("the key {id} did not sign this body")));
         }
-        let publisher = &trusted.publisher;
+        let publisher = trusted.publisher.as_str();
         if trusted.not_before.is_some_and(|from| now < from) {
             return Err(Unproven::new(
                 Doubt::Key,
@@ -130,7 +144,7 @@ impl TrustedKeys {
         if trusted.not_after.is_some_and(|until| now > until) {
             return Err(Unproven::new(Doubt::Key, format!("the key {id} of {publisher:?} counts no longer")));
         }
-        Ok(publisher.clone())
+        Ok(trusted.publisher.clone())
     }
 }
 

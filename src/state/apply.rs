@@ -24,8 +24,25 @@ pub struct Receipt {
     pub broker_at: Option<Timestamp>,
     /// Whether a stranger may have taken heartbeats: then none that is missing counts as lost.
     pub shared_queue: bool,
+    /// Whether it had to prove whose it is: then it is held against what a stranger could send again, or late.
+    pub guarded: bool,
     /// The trace that it is taken in, where that is to be remembered.
     pub trace: Option<TraceContext>,
+}
+
+impl Receipt {
+    /// Of a message of which nothing else is known.
+    pub fn at(at: Timestamp) -> Self {
+        Self {
+            at,
+            live: false,
+            live_since: at,
+            broker_at: None,
+            shared_queue: false,
+            guarded: false,
+            trace: None,
+        }
+    }
 }
 
 /// What became of a message: the outcome of the subscriber's counter, save for rejections.
@@ -79,9 +96,39 @@ pub(super) fn by_wall_clock(receipt: &Receipt, estimate: Timestamp) -> Option<Ti
     (estimate.ms_since(receipt.at) <= CLOCK_SLACK_MS).then_some(estimate.min(receipt.at))
 }
 
+/// Whether a heartbeat may have been sent before, by a process that ended so long ago that it is forgotten: nobody
+/// knows its process, and by its own word that began no later than one that is known.
+///
+/// A process that starts now says a later time, unless the clock was set back since the one before it spoke.
+pub fn may_be_replayed(record: &Record, heartbeat: &Heartbeat) -> bool {
+    record.life_index(heartbeat.epoch.as_str()).is_none()
+        && record.latest_start().is_some_and(|latest| heartbeat.started_at <= latest)
+}
+
+/// Whether a heartbeat was made well before it came, though it came as if it were new: somebody held it back. Both
+/// clocks of its publisher must say so, since the wall clock may have been set back and a virtual machine may have been
+/// paused.
+pub fn is_delayed(record: &Record, heartbeat: &Heartbeat, receipt: &Receipt) -> bool {
+    let came = if receipt.live { Some(receipt.at) } else { receipt.broker_at };
+    let life = record.life_index(heartbeat.epoch.as_str()).map(|index| &record.lives[index]);
+    let own =
+        life.and_then(|life| life.offset_ms).map(|offset| offset.saturating_add(millis(heartbeat.uptime)));
+    let wall = record.clock_offset_ms.map(|offset| heartbeat.sent_at.plus_ms(offset.saturating_neg()));
+    let (Some(came), Some(own), Some(wall)) = (came, own, wall) else { return false };
+    let made = wall.max(Timestamp::from_unix_ms(own));
+    came.ms_since(made) > CLOCK_SLACK_MS
+}
+
 fn apply_heartbeat(record: Option<&Record>, heartbeat: &Heartbeat, receipt: &Receipt) -> (Record, Effect) {
     let fresh = || Record::new(heartbeat.publisher.clone(), receipt.at);
     let mut record = record.cloned().unwrap_or_else(fresh);
+    if receipt.guarded && may_be_replayed(&record, heartbeat) {
+        // Not even remembered: eight of its kind would push out all that is known.
+        record.counts.superseded += u64::from(!record.is_forgotten());
+        return (record, Effect::Superseded);
+    }
+    let delayed = receipt.guarded && is_delayed(&record, heartbeat, receipt);
+    let receipt = &if delayed { Receipt { live: false, broker_at: None, ..*receipt } } else { *receipt };
     let known = record.life_index(heartbeat.epoch.as_str());
     let uptime_ms = millis(heartbeat.uptime);
     let at = emitted(
@@ -147,7 +194,7 @@ fn known_life(
             }
         }
     }
-    note_sign_of_life(life, millis(heartbeat.uptime), at, receipt);
+    note_sign_of_life(life, heartbeat, at, receipt);
 
     if life.epoch != record.shown && !overtakes(record, index, at, receipt) {
         record.counts.superseded += 1;
@@ -194,11 +241,12 @@ fn new_life(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>, r
         epoch: heartbeat.epoch.as_str().into(),
         sequence: SequenceWindow::new(heartbeat.sequence),
         offset_ms: None,
+        started_at: None,
         began: at.map(|at| at.plus_ms(uptime_ms.saturating_neg())),
         last_seen: None,
         gaps: Vec::new(),
     };
-    note_sign_of_life(&mut life, uptime_ms, at, receipt);
+    note_sign_of_life(&mut life, heartbeat, at, receipt);
     let had_life = record.shown_life().is_some();
     record.add_life(life);
     if !later {
@@ -213,8 +261,10 @@ fn new_life(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>, r
     Effect::Stored
 }
 
-fn note_sign_of_life(life: &mut Life, own_ms: i64, at: Option<Timestamp>, receipt: &Receipt) {
+fn note_sign_of_life(life: &mut Life, heartbeat: &Heartbeat, at: Option<Timestamp>, receipt: &Receipt) {
+    let own_ms = millis(heartbeat.uptime);
     life.last_seen = life.last_seen.max(at);
+    life.started_at = Some(heartbeat.started_at);
     if receipt.live {
         life.offset_ms = Some(receipt.at.unix_ms() - own_ms);
         life.began = Some(receipt.at.plus_ms(own_ms.saturating_neg()));

@@ -110,6 +110,7 @@ fn note_life(
             epoch: Arc::clone(&process),
             sequence: SequenceWindow::new(1),
             offset_ms: None,
+            started_at: None,
             began: at,
             last_seen: None,
             gaps: Vec::new(),

@@ -18,7 +18,7 @@ pub mod sequence;
 pub mod snapshot;
 pub mod view;
 
-pub use apply::{Effect, Receipt, apply};
+pub use apply::{Effect, Receipt, apply, is_delayed, may_be_replayed};
 pub use record::Record;
 pub use snapshot::Snapshot;
 pub use view::{Policy, View};

@@ -86,6 +86,8 @@ pub struct Life {
     /// Store time minus the process's own time (uptime; component times for version 1), in
     /// milliseconds, at the latest live delivery.
     pub offset_ms: Option<i64>,
+    /// When it began, by its own clock, as it said last; version 1 does not say.
+    pub started_at: Option<Timestamp>,
     /// When it began, in the store's clock, as far as that can be told.
     pub began: Option<Timestamp>,
     /// When its newest heartbeat was emitted, in the store's clock.
@@ -143,6 +145,19 @@ impl Record {
             conflict_at: None,
             ..self.clone()
         }
+    }
+
+    /// The same without when its processes began by their own clocks: whatever the next one says, it is heard.
+    pub fn without_starts(mut self) -> Self {
+        for life in &mut self.lives {
+            life.started_at = None;
+        }
+        self
+    }
+
+    /// The latest beginning of any process that is remembered, by the publisher's clock.
+    pub fn latest_start(&self) -> Option<Timestamp> {
+        self.lives.iter().filter_map(|life| life.started_at).max()
     }
 
     /// How long after its last sign of life the publisher is stale, where nothing is configured.

@@ -1,5 +1,7 @@
 //! The freshness stories, each with a publisher that is known to be dead or alive.
 
+mod guarded;
+
 use std::time::Duration;
 
 use super::hearing::Spans;
@@ -87,6 +89,7 @@ fn live(ms: i64) -> Receipt {
         live_since: at(i64::MIN / 4),
         broker_at: None,
         shared_queue: false,
+        guarded: false,
         trace: None,
     }
 }

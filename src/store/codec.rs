@@ -54,6 +54,8 @@ struct StoredLife<'a> {
     highest: u64,
     seen: u64,
     offset_ms: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started_at: Option<i64>,
     began: Option<i64>,
     last_seen: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -155,6 +157,7 @@ impl<'a> From<&'a Life> for StoredLife<'a> {
             highest: life.sequence.highest,
             seen: life.sequence.seen,
             offset_ms: life.offset_ms,
+            started_at: life.started_at.map(Timestamp::unix_ms),
             began: life.began.map(Timestamp::unix_ms),
             last_seen: life.last_seen.map(Timestamp::unix_ms),
             gaps_ms: life.gaps.iter().copied().map(millis).collect(),
@@ -168,6 +171,7 @@ impl From<&StoredLife<'_>> for Life {
             epoch: (&*stored.epoch).into(),
             sequence: SequenceWindow { first: stored.first, highest: stored.highest, seen: stored.seen },
             offset_ms: stored.offset_ms,
+            started_at: stored.started_at.map(Timestamp::from_unix_ms),
             began: stored.began.map(Timestamp::from_unix_ms),
             last_seen: stored.last_seen.map(Timestamp::from_unix_ms),
             gaps: stored.gaps_ms.iter().copied().map(Duration::from_millis).collect(),
@@ -210,6 +214,7 @@ mod tests {
             live_since: Timestamp::EPOCH,
             broker_at: None,
             shared_queue: false,
+            guarded: false,
             trace: None,
         }
     }

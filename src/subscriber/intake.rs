@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
+use super::authenticity::{Authenticity, Judged, publisher_of};
 use super::dead_letter::{DeadLetters, Refused, Waiting};
 use super::metrics::{Hop, Metrics, OVER_LIMIT, Outcome};
 use super::pending::{Due, Held, Pending, Released, Settled};
@@ -20,6 +21,7 @@ use crate::amqp::consume::{Delivery, Event, HOLD_MAX};
 use crate::heartbeat::wire::{Limits, decode};
 use crate::heartbeat::{Message, PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
+use crate::signing::{Rules, Unproven};
 use crate::state::{Receipt, Record};
 use crate::store::{Batch, StoreError, Write, Written, contract};
 use crate::telemetry::Chain;
@@ -40,6 +42,8 @@ pub struct Config {
     pub legacy_queue_id: Option<PublisherId>,
     /// Whether the broker's timestamps are trusted.
     pub broker_timestamp_trusted: bool,
+    /// What messages must prove.
+    pub rules: Rules,
 }
 
 /// What others ask of the intake, which alone writes the view.
@@ -61,6 +65,7 @@ pub(super) struct Intake {
     replica: Arc<Replica>,
     metrics: Metrics,
     teller: Arc<Teller>,
+    authenticity: Authenticity,
     /// The way to the dead-letter exchange; what it does not take goes to `refused`.
     pub(super) dead_letters: DeadLetters,
     /// What is to be acknowledged on the channel of `generation`.
@@ -122,6 +127,7 @@ impl Intake {
         dead_letters: DeadLetters,
     ) -> Self {
         Self {
+            authenticity: Authenticity::new(config.rules.clone()),
             config,
             replica,
             metrics,
@@ -200,29 +206,47 @@ impl Intake {
     fn delivered(&mut self, delivery: Delivery) {
         self.metrics.messages.received();
         self.acks.delivered(delivery.tag);
+        if let Err(unproven) = self.authenticity.unread(&delivery) {
+            return self.refuse_unproven(delivery, "", unproven);
+        }
         let message = match decode(&delivery.body, &self.config.limits) {
-            Ok(message) => self.identified(message, &delivery),
+            Ok(message) => self.named(message, &delivery),
             Err(error) => {
                 debug!(error = %error, routing_key = %delivery.routing_key, "Message refused");
                 return self.refuse(delivery, error.reason.as_str(), error.detail);
             }
         };
-        let id = publisher_of(&message).clone();
-        if self.pending.attach(&id, &message, &delivery) {
-            return;
-        }
         let now = self.replica.clock().now();
-        let known = self.replica.get(&id);
-        let traced = self.teller.begin(&delivery);
-        let context = traced.as_ref().map(|traced| traced.context);
-        let receipt = Receipt {
+        let known = self.replica.get(publisher_of(&message));
+        let mut receipt = Receipt {
             at: delivery.at,
             live: delivery.live,
             live_since: delivery.live_since,
             broker_at: delivery.broker_at.filter(|_| self.config.broker_timestamp_trusted),
             shared_queue: self.replica.queue_is_shared(now, known.as_deref()),
-            trace: context.filter(|_| self.teller.records()),
+            guarded: false,
+            trace: None,
         };
+        // Before anything is touched: what is held for a publisher may be let go for the sake of this message.
+        let judged =
+            Judged { message: &message, delivery: &delivery, receipt: &receipt, known: known.as_deref() };
+        match self.authenticity.judge(&judged, &self.metrics) {
+            Ok(guarded) => receipt.guarded = guarded,
+            Err(unproven) => {
+                let publisher = publisher_of(&message).clone();
+                return self.refuse_unproven(delivery, publisher.as_str(), unproven);
+            }
+        }
+        let message = self.kept(message);
+        let id = publisher_of(&message).clone();
+        if self.pending.attach(&id, &message, &delivery) {
+            return;
+        }
+        let known = self.replica.get(&id);
+        let traced = self.teller.begin(&delivery);
+        let context = traced.as_ref().map(|traced| traced.context);
+        receipt.trace = context.filter(|_| self.teller.records());
+        receipt.shared_queue = self.replica.queue_is_shared(now, known.as_deref());
         if let Some(components) = self.too_much(&id, &message, known.as_deref()) {
             self.metrics.dropped_components.inc_by(components);
             let detail = "publishers or components over the configured limit".to_owned();
@@ -266,13 +290,19 @@ impl Intake {
         delivery.trace.filter(|trace| trace.sampled && self.teller.exemplars())
     }
 
-    /// Gives a version 1 message the id under which it is kept.
-    fn identified(&self, message: Message, delivery: &Delivery) -> Message {
+    /// Gives a version 1 message the id that is configured for its like.
+    fn named(&self, message: Message, delivery: &Delivery) -> Message {
         let Message::V1(mut heartbeat) = message else { return message };
         let configured = self.config.legacy_ids.get(&*delivery.routing_key);
         if let Some(id) = configured.or(self.config.legacy_queue_id.as_ref()) {
             heartbeat.service = id.clone();
         }
+        Message::V1(heartbeat)
+    }
+
+    /// Gives a version 1 message the id under which it is kept.
+    fn kept(&self, message: Message) -> Message {
+        let Message::V1(mut heartbeat) = message else { return message };
         heartbeat.service = self.replica.with_view(|view| view.legacy_id(&heartbeat.service));
         Message::V1(heartbeat)
     }
@@ -296,6 +326,13 @@ impl Intake {
         let fits = after <= self.config.limits.components
             && self.replica.with_view(|view| view.has_room(self.replica.policy(), id, after));
         (!fits).then_some(told as u64)
+    }
+
+    /// Refuses a message that does not prove whose it is.
+    fn refuse_unproven(&mut self, delivery: Delivery, publisher: &str, unproven: Unproven) {
+        let now = self.replica.clock().now();
+        self.authenticity.tell(&delivery, publisher, &unproven, false, now);
+        self.refuse(delivery, unproven.doubt.as_str(), unproven.detail);
     }
 
     /// Keeps a refused message for a look; it is acknowledged once it has its place.
@@ -492,13 +529,6 @@ impl Intake {
     }
 }
 
-fn publisher_of(message: &Message) -> &PublisherId {
-    match message {
-        Message::V1(heartbeat) => &heartbeat.service,
-        Message::V2(heartbeat) => &heartbeat.publisher,
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use prometheus_client::registry::Registry;
@@ -515,6 +545,7 @@ pub(super) mod tests {
             legacy_ids: HashMap::new(),
             legacy_queue_id: None,
             broker_timestamp_trusted: false,
+            rules: Rules::default(),
         }
     }
 
@@ -541,6 +572,7 @@ pub(super) mod tests {
             live_since: Timestamp::EPOCH,
             broker_at: None,
             trace: None,
+            proof: crate::signing::Proof::default(),
         }
     }
 

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::clock;
 use crate::heartbeat::wire::Rejection;
+use crate::signing::Doubt;
 use crate::state::Effect;
 use crate::trace::TraceContext;
 
@@ -164,6 +165,11 @@ pub struct Metrics {
     pub dropped_components: Counter,
     /// Publishers forgotten without a command.
     pub forgotten: Counter,
+    unproven: Family<ReasonLabel, Counter>,
+    /// Keys that may sign.
+    pub trusted_keys: Gauge,
+    /// 1 unless the file of trusted keys cannot be used.
+    pub trusted_keys_read: Gauge,
     delivery: Family<HopLabel, DeliveryHistogram>,
     delivery_negative: Counter,
     examples: Arc<Examples>,
@@ -244,6 +250,9 @@ impl Metrics {
             components: Gauge::default(),
             dropped_components: Counter::default(),
             forgotten: Counter::default(),
+            unproven: Family::default(),
+            trusted_keys: Gauge::default(),
+            trusted_keys_read: Gauge::default(),
             delivery: Family::new_with_constructor(delivery_histogram),
             delivery_negative: Counter::default(),
             examples: Arc::default(),
@@ -275,6 +284,18 @@ impl Metrics {
             "Publishers forgotten after their retention, or retired",
             metrics.forgotten.clone(),
         );
+        subscriber.register(
+            "unproven",
+            "Messages taken though they do not prove whose they are, by reason",
+            metrics.unproven.clone(),
+        );
+        subscriber.register("trusted_keys", "Keys that may sign heartbeats", metrics.trusted_keys.clone());
+        subscriber.register(
+            "trusted_keys_last_reload_successful",
+            "1 unless the file of trusted keys cannot be used; what it held before counts then",
+            metrics.trusted_keys_read.clone(),
+        );
+        metrics.trusted_keys_read.set(1);
         registry.register_with_unit(
             "heartbeat_delivery",
             "Time from the emission of a heartbeat, by the publisher's clock",
@@ -286,8 +307,13 @@ impl Metrics {
             "Heartbeats whose emission seemed to lie in the future, so that their delivery was not timed",
             metrics.delivery_negative.clone(),
         );
-        for reason in Rejection::ALL.iter().map(|reason| reason.as_str()).chain([OVER_LIMIT]) {
+        let unread = Rejection::ALL.iter().map(|reason| reason.as_str());
+        let unproven = Doubt::REFUSED.iter().map(|doubt| doubt.as_str());
+        for reason in unread.chain(unproven).chain([OVER_LIMIT]) {
             drop(metrics.rejected.get_or_create(&ReasonLabel { reason }));
+        }
+        for doubt in Doubt::ALL {
+            drop(metrics.unproven.get_or_create(&ReasonLabel { reason: doubt.as_str() }));
         }
         for peer in ["rabbitmq", "redis"] {
             drop(metrics.connected.get_or_create(&PeerLabel { peer }));
@@ -302,6 +328,11 @@ impl Metrics {
     /// Counts a refusal.
     pub fn rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a message that is taken all the same.
+    pub fn unproven(&self, doubt: Doubt) {
+        self.unproven.get_or_create(&ReasonLabel { reason: doubt.as_str() }).inc();
     }
 
     /// Shows how a link is.

@@ -3,6 +3,7 @@
 //! [`Subscriber::start`] wires its tasks: the consumer (or the in-process link), the ingest, the
 //! follower and the store's connection, each owned here and stopped in order.
 
+mod authenticity;
 mod dead_letter;
 mod doubts;
 mod flaps;
@@ -15,7 +16,9 @@ pub mod replica;
 mod tell;
 mod trace;
 mod verdicts;
+mod verify;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +35,8 @@ use crate::amqp::publish::Publisher;
 use crate::backoff::Backoff;
 use crate::clock::StoreClock;
 use crate::heartbeat::Timestamp;
+use crate::signing::TrustedKeys;
+use crate::signing::watched::{Held, Watcher};
 use crate::state::Policy;
 use crate::state::hearing::Spans;
 use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, StoreLink};
@@ -46,6 +51,7 @@ use metrics::Metrics;
 use replica::Replica;
 use tell::Teller;
 use verdicts::Verdicts;
+use verify::Verifier;
 
 pub use intake::Config as IngestConfig;
 pub use tell::Outlets;
@@ -68,6 +74,8 @@ pub struct Config {
     pub policy: Policy,
     /// Publishers silent for longer are forgotten.
     pub retention: Duration,
+    /// The file of trusted keys, and what it held at the start.
+    pub trusted: Option<(PathBuf, Arc<TrustedKeys>)>,
 }
 
 /// Where messages come from.
@@ -265,6 +273,7 @@ impl Parts {
                 (events, state, Some(tokio::spawn(task.run(stop, acked))))
             }
         };
+        let events = self.verified(&config, events);
         let relay = tokio::spawn(relay(consumer.clone(), consumer_out));
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let stop_following = CancellationToken::new();
@@ -344,12 +353,34 @@ impl Parts {
         }
     }
 
+    /// Has signatures looked at on the way, where they are asked for.
+    fn verified(&self, config: &Config, events: mpsc::Receiver<Event>) -> mpsc::Receiver<Event> {
+        if !config.ingest.rules.ask_for_signatures() {
+            return events;
+        }
+        let keys = match &config.trusted {
+            Some((path, keys)) => {
+                let (watcher, held) = Watcher::new(path.clone(), TrustedKeys::FORMAT, Arc::clone(keys));
+                tokio::spawn(watcher.run(self.stop.clone()));
+                held
+            }
+            None => watch::channel(Held { value: Arc::default(), current: true }).1,
+        };
+        let (out, verified) = verify::channel();
+        let message_bytes = config.ingest.limits.message_bytes;
+        let verifier = Verifier { events, out, keys, message_bytes, metrics: self.metrics.clone() };
+        // It ends with the consumer, or with the ingest.
+        tokio::spawn(verifier.run(Arc::clone(&self.clock)));
+        verified
+    }
+
     fn dead_letters(&self, config: &Config) -> (DeadLetters, Option<JoinHandle<()>>) {
         let Some(exchange) = &config.dead_letter_exchange else { return (DeadLetters::new(None), None) };
         let amqp = amqp::Config {
             exchange: exchange.clone(),
             queue: String::new(),
             name: format!("{} (refused messages)", config.amqp.name),
+            send_user_id: false,
             ..config.amqp.clone()
         };
         let (publisher, task) = Publisher::new(amqp, Duration::from_secs(5));
@@ -388,6 +419,7 @@ mod tests {
                 tls: None,
                 heartbeat: Duration::from_secs(10),
                 reconnect_max: Duration::from_secs(1),
+                send_user_id: false,
                 name: "test".into(),
             },
             prefetch: 10,
@@ -396,6 +428,7 @@ mod tests {
             ingest: intake::tests::config(),
             policy: Policy::default(),
             retention: Duration::from_secs(60),
+            trusted: None,
         }
     }
 

@@ -443,8 +443,7 @@ mod tests {
 
     fn held(sequence: u64, tag: u64) -> Held {
         let at = Timestamp::from_unix_ms(sequence.cast_signed());
-        let receipt =
-            Receipt { at, live: true, live_since: at, broker_at: None, shared_queue: false, trace: None };
+        let receipt = Receipt { live: true, live_since: at, ..Receipt::at(at) };
         let effect = Effect::Stored;
         Held {
             message: Arc::new(Message::V2(Box::new(Heartbeat {

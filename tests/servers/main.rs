@@ -5,6 +5,8 @@ mod alerting;
 #[cfg(test)]
 mod asked;
 #[cfg(test)]
+mod authenticity;
+#[cfg(test)]
 mod beside_original;
 #[cfg(test)]
 mod chaos;

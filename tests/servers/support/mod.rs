@@ -22,6 +22,7 @@ pub mod redis;
 pub mod resp;
 pub mod scrape;
 pub mod shipped;
+pub mod signed;
 pub mod tcp;
 pub mod v1;
 pub mod v2;
