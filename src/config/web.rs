@@ -9,7 +9,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -352,11 +352,6 @@ fn read_rate_limit(r: &mut Reader, section: &Mapping) -> Option<RateLimit> {
     }
     let burst = r.count(section, PATH, "burst", BURST_MAX);
     Some(RateLimit { interval: interval?, burst: burst? })
-}
-
-/// A path of the file, relative to where the file is.
-fn placed(folder: &Path, text: &str) -> PathBuf {
-    folder.join(text)
 }
 
 #[cfg(test)]

@@ -64,6 +64,8 @@ impl Scenario {
             let setup = setup.env("RABBITMQ_CA_CERT_PATH", broker.certificates.ca.to_str().unwrap());
             // Nobody is there: exports fail, and are counted.
             let setup = setup.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
+            // One that changes nothing: what is told of it is told all the same.
+            let setup = setup.web_config("http_server_config: {http2: false}\n");
             setup.env("PUBLISHER_GRACE", "bergen=2s,*=10m").start_ready().await
         };
         let subscribers = [subscriber().await, subscriber().await];

@@ -50,3 +50,5 @@ mod stores;
 mod support;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod web;

@@ -6,7 +6,6 @@ use std::path::Path;
 use rustls::{CipherSuite, NamedGroup};
 use yaml_serde::Mapping;
 
-use super::placed;
 use super::reader::{Reader, joined};
 use crate::config::hints;
 use crate::secret::Secret;
@@ -87,7 +86,7 @@ pub(super) fn read(r: &mut Reader, section: &Mapping, folder: &Path) -> Option<S
 fn pem(r: &mut Reader, section: &Mapping, key: &str, folder: &Path) -> Option<Pem> {
     let file_key = format!("{key}_file");
     let inline = r.text(section, PATH, key).map(|text| Pem::Inline(Secret::new(text)));
-    let file = r.text(section, PATH, &file_key).map(|text| Pem::File(placed(folder, text)));
+    let file = r.text(section, PATH, &file_key).map(|text| Pem::File(folder.join(text)));
     if inline.is_some() && file.is_some() {
         let why = format!("it is set, and so is {file_key}; keep one of them");
         r.problem(&joined(PATH, key), None, why, "");

@@ -81,6 +81,18 @@ impl Setup {
         self.env("PUBLISHER_CONFIG_PATH", path.to_str().unwrap())
     }
 
+    /// Writes its web configuration; what it names is relative to the same folder.
+    pub fn web_config(self, yaml: &str) -> Self {
+        let path = self.folder.join("web.yml");
+        std::fs::write(&path, yaml).unwrap();
+        self.env("WEB_CONFIG_FILE", path.to_str().unwrap())
+    }
+
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Starts it and does not wait.
     pub fn start(self) -> Program {
         let process = self.spawn();
