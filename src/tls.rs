@@ -11,6 +11,7 @@ pub mod expiry;
 pub mod files;
 pub mod https;
 mod peer;
+mod pem;
 mod refusal;
 pub mod server;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use heartbeat_bridge::http::{Config, Handlers, Metrics, bind};
-use heartbeat_bridge::tls::install_provider;
+use heartbeat_bridge::tls::{Expiry, install_provider};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use rcgen::string::Ia5String;
@@ -55,6 +55,14 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// For a server, until the new year of `year`.
+    fn until(&self, year: i32) -> Pair {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        Pair { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
     fn sign(&self, names: Vec<SanType>) -> Pair {
@@ -124,6 +132,7 @@ impl Site {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         metrics.register_web_config(&mut registry);
+        config.expiry = Expiry::register(&mut registry);
         let server = bind(config, handlers, metrics).unwrap();
         let address = server.addresses()[0];
         let stop = CancellationToken::new();
@@ -534,13 +543,16 @@ async fn a_renewed_certificate_counts_without_a_restart() {
     let client = Client::of(&site.ca);
     let serial = |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     let first = serial(&site.secure(&client).await.unwrap());
-    let renewed = site.ca.server();
+    let end = "heartbeat_tls_certificate_not_after_timestamp_seconds{peer=\"web\"}";
+    assert!(site.metric(end) > 4e9, "rcgen's certificates last for ever: {}", site.metric(end));
+    let renewed = site.ca.until(2050);
     // The two files cannot be written at once: in between they do not belong together, and nothing is lost.
     site.put("server.crt", &renewed.cert);
     site.until_metric("heartbeat_web_config_last_reload_successful", 0.0).await;
     assert_eq!(serial(&site.secure(&client).await.unwrap()), first);
     site.put("server.key", &renewed.key);
     site.until_metric("heartbeat_web_config_last_reload_successful", 1.0).await;
+    assert_eq!(site.metric(end), 2_524_608_000.0, "the first second of 2050");
     let second = serial(&site.secure(&client).await.unwrap());
     assert_ne!(second, first);
     // Files that are named before they are there count when they come.

@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::Expiry;
 pub use metrics::Metrics;
 pub use routes::{Handlers, MetricsHandler, ReadyHandler, StatusHandler};
 pub use server::{BindError, Server, bind};
@@ -96,6 +97,8 @@ pub struct Config {
     pub web_config_interval: Duration,
     /// Whether the paths of health checks are open to everybody, whatever the web configuration asks for.
     pub health_without_auth: bool,
+    /// Told when the certificate of the web configuration ends.
+    pub expiry: Expiry,
 }
 
 impl Config {
@@ -115,6 +118,7 @@ impl Config {
             web_config: None,
             web_config_interval: WEB_CONFIG_INTERVAL,
             health_without_auth: false,
+            expiry: Expiry::default(),
         }
     }
 }

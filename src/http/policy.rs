@@ -23,7 +23,7 @@ use crate::tls::server::Served;
 #[derive(Default)]
 pub(super) struct Policy {
     file: WebFile,
-    tls: Option<(TlsAcceptor, i64)>,
+    tls: Option<TlsAcceptor>,
     auth: Option<Arc<BasicAuth>>,
     bucket: Option<Arc<TokenBucket>>,
     /// `None`: the header is left out.
@@ -57,7 +57,7 @@ impl Policy {
         });
         Self {
             headers: headers.collect(),
-            tls: served.map(|served| (TlsAcceptor::from(served.config), served.not_after)),
+            tls: served.map(|served| TlsAcceptor::from(served.config)),
             auth: (!file.users.is_empty()).then(|| Arc::new(BasicAuth::new(file.users.clone()))),
             bucket,
             health_without_auth,
@@ -71,12 +71,7 @@ impl Policy {
 
     /// `Some`: https alone.
     pub(super) fn tls(&self) -> Option<&TlsAcceptor> {
-        self.tls.as_ref().map(|(acceptor, _)| acceptor)
-    }
-
-    /// When the served certificate ends, in seconds since 1970.
-    pub(super) fn certificate_not_after(&self) -> Option<i64> {
-        self.tls.as_ref().map(|(_, not_after)| *not_after)
+        self.tls.as_ref()
     }
 
     /// The answer to one who does not get what was asked for; `None` lets the request through.

@@ -13,11 +13,13 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::Config;
 use super::metrics::Metrics;
 use super::policy::Policy;
 use crate::config::Problems;
 use crate::config::web::{self, WebFile};
 use crate::tls::server::Served;
+use crate::tls::{Certificate, Expiry};
 
 /// The policy in force, for all connections.
 pub(super) type InForce = watch::Sender<Arc<Policy>>;
@@ -31,6 +33,7 @@ type Print = Option<(u64, u64, i64, i64, u64)>;
 pub(super) struct Reload {
     path: PathBuf,
     health_without_auth: bool,
+    expiry: Expiry,
     in_force: InForce,
     /// The file and those that it names, as they were before they were read last.
     seen: Vec<(PathBuf, Print)>,
@@ -46,17 +49,19 @@ impl Reload {
     /// Every problem that there is.
     pub(super) fn start(
         path: PathBuf,
-        health_without_auth: bool,
+        config: &Config,
         metrics: Metrics,
     ) -> Result<(Self, InForce), Problems> {
         let (seen, loaded) = load(&path, vec![path.clone()]);
         let (file, served) = loaded?;
         let (tls, users) = (served.is_some(), file.users.len());
         tracing::info!(file = %path.display(), tls, users, "Web configuration read");
+        let (health_without_auth, expiry) = (config.health_without_auth, config.expiry.clone());
+        tell_end(&expiry, served.as_ref());
         let (in_force, _) = watch::channel(Arc::new(Policy::new(file, served, health_without_auth, None)));
         metrics.web_config_read();
         let given = in_force.clone();
-        Ok((Self { path, health_without_auth, in_force, seen, failure: None, metrics }, given))
+        Ok((Self { path, health_without_auth, expiry, in_force, seen, failure: None, metrics }, given))
     }
 
     /// Looks at the files every so often, until `stop`.
@@ -119,7 +124,14 @@ impl Reload {
         if let Some(less) = file.asks_less_than(before.file()) {
             return Err(format!("it no longer asks for {less}; only a restart brings that into force"));
         }
+        tell_end(&self.expiry, served.as_ref());
         Ok(Policy::new(file, served, self.health_without_auth, Some(&before)))
+    }
+}
+
+fn tell_end(expiry: &Expiry, served: Option<&Served>) {
+    if let Some(served) = served {
+        expiry.ends_at(Certificate::Web, served.not_after);
     }
 }
 

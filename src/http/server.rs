@@ -94,8 +94,8 @@ pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Serv
     let (reload, in_force) = match config.web_config.clone() {
         None => (None, watch::channel(Arc::new(Policy::default())).0),
         Some(path) => {
-            let (reload, in_force) = Reload::start(path, config.health_without_auth, metrics.clone())
-                .map_err(BindError::WebConfig)?;
+            let (reload, in_force) =
+                Reload::start(path, &config, metrics.clone()).map_err(BindError::WebConfig)?;
             (Some(reload), in_force)
         }
     };
@@ -131,13 +131,6 @@ impl Server {
     /// What it listens on, with the ports that the system chose, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
-    }
-
-    /// When the certificate in force ends, in seconds since 1970; asks anew at each call, since it may be renewed.
-    /// `None`: there is no TLS.
-    pub fn certificate_not_after(&self) -> impl Fn() -> Option<i64> + Send + Sync + use<> {
-        let in_force = self.shared.in_force.clone();
-        move || in_force.borrow().certificate_not_after()
     }
 
     /// Answers until `stop`; then takes no more connections, and ends when those that are open have their

@@ -55,7 +55,7 @@ pub(super) async fn run(
                 ready: Arc::new(move || ready.ready()),
                 landing: Arc::new(|| "A publisher: it checks components and sends heartbeats.".into()),
             };
-            let bound = web::bind(web, shown, registry).await?;
+            let bound = web::bind(web, shown, registry, &expiry).await?;
             let registry = bound.registry();
             (Some(bound.serve(stop_late.clone())), registry)
         }

@@ -67,7 +67,7 @@ pub(super) async fn run(
     let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), None, &expiry)?;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
     otlp.register(&mut registry);
-    let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry).await?;
+    let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry, &expiry).await?;
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let server = bound.serve(stop_late.clone());
     let health = write_health(&pulse, "standalone", &process, &stop_late);

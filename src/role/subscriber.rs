@@ -44,7 +44,7 @@ pub(super) async fn run(
     let subscriber = Subscriber::start(wanted, Source::Amqp, Arc::default(), outlets, &mut registry);
     otlp.register(&mut registry);
     let readiness = subscriber.readiness();
-    let bound = web::bind(&config.web, shown(&readiness, subscriber.replica()), registry).await?;
+    let bound = web::bind(&config.web, shown(&readiness, subscriber.replica()), registry, &expiry).await?;
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let stop_late = CancellationToken::new();
     let server = bound.serve(stop_late.clone());

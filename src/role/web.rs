@@ -12,6 +12,7 @@ use crate::config::{ListenAddress, WebConfig};
 use crate::exposition::{self, Registry};
 use crate::http;
 use crate::subscriber::replica::Replica;
+use crate::tls::Expiry;
 
 /// What a role shows.
 pub(super) struct Shown {
@@ -34,6 +35,7 @@ pub(super) async fn bind(
     config: &WebConfig,
     shown: Shown,
     mut registry: Registry,
+    expiry: &Expiry,
 ) -> Result<Bound, StartError> {
     let metrics = http::Metrics::register(&mut registry);
     if config.config_file.is_some() {
@@ -56,6 +58,7 @@ pub(super) async fn bind(
         connections_per_client_max: config.connections_per_client_max,
         web_config: config.config_file.clone(),
         health_without_auth: config.health_without_auth,
+        expiry: expiry.clone(),
         ..http::Config::on(addresses(&config.listen).await?)
     };
     let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;

@@ -126,7 +126,7 @@ fn now() -> i64 {
 }
 
 /// The end of a certificate, in seconds since the epoch.
-fn not_after(leaf: &CertificateDer<'_>) -> Option<i64> {
+pub(super) fn not_after(leaf: &CertificateDer<'_>) -> Option<i64> {
     let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
     Some(leaf.validity().not_after.timestamp())
 }

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+
+use super::pem;
 
 /// The files of TLS to one peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -187,22 +188,12 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 }
 
 fn certificates(file: TlsFile, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let wrong = |why| TlsError::Content { file, path: path.to_owned(), why };
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let found = found.map_err(|_| wrong("is not well-formed PEM"))?;
-    if found.is_empty() { Err(wrong("holds no certificate in PEM form")) } else { Ok(found) }
+    pem::certificates(text).map_err(|why| TlsError::Content { file, path: path.to_owned(), why })
 }
 
 pub(super) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(text).map_err(|error| {
-        let encrypted = text.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
-        let why = match error {
-            _ if encrypted => "holds an encrypted key, which cannot be read",
-            pem::Error::NoItemsFound => "holds no private key in PEM form",
-            _ => "is not well-formed PEM",
-        };
-        TlsError::Content { file: TlsFile::ClientKey, path: path.to_owned(), why }
-    })
+    let file = TlsFile::ClientKey;
+    pem::private_key(text).map_err(|why| TlsError::Content { file, path: path.to_owned(), why })
 }
 
 fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -18,6 +17,7 @@ use rustls::{
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::{expiry, pem};
 use crate::secret::Secret;
 
 /// How a server presents itself, and whom it takes.
@@ -125,7 +125,8 @@ pub fn server_config(tls: &ServerTls) -> Result<Served, ServerTlsError> {
         Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
     };
     let chain = certificates(Part::Cert, &tls.cert)?;
-    let not_after = end_of(&chain[0]).ok_or_else(|| wrong(Part::Cert, "it is no certificate of X.509"))?;
+    let not_after =
+        expiry::not_after(&chain[0]).ok_or_else(|| wrong(Part::Cert, "it is no certificate of X.509"))?;
     let key = private_key(&tls.key)?;
     let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => wrong(Part::Key, "it does not belong to the certificate"),
@@ -257,29 +258,13 @@ fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     names.value.general_names.iter().filter_map(text).collect()
 }
 
-fn end_of(certificate: &CertificateDer<'_>) -> Option<i64> {
-    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    Some(certificate.validity().not_after.timestamp())
-}
-
 fn certificates(part: Part, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
-    let text = text_of(part, pem)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|_| wrong(part, "it is not well-formed PEM"))?;
-    if found.is_empty() { Err(wrong(part, "it holds no certificate in PEM form")) } else { Ok(found) }
+    pem::certificates(&text_of(part, pem)?).map_err(|why| wrong(part, format!("it {why}")))
 }
 
 fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, ServerTlsError> {
-    let text = text_of(Part::Key, pem)?;
-    PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
-        let encrypted = text.windows(b"ENCRYPTED".len()).any(|window| window == b"ENCRYPTED");
-        let why = match error {
-            _ if encrypted => "it holds an encrypted key, which cannot be read",
-            pem::Error::NoItemsFound => "it holds no private key in PEM form",
-            _ => "it is not well-formed PEM",
-        };
-        wrong(Part::Key, why)
-    })
+    let part = Part::Key;
+    pem::private_key(&text_of(part, pem)?).map_err(|why| wrong(part, format!("it {why}")))
 }
 
 fn text_of(part: Part, pem: &Pem) -> Result<Vec<u8>, ServerTlsError> {
