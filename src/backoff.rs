@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The first wait.
 const FIRST: Duration = Duration::from_millis(100);
 
+/// The least wait after a refusal.
+const REFUSED: Duration = Duration::from_secs(1);
+
 /// Doubles up to a cap; each wait is drawn between half and all of its step, so that a fleet that
 /// was cut off together does not return together.
 #[derive(Clone, Debug)]
@@ -25,6 +28,12 @@ impl Backoff {
         let wait = self.step.mul_f64(rand::random_range(0.5..=1.0));
         self.step = self.step.saturating_mul(2).min(self.cap);
         wait
+    }
+
+    /// The next wait after a peer refused who this is, or what it may not do: a second at least. An operator
+    /// has to change something, and brokers log each attempt.
+    pub fn next_wait_refused(&mut self) -> Duration {
+        self.next_wait().max(REFUSED.mul_f64(rand::random_range(1.0..=1.5)))
     }
 
     /// Begins again: something worked.
@@ -49,6 +58,7 @@ mod tests {
                 let wait = backoff.next_wait();
                 prop_assert!(wait <= cap && !wait.is_zero());
             }
+            prop_assert!(backoff.next_wait_refused() >= REFUSED);
             backoff.reset();
             prop_assert!(backoff.next_wait() <= FIRST);
         }

@@ -1,9 +1,17 @@
-//! A value that is never shown.
+//! A value that is never shown, and where it comes from.
 
 use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::{info, warn};
 
 /// What stands where a secret would.
 const REDACTED: &str = "<redacted>";
+
+/// Longest secret that is read from a file, in bytes; a file that is longer is another file.
+pub const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// A password. `Debug` and `Display` are redacted, so that no log line, error or printed
 /// configuration can give it away; only [`Secret::expose`] does.
@@ -34,6 +42,133 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Why a file gives no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretFileError {
+    /// It is not there, or cannot be opened.
+    #[error("the file cannot be read")]
+    Read(#[source] io::Error),
+    /// It holds more than any secret has.
+    #[error("the file is longer than {FILE_BYTES_MAX} bytes, so it holds something else")]
+    TooLong,
+    /// It holds something else than text.
+    #[error("the file is not UTF-8")]
+    NotUtf8,
+    /// It holds nothing.
+    #[error("the file is empty")]
+    Empty,
+}
+
+/// Where a secret comes from: given once and for all, or a file that is read anew whenever the secret is
+/// needed, so that one that was rotated counts at the next connection. Cheap to clone.
+#[derive(Clone)]
+pub struct SecretSource(Arc<Origin>);
+
+enum Origin {
+    Given(Secret),
+    File {
+        path: PathBuf,
+        /// A std lock: held while the file is read, never across an await.
+        last: Mutex<Last>,
+    },
+}
+
+/// What a file last gave.
+struct Last {
+    secret: Secret,
+    /// What was last said of a file that gives nothing, so that it is said once.
+    complaint: Option<String>,
+}
+
+impl SecretSource {
+    /// One that never changes.
+    pub fn given(secret: Secret) -> Self {
+        Self(Arc::new(Origin::Given(secret)))
+    }
+
+    /// One in a file.
+    ///
+    /// # Errors
+    /// Where the file gives none now.
+    pub fn file(path: PathBuf) -> Result<Self, SecretFileError> {
+        let last = Mutex::new(Last { secret: in_file(&path)?, complaint: None });
+        Ok(Self(Arc::new(Origin::File { path, last })))
+    }
+
+    /// The secret as it is now. While its file gives none, as in the middle of a rotation, the last that it
+    /// gave; that is said in the log, once.
+    pub fn read(&self) -> Secret {
+        let (path, last) = match &*self.0 {
+            Origin::Given(secret) => return secret.clone(),
+            Origin::File { path, last } => (path, last),
+        };
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        match in_file(path) {
+            Ok(secret) => {
+                if secret != last.secret {
+                    info!(file = %path.display(), "The file of a secret has changed; the new one is used");
+                }
+                *last = Last { secret, complaint: None };
+            }
+            Err(error) => {
+                let complaint = match &error {
+                    SecretFileError::Read(source) => format!("{error}: {source}"),
+                    _ => error.to_string(),
+                };
+                if last.complaint.as_ref() != Some(&complaint) {
+                    warn!(
+                        file = %path.display(),
+                        error = complaint,
+                        "The file of a secret gives none; going on with the last that it gave"
+                    );
+                    last.complaint = Some(complaint);
+                }
+            }
+        }
+        last.secret.clone()
+    }
+}
+
+impl Default for SecretSource {
+    fn default() -> Self {
+        Self::given(Secret::default())
+    }
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Origin::Given(secret) => secret.fmt(f),
+            Origin::File { path, .. } => write!(f, "{REDACTED}, in {}", path.display()),
+        }
+    }
+}
+
+/// The same secret, or the same file.
+impl PartialEq for SecretSource {
+    fn eq(&self, other: &Self) -> bool {
+        match (&*self.0, &*other.0) {
+            (Origin::Given(one), Origin::Given(other)) => one == other,
+            (Origin::File { path: one, .. }, Origin::File { path: other, .. }) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for SecretSource {}
+
+fn in_file(path: &Path) -> Result<Secret, SecretFileError> {
+    let bytes = std::fs::read(path).map_err(SecretFileError::Read)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(SecretFileError::TooLong);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| SecretFileError::NotUtf8)?;
+    // Editors and `echo` end the last line; a secret that ends so on purpose is not heard of.
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let secret = line.strip_suffix('\r').unwrap_or(line);
+    if secret.is_empty() { Err(SecretFileError::Empty) } else { Ok(Secret::new(secret)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,5 +179,29 @@ mod tests {
         let printed = format!("{secret} {secret:?} {:#?} {:?}", Some(&secret), [&secret]);
         assert!(!printed.contains("canary"), "{printed}");
         assert_eq!(secret.expose(), "canary");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pass");
+        std::fs::write(&path, "canary").unwrap();
+        let printed = format!("{:?} {:?}", SecretSource::given(secret), SecretSource::file(path).unwrap());
+        assert!(!printed.contains("canary"), "{printed}");
+    }
+
+    #[test]
+    fn a_file_is_read_anew_and_the_last_holds_while_it_gives_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pass");
+        assert!(matches!(SecretSource::file(path.clone()), Err(SecretFileError::Read(_))));
+        std::fs::write(&path, "one\n").unwrap();
+        let source = SecretSource::file(path.clone()).unwrap();
+        assert_eq!(source.read().expose(), "one");
+        std::fs::write(&path, "two\r\n").unwrap();
+        assert_eq!(source.clone().read().expose(), "two");
+        // A rotation writes in steps.
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(source.read().expose(), "two");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(source.read().expose(), "two");
+        std::fs::write(&path, "three").unwrap();
+        assert_eq!(source.read().expose(), "three");
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{Connection, ConnectionProperties};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::AmqpError;
 use crate::dial;
-use crate::secret::Secret;
+use crate::secret::SecretSource;
 use crate::tls::PeerTls;
 
 /// How to reach the broker, and what to find there.
@@ -22,10 +22,12 @@ pub struct Config {
     pub host: String,
     /// Port, of TLS where that is on.
     pub port: u16,
+    /// How the broker is told who this is.
+    pub mechanism: Mechanism,
     /// User name.
     pub user: String,
-    /// Password.
-    pub password: Secret,
+    /// Password, read anew for each connection.
+    pub password: SecretSource,
     /// Virtual host, as it is called, not encoded.
     pub vhost: String,
     /// Topic exchange.
@@ -46,6 +48,16 @@ pub struct Config {
     pub name: String,
 }
 
+/// How a broker is told who connects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mechanism {
+    /// User name and password.
+    #[default]
+    Plain,
+    /// The client's certificate; the broker's plugin `rabbitmq_auth_mechanism_ssl` takes the user from it.
+    External,
+}
+
 /// Longest wait for a connection: TCP, TLS and the AMQP handshake each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -54,6 +66,19 @@ pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sent data that stays unacknowledged for so long ends the connection, where heartbeats cannot.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
+
+impl Mechanism {
+    /// What to look at where the broker lets nobody in.
+    fn to_check(self) -> &'static str {
+        match self {
+            Self::Plain => "user, password and vhost",
+            Self::External => {
+                "that the broker offers EXTERNAL (plugin rabbitmq_auth_mechanism_ssl, auth_mechanisms), that it has a \
+                 user of the client certificate's name, and the vhost"
+            }
+        }
+    }
+}
 
 impl Config {
     /// Host and port, for people.
@@ -67,18 +92,22 @@ impl Config {
 
     /// Built by hand: lapin reads an IPv6 address in a URI as `localhost`.
     fn uri(&self) -> AMQPUri {
+        let (mechanism, userinfo) = match self.mechanism {
+            Mechanism::Plain => {
+                let (username, password) = (self.user.clone(), self.password.read().expose().to_owned());
+                (SASLMechanism::Plain, AMQPUserInfo { username, password })
+            }
+            // Neither name nor password leaves this machine.
+            Mechanism::External => {
+                (SASLMechanism::External, AMQPUserInfo { username: String::new(), password: String::new() })
+            }
+        };
         AMQPUri {
             scheme: if self.tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
-            authority: AMQPAuthority {
-                userinfo: AMQPUserInfo {
-                    username: self.user.clone(),
-                    password: self.password.expose().to_owned(),
-                },
-                host: self.host.clone(),
-                port: self.port,
-            },
+            authority: AMQPAuthority { userinfo, host: self.host.clone(), port: self.port },
             vhost: self.vhost.clone(),
             query: AMQPQueryString {
+                auth_mechanism: Some(mechanism),
                 heartbeat: Some(u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1)),
                 ..AMQPQueryString::default()
             },
@@ -123,12 +152,11 @@ pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
         .with_connection_name(config.name.as_str().into())
         .with_client_property("product".into(), "heartbeat".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-    let runtime = lapin::runtime::default_runtime()
-        .map_err(|source| AmqpError::Open { target: target.clone(), source })?;
+    let runtime = lapin::runtime::default_runtime().map_err(|source| not_opened(config, source))?;
     let opening = Connection::connector(config.uri(), runtime, hand_over, properties);
     match timeout(CONNECT_TIMEOUT, opening).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(source)) => Err(not_opened(target, source)),
+        Ok(Err(source)) => Err(not_opened(config, source)),
         Err(_) => {
             // Ends the library's thread, which would wait for this peer for ever.
             let _ = cutter.shutdown(std::net::Shutdown::Both);
@@ -160,7 +188,8 @@ async fn connect(config: &Config) -> Result<TcpStream, AmqpError> {
 }
 
 /// Since TLS 1.3 a client's certificate is refused only after the handshake.
-fn not_opened(target: String, source: lapin::Error) -> AmqpError {
+fn not_opened(config: &Config, source: lapin::Error) -> AmqpError {
+    let target = config.target();
     match source.kind() {
         lapin::ErrorKind::IOError(error)
             if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) =>
@@ -168,7 +197,7 @@ fn not_opened(target: String, source: lapin::Error) -> AmqpError {
             let source = std::io::Error::new(error.kind(), std::sync::Arc::clone(error));
             AmqpError::Tls { target, source }
         }
-        _ => AmqpError::Open { target, source },
+        _ => AmqpError::Open { target, check: config.mechanism.to_check(), source },
     }
 }
 

@@ -177,8 +177,10 @@ impl ConsumerTask {
             }
             let Err(error) = ended else { return };
             warn!(error = %Chain(&error), "Not consuming; trying again");
+            let wait =
+                if error.is_refusal() { self.backoff.next_wait_refused() } else { self.backoff.next_wait() };
             tokio::select! {
-                () = sleep(self.backoff.next_wait()) => {}
+                () = sleep(wait) => {}
                 () = stop.cancelled() => {}
             }
         }

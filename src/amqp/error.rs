@@ -24,10 +24,12 @@ pub enum AmqpError {
         source: std::io::Error,
     },
     /// The broker did not let us in.
-    #[error("RabbitMQ at {target} did not open the connection: check user, password and vhost")]
+    #[error("RabbitMQ at {target} did not open the connection: check {check}")]
     Open {
         /// Where to.
         target: String,
+        /// What to look at.
+        check: &'static str,
         /// What the broker or the library said.
         source: lapin::Error,
     },
@@ -95,6 +97,14 @@ impl AmqpError {
     /// Whether the broker has it with other arguments.
     pub(super) fn is_other_arguments(&self) -> bool {
         self.reply_code() == Some(406)
+    }
+
+    /// Whether the broker said no to who this is or to what it may do, which only an operator changes.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => matches!(source.kind(), lapin::ErrorKind::ProtocolError(_)),
+            _ => self.is_denied(),
+        }
     }
 
     fn reply_code(&self) -> Option<u16> {

@@ -15,5 +15,5 @@ pub mod publish;
 mod send;
 mod topology;
 
-pub use connection::Config;
+pub use connection::{Config, Mechanism};
 pub use error::AmqpError;

@@ -140,6 +140,7 @@ impl PublisherTask {
         let target = self.config.target();
         let mut connected_before = false;
         while !stop.is_cancelled() {
+            let mut refused = false;
             match self.open_session(&stop).await {
                 Some(Ok(session)) => {
                     info!(target_address = target, "Connected to RabbitMQ");
@@ -155,17 +156,19 @@ impl PublisherTask {
                     match ended {
                         Ok(()) => connection::close(session.connection).await,
                         Err(error) => {
+                            refused = error.is_refusal();
                             warn!(error = %Chain(&error), "Connection to RabbitMQ lost; reconnecting");
                             drop(session);
                         }
                     }
                 }
                 Some(Err(error)) => {
+                    refused = error.is_refusal();
                     warn!(error = %Chain(&error), "No connection to RabbitMQ; trying again");
                 }
                 None => return,
             }
-            self.wait(&stop).await;
+            self.wait(refused, &stop).await;
         }
     }
 
@@ -190,8 +193,9 @@ impl PublisherTask {
     }
 
     /// Waits before the next attempt, refusing requests meanwhile.
-    async fn wait(&mut self, stop: &CancellationToken) {
-        let pause = sleep(self.backoff.next_wait());
+    async fn wait(&mut self, refused: bool, stop: &CancellationToken) {
+        let wait = if refused { self.backoff.next_wait_refused() } else { self.backoff.next_wait() };
+        let pause = sleep(wait);
         tokio::pin!(pause);
         loop {
             tokio::select! {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::secret::Secret;
+use crate::amqp::Mechanism;
+use crate::secret::SecretSource;
 pub use crate::telemetry::log::LogFormat;
 
 use super::targets::Targets;
@@ -166,7 +167,7 @@ pub struct ManagementConfig {
     /// User; needs the `monitoring` tag to see others' consumers.
     pub user: String,
     /// The user's password.
-    pub password: Secret,
+    pub password: SecretSource,
     /// The vhost of the queues, not yet percent-encoded.
     pub vhost: String,
     /// `Some`: https.
@@ -180,10 +181,12 @@ pub struct AmqpConfig {
     pub host: String,
     /// The port that goes with `tls`.
     pub port: u16,
+    /// How the broker is told who this is.
+    pub mechanism: Mechanism,
     /// User.
     pub user: String,
     /// The user's password.
-    pub password: Secret,
+    pub password: SecretSource,
     /// Virtual host.
     pub vhost: String,
     /// Topic exchange of the heartbeats.
@@ -311,7 +314,7 @@ pub struct RedisConfig {
     /// ACL user. `None`: the default user.
     pub username: Option<String>,
     /// Password. `None`: none is asked for.
-    pub password: Option<Secret>,
+    pub password: Option<SecretSource>,
     /// `Some`: TLS.
     pub tls: Option<TlsConfig>,
     /// Longest time of one command.

@@ -16,8 +16,7 @@ use super::reader::Reader;
 use super::sections::{TlsSettings, tried_files, warn_unused};
 use super::setting::Setting;
 use super::settings::otel::{self as s, Exporter};
-use crate::otlp::config::{Batch, Compression, Config, Endpoint, Protocol, Root, Sampler};
-use crate::secret::Secret;
+use crate::otlp::config::{Batch, Compression, Config, Endpoint, Headers, Protocol, Root, Sampler};
 use crate::tls::TlsFiles;
 
 /// One of the three things that can be exported.
@@ -193,12 +192,12 @@ fn destination(r: &mut Reader<'_>, from: Exporter, added: Option<&str>) -> Optio
     Some(Destination { endpoint, from, asked_insecure: !address.has_scheme })
 }
 
-fn headers(r: &mut Reader<'_>, setting: &'static Setting) -> Vec<(String, Secret)> {
-    let Some(text) = r.secret(setting) else { return Vec::new() };
-    parse::headers(text.expose()).unwrap_or_else(|why| {
+fn headers(r: &mut Reader<'_>, setting: &'static Setting) -> Headers {
+    let headers = Headers::new(r.secret(setting), parse::headers);
+    if let Err(why) = headers.read() {
         r.problem(setting, None, why);
-        Vec::new()
-    })
+    }
+    headers
 }
 
 /// The files of TLS, tried once for all signals that name the same.

@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::parse::{self, Why};
 use super::problem::{Problem, Problems, Warning};
 use super::setting::{Kind, Scopes, Setting};
 use super::source::Source;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretFileError, SecretSource};
 
 /// Flags as they were given, by [`Setting::flag`].
 pub type Flags = BTreeMap<&'static str, String>;
-
-/// Longest secret that is read from a file, in bytes; a file that is longer is another file.
-const SECRET_BYTES_MAX: usize = 64 << 10;
 
 /// What bytes that are no UTF-8 were turned into by the source.
 const NOT_UTF8: char = '\u{fffd}';
@@ -167,20 +164,22 @@ impl<'a> Reader<'a> {
     }
 
     /// A secret from its variable or from the file that `<NAME>_FILE` names.
-    pub(crate) fn secret(&mut self, setting: &Setting) -> Option<Secret> {
-        let default = (!setting.default.is_empty()).then(|| Secret::new(setting.default));
+    pub(crate) fn secret(&mut self, setting: &Setting) -> Option<SecretSource> {
+        let default =
+            (!setting.default.is_empty()).then(|| SecretSource::given(Secret::new(setting.default)));
         let given = self.given(setting, |text| Ok(text.to_owned()));
         let Some(path) = self.file_given(setting) else {
-            return given.map(Secret::new).or(default);
+            return given.map(|text| SecretSource::given(Secret::new(text))).or(default);
         };
         let file_variable = setting.file_variable().unwrap_or_default();
         if given.is_some() {
             self.problem(setting, None, format!("it is set, and so is {file_variable}; keep one of them"));
             return default;
         }
-        match secret_in_file(Path::new(&path)) {
+        match SecretSource::file(PathBuf::from(&path)) {
             Ok(secret) => Some(secret),
-            Err(why) => {
+            Err(error) => {
+                let why = why_no_secret(&error);
                 let example =
                     format!("{file_variable}=/run/secrets/{}", setting.variable.to_ascii_lowercase());
                 self.problems.push(Problem { name: file_variable, value: Some(path), why, example });
@@ -198,16 +197,12 @@ fn parse_time(setting: &Setting, text: &str) -> Result<Duration, Why> {
     parse::duration(text, min, max)
 }
 
-fn secret_in_file(path: &Path) -> Result<Secret, Why> {
-    let bytes = std::fs::read(path).map_err(|error| why_unreadable(&error))?;
-    if bytes.len() > SECRET_BYTES_MAX {
-        return Err(format!("the file is longer than {SECRET_BYTES_MAX} bytes, so it holds something else"));
+/// Why a file gives no secret, in words for the operator.
+fn why_no_secret(error: &SecretFileError) -> Why {
+    match error {
+        SecretFileError::Read(source) => why_unreadable(source),
+        _ => error.to_string(),
     }
-    let text = String::from_utf8(bytes).map_err(|_| "the file is not UTF-8")?;
-    // Editors and `echo` end the last line; a secret that ends so on purpose is not heard of.
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    let secret = line.strip_suffix('\r').unwrap_or(line);
-    if secret.is_empty() { Err("the file is empty".into()) } else { Ok(Secret::new(secret)) }
 }
 
 /// Why a file cannot be read, in words for the operator.

@@ -18,6 +18,7 @@ use super::setting::Setting;
 use super::settings as s;
 use super::targets::{self, Targets};
 use super::web;
+use crate::amqp::Mechanism;
 use crate::heartbeat::PublisherId;
 use crate::tls::{ClientFiles, Expiry, Peer, PeerTls, TlsConfig, TlsError, TlsFile, TlsFiles};
 
@@ -162,6 +163,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
     let management_name =
         server_name(r, &s::RABBITMQ_MANAGEMENT_TLS_SERVER_NAME, &s::RABBITMQ_MANAGEMENT_TLS, management_tls);
     let port = amqp_port(r, tls);
+    let mechanism = mechanism(r, tls, files.client.is_some());
     let exchange: String = r.required(&s::RABBITMQ_EXCHANGE);
     let dead_letter_exchange: Option<String> = r.given(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, parse::amqp_name);
     if dead_letter_exchange.as_ref().is_some_and(|refused| *refused == exchange) {
@@ -171,6 +173,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
     let amqp = AmqpConfig {
         host: r.read(&s::RABBITMQ_HOST, parse::host),
         port,
+        mechanism,
         user: r.read(&s::RABBITMQ_USER, parse::amqp_name),
         password: r.secret(&s::RABBITMQ_PASS).unwrap_or_default(),
         vhost: r.read(&s::RABBITMQ_VHOST, parse::amqp_name),
@@ -193,6 +196,24 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         tls: management_tls.then(|| TlsConfig { files, server_name: management_name.or(name) }),
     };
     (amqp, management)
+}
+
+/// How to log in. By certificate, there must be one to show.
+fn mechanism(r: &mut Reader<'_>, tls: bool, certified: bool) -> Mechanism {
+    let mechanism =
+        r.read(&s::RABBITMQ_AUTH_MECHANISM, |text| match text.trim().to_ascii_lowercase().as_str() {
+            "plain" => Ok(Mechanism::Plain),
+            "external" => Ok(Mechanism::External),
+            _ => Err("it is neither plain nor external".into()),
+        });
+    let missing = match mechanism {
+        Mechanism::External if !tls => "RABBITMQ_TLS is not on",
+        Mechanism::External if !certified => "RABBITMQ_CLIENT_CERT_PATH is not set",
+        _ => return mechanism,
+    };
+    let why = format!("it is external, where the client certificate says who this is, and {missing}");
+    r.problem(&s::RABBITMQ_AUTH_MECHANISM, Some("external".to_owned()), why);
+    mechanism
 }
 
 /// With TLS, the TLS port. The original connects to `RABBITMQ_PORT` in either case, so where that

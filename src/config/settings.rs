@@ -102,6 +102,8 @@ settings! {
         "User at the broker and at its management API");
     RABBITMQ_PASS = new("rabbitmq.pass", RABBIT, Kind::Secret, "guest",
         "Password of RABBITMQ_USER");
+    RABBITMQ_AUTH_MECHANISM = new("rabbitmq.auth-mechanism", RABBIT, Kind::Text("MECHANISM"), "plain",
+        "How to log in at the broker: plain, by user and password, or external, by the client certificate");
     RABBITMQ_VHOST = new("rabbitmq.vhost", RABBIT, Kind::Text("VHOST"), "/",
         "Virtual host");
     RABBITMQ_EXCHANGE = new("rabbitmq.exchange", RABBIT, Kind::Required("EXCHANGE"), "my_topic_exchange",

@@ -4,6 +4,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::amqp::Mechanism;
 
 /// The variables that the original's README exports, `X=` where it exports `X=`, and the three
 /// names that must not be empty filled in.
@@ -68,7 +69,7 @@ fn defaults_are_valid_and_are_what_the_contract_says() {
         (config.amqp.host.as_str(), config.amqp.port, config.amqp.vhost.as_str()),
         ("localhost", 5672, "/")
     );
-    assert_eq!((config.amqp.user.as_str(), config.amqp.password.expose()), ("guest", "guest"));
+    assert_eq!((config.amqp.user.as_str(), config.amqp.password.read().expose()), ("guest", "guest"));
     assert_eq!(config.amqp.heartbeat, Duration::from_secs(10));
     assert_eq!(config.amqp.prefetch, 8192);
     assert_eq!(config.amqp.reconnect_max, Duration::from_secs(4));
@@ -190,11 +191,11 @@ fn secrets_come_from_a_variable_or_a_file() {
         path.display().to_string()
     };
     let password = |path: &str| subscriber(&with(&[("REDIS_PASSWORD_FILE", path)])).0.store.password.unwrap();
-    assert_eq!(password(&file("lf", b"canary\n")).expose(), "canary");
-    assert_eq!(password(&file("crlf", b" canary \r\n")).expose(), " canary ");
-    assert_eq!(password(&file("two", b"canary\n\n")).expose(), "canary\n");
+    assert_eq!(password(&file("lf", b"canary\n")).read().expose(), "canary");
+    assert_eq!(password(&file("crlf", b" canary \r\n")).read().expose(), " canary ");
+    assert_eq!(password(&file("two", b"canary\n\n")).read().expose(), "canary\n");
     let (config, _) = subscriber(&with(&[("REDIS_PASSWORD", "canary"), ("REDIS_PASSWORD_FILE", "")]));
-    assert_eq!(config.store.password.unwrap().expose(), "canary");
+    assert_eq!(config.store.password.unwrap().read().expose(), "canary");
 
     let good = file("good", b"canary");
     let wrong = [
@@ -218,7 +219,7 @@ fn secrets_come_from_a_variable_or_a_file() {
 fn a_printed_configuration_holds_no_secret() {
     let source = with(&[("RABBITMQ_PASS", "canary-1"), ("REDIS_PASSWORD", "canary-2")]);
     let (config, _) = subscriber(&source);
-    assert_eq!(config.amqp.password.expose(), "canary-1");
+    assert_eq!(config.amqp.password.read().expose(), "canary-1");
     assert!(!format!("{config:?}{config:#?}").contains("canary"));
 }
 
@@ -310,6 +311,48 @@ fn files_of_tls_are_tried_at_once() {
     }
     let (_, warnings) = subscriber(&with(&[("RABBITMQ_CA_CERT_PATH", &none)]));
     assert!(warnings.len() == 1 && warnings[0].text.contains("RABBITMQ_TLS is not on"), "{warnings:?}");
+}
+
+#[test]
+fn external_wants_a_certificate_to_show() {
+    let dir = TempDir::new().unwrap();
+    let (ca, cert, key) = pem_files(&dir);
+    let external = ("RABBITMQ_AUTH_MECHANISM", "External");
+    let tls = [external, ("RABBITMQ_TLS", "true"), ("RABBITMQ_CA_CERT_PATH", ca.as_str())];
+    let pair = [("RABBITMQ_CLIENT_CERT_PATH", cert.as_str()), ("RABBITMQ_CLIENT_KEY_PATH", key.as_str())];
+    for (variables, why) in [
+        (vec![external], "RABBITMQ_TLS is not on"),
+        (tls.to_vec(), "RABBITMQ_CLIENT_CERT_PATH is not set"),
+        (vec![("RABBITMQ_AUTH_MECHANISM", "externel")], "it is neither plain nor external"),
+    ] {
+        let found = problems(Role::Subscriber, &variables);
+        assert!(found.len() == 1 && found[0].why.contains(why), "{found:?}");
+    }
+    let (config, _) = subscriber(&with(&[&tls[..], &pair[..]].concat()));
+    assert_eq!(config.amqp.mechanism, Mechanism::External);
+}
+
+#[test]
+fn a_server_name_is_for_one_peer_and_the_management_api_follows() {
+    let dir = TempDir::new().unwrap();
+    let (ca, ..) = pem_files(&dir);
+    let name = |text: &str| Some(rustls::pki_types::ServerName::try_from(text.to_owned()).unwrap());
+    let tls = [("RABBITMQ_TLS", "true"), ("RABBITMQ_CA_CERT_PATH", ca.as_str())];
+    let names = |more: &[(&str, &str)]| {
+        let (config, _) = publisher(&[&tls[..], more].concat(), "oslo");
+        (config.amqp.tls.unwrap().server_name, config.emitter.management.tls.unwrap().server_name)
+    };
+    assert_eq!(names(&[]), (None, None));
+    let broker = ("RABBITMQ_TLS_SERVER_NAME", "broker.example.org");
+    assert_eq!(names(&[broker]), (name("broker.example.org"), name("broker.example.org")));
+    let api = ("RABBITMQ_MANAGEMENT_TLS_SERVER_NAME", "10.0.0.7");
+    assert_eq!(names(&[broker, api]), (name("broker.example.org"), name("10.0.0.7")));
+    for setting in ["RABBITMQ_TLS_SERVER_NAME", "REDIS_TLS_SERVER_NAME"] {
+        let found = problems(Role::Subscriber, &[(setting, "https://broker")]);
+        assert!(found.len() == 1 && found[0].why.contains("no host name"), "{found:?}");
+        let (_, warnings) = subscriber(&with(&[(setting, "broker")]));
+        assert!(warnings.iter().any(|w| w.to_string().contains("is not on")), "{warnings:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretSource};
 use crate::tls::TlsFiles;
 
 /// Everything about OTLP. Off, signal by signal, where no endpoint is set.
@@ -65,7 +65,7 @@ pub struct Endpoint {
     /// How it is spoken to.
     pub protocol: Protocol,
     /// Headers of each request; their values may be keys.
-    pub headers: Vec<(String, Secret)>,
+    pub headers: Headers,
     /// Longest time of one request.
     pub timeout: Duration,
     /// Whether requests are compressed.
@@ -73,6 +73,39 @@ pub struct Endpoint {
     /// Files for TLS, used where `uri` is https.
     pub tls: TlsFiles,
 }
+
+/// The headers of each request, as they are set: read anew for each connection.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    source: Option<SecretSource>,
+    parse: ParseHeaders,
+}
+
+/// Reads what is set.
+pub type ParseHeaders = fn(&str) -> Result<Vec<(String, Secret)>, String>;
+
+impl Headers {
+    /// Those of a setting, in the form that `parse` knows.
+    pub fn new(source: Option<SecretSource>, parse: ParseHeaders) -> Self {
+        Self { source, parse }
+    }
+
+    /// As they are now.
+    ///
+    /// # Errors
+    /// Where the file of a setting has come to hold something else.
+    pub fn read(&self) -> Result<Vec<(String, Secret)>, String> {
+        self.source.as_ref().map_or(Ok(Vec::new()), |source| (self.parse)(source.read().expose()))
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.source == other.source
+    }
+}
+
+impl Eq for Headers {}
 
 /// How an endpoint is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

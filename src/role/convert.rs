@@ -27,6 +27,7 @@ pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result
     Ok(amqp::Config {
         host: config.host.clone(),
         port: config.port,
+        mechanism: config.mechanism,
         user: config.user.clone(),
         password: config.password.clone(),
         vhost: config.vhost.clone(),
@@ -159,7 +160,7 @@ fn management(config: &ManagementConfig, expiry: &Expiry) -> Result<ManagementCl
         host: config.host.clone(),
         port: config.port,
         user: config.user.clone(),
-        password: config.password.expose().to_owned(),
+        password: config.password.clone(),
         vhost: config.vhost.clone(),
         tls: tls(config.tls.as_ref(), Peer::Management, expiry)?,
         body_bytes_max: BODY_BYTES_MAX,

@@ -142,6 +142,18 @@ pub enum StoreError {
         /// What was attempted.
         operation: &'static str,
     },
+    /// This user may not do it.
+    #[error(
+        "Redis at {target} does not allow {operation}: give the ACL user the commands and the keys that it needs"
+    )]
+    Denied {
+        /// Where.
+        target: String,
+        /// What was attempted.
+        operation: &'static str,
+        /// What it said.
+        source: fred::error::Error,
+    },
     /// Redis or the connection refused.
     #[error("Redis at {target}: {operation} failed")]
     Command {

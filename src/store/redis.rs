@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use super::{
 use crate::backoff::Backoff;
 use crate::clock::{self, StoreClock};
 use crate::heartbeat::{PublisherId, Timestamp};
-use crate::secret::Secret;
+use crate::secret::SecretSource;
 use crate::state::Record;
 use crate::telemetry::Chain;
 use crate::tls::PeerTls;
@@ -47,8 +48,8 @@ pub struct Config {
     pub topology: Topology,
     /// ACL user, where there is one.
     pub username: Option<String>,
-    /// Password, where there is one.
-    pub password: Option<Secret>,
+    /// Password, where there is one; read anew for each connection.
+    pub password: Option<SecretSource>,
     /// TLS, where it is on.
     pub tls: Option<PeerTls>,
     /// Longest wait for an answer.
@@ -212,6 +213,8 @@ struct Shared {
     /// The connection, while there is one. A std lock: held to clone, never across an await.
     live: RwLock<Option<Live>>,
     broken: Notify,
+    /// Whether Redis said since the last attempt that this user may not do something.
+    denied: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -248,8 +251,14 @@ impl RedisStore {
             newer_only: Script::from_lua(NEWER_ONLY),
             bury: Script::from_lua(BURY),
         };
-        let shared =
-            Arc::new(Shared { config, clock, scripts, live: RwLock::new(None), broken: Notify::new() });
+        let shared = Arc::new(Shared {
+            config,
+            clock,
+            scripts,
+            live: RwLock::new(None),
+            broken: Notify::new(),
+            denied: AtomicBool::new(false),
+        });
         (Self { shared: Arc::clone(&shared), link }, RedisTask { shared, link: sender })
     }
 
@@ -572,8 +581,10 @@ impl RedisTask {
                 }
                 Err(error) => warn!(error = %Chain(&error), "No connection to Redis; trying again"),
             }
+            let denied = shared.denied.swap(false, Ordering::Relaxed);
+            let wait = if denied { backoff.next_wait_refused() } else { backoff.next_wait() };
             tokio::select! {
-                () = sleep(backoff.next_wait()) => {}
+                () = sleep(wait) => {}
                 () = stop.cancelled() => {}
             }
         }
@@ -583,8 +594,8 @@ impl RedisTask {
     async fn serve(&self, client: &Client, generation: u64, stop: &CancellationToken) {
         let shared = &self.shared;
         // The clock first: whoever uses the connection goes by it.
-        if self.ask_time(client).await.is_err() {
-            warn!(target_address = shared.target(), "Redis accepts connections and does not answer");
+        if let Err(error) = self.ask_time(client).await {
+            warn!(error = %Chain(&error), "Redis accepts connections and cannot be used; trying again");
             return;
         }
         info!(target_address = shared.target(), "Connected to Redis");
@@ -610,16 +621,20 @@ impl RedisTask {
             tokio::select! {
                 // What was said of an earlier connection does not end this one.
                 () = self.shared.broken.notified() => if !self.shared.is_live(generation) { return Err(()) },
-                () = sleep(WATCHDOG) => self.ask_time(client).await?,
+                () = sleep(WATCHDOG) => self.ask_time(client).await.map_err(drop)?,
                 () = stop.cancelled() => return Ok(()),
             }
         }
     }
 
-    async fn ask_time(&self, client: &Client) -> Result<(), ()> {
+    async fn ask_time(&self, client: &Client) -> Result<(), StoreError> {
+        const OPERATION: &str = "asking for the time";
         let asked = clock::boot();
         let time = client.custom::<Value, Value>(fred::cmd!("TIME"), vec![]);
-        let Ok(Ok(answer)) = timeout(self.shared.config.timeout, time).await else { return Err(()) };
+        let answer = timeout(self.shared.config.timeout, time).await;
+        let answer = answer
+            .map_err(|_| StoreError::Deadline { target: self.shared.target(), operation: OPERATION })?
+            .map_err(|source| self.shared.refused(OPERATION, source))?;
         if let Some(time) = time_of(&answer) {
             self.shared.clock.sample(time, asked, clock::boot());
         }
@@ -669,13 +684,16 @@ impl Shared {
         let fred_config = fred::types::config::Config {
             server,
             username: config.username.clone(),
-            password: config.password.as_ref().map(|secret| secret.expose().to_owned()),
+            password: config.password.as_ref().map(|secret| secret.read().expose().to_owned()),
             database: (database != 0).then_some(database),
             tls,
             fail_fast: true,
             ..fred::types::config::Config::default()
         };
-        let failed = |source| StoreError::Connect { target: self.target(), source };
+        let failed = |source: Error| {
+            self.denied.fetch_or(is_denial(&source), Ordering::Relaxed);
+            StoreError::Connect { target: self.target(), source }
+        };
         let client = Builder::from_config(fred_config)
             .with_connection_config(|connection| {
                 connection.connection_timeout = config.timeout;
@@ -740,7 +758,17 @@ impl Shared {
         if gone || source.details().starts_with("READONLY") {
             self.end(live);
         }
-        StoreError::Command { target: self.target(), operation, source }
+        self.refused(operation, source)
+    }
+
+    /// What Redis said no to.
+    fn refused(&self, operation: &'static str, source: Error) -> StoreError {
+        let target = self.target();
+        if !is_denial(&source) {
+            return StoreError::Command { target, operation, source };
+        }
+        self.denied.store(true, Ordering::Relaxed);
+        StoreError::Denied { target, operation, source }
     }
 
     fn answer<T: FromValue>(&self, operation: &'static str, value: Value) -> Result<T, StoreError> {
@@ -750,6 +778,11 @@ impl Shared {
     fn malformed(&self, operation: &'static str) -> StoreError {
         StoreError::Answer { target: self.target(), operation }
     }
+}
+
+/// Whether Redis said no to who this is, or to what it may do, for which the library has no kind.
+fn is_denial(error: &Error) -> bool {
+    *error.kind() == ErrorKind::Auth || error.details().starts_with("NOPERM")
 }
 
 fn queued(result: Result<(), Error>, shared: &Shared) -> Result<(), StoreError> {

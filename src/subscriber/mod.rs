@@ -403,7 +403,7 @@ async fn relay(mut from: watch::Receiver<ConsumerState>, to: watch::Sender<Consu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::Secret;
+    use crate::secret::SecretSource;
 
     fn config() -> Config {
         Config {
@@ -411,7 +411,8 @@ mod tests {
                 host: "127.0.0.1".into(),
                 port: 1,
                 user: "user".into(),
-                password: Secret::default(),
+                mechanism: amqp::Mechanism::Plain,
+                password: SecretSource::default(),
                 vhost: "/".into(),
                 exchange: "exchange".into(),
                 queue: "queue".into(),

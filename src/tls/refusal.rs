@@ -17,11 +17,11 @@ pub(super) struct Trusted<'a> {
 }
 
 /// What is wrong with the certificate. rustls knows the same, and says it in seconds since 1970.
-#[derive(Debug)]
 enum Refusal {
     Expired { subject: String, not_after: i64, now: i64 },
     NotYetValid { subject: String, not_before: i64, now: i64 },
     UnknownIssuer { subject: String, issuer: String, ca: Option<PathBuf> },
+    OtherName { expected: String, presented: Vec<String> },
 }
 
 impl fmt::Display for Refusal {
@@ -39,6 +39,13 @@ impl fmt::Display for Refusal {
                 shown(*not_before),
                 shown(*now)
             ),
+            Self::OtherName { expected, presented } if presented.is_empty() => {
+                write!(f, "the server's certificate is for no name at all, and not for {expected}")
+            }
+            Self::OtherName { expected, presented } => {
+                let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
+                write!(f, "the server's certificate is for {}, and not for {expected}", names.join(", "))
+            }
             Self::UnknownIssuer { subject, issuer, ca } => {
                 write!(
                     f,
@@ -53,7 +60,20 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// The same sentence: fred shows what ended a handshake by its `Debug` form.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl std::error::Error for Refusal {}
+
+/// A name as rustls has it, `DnsName("a")` or `IpAddress(::1)`, without its kind.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
+}
 
 /// The same error, said for people where rustls does not.
 pub(super) fn explained(error: Error, leaf: &CertificateDer<'_>, trusted: &Trusted<'_>) -> Error {
@@ -78,6 +98,9 @@ pub(super) fn explained(error: Error, leaf: &CertificateDer<'_>, trusted: &Trust
             issuer: issuer(),
             ca: trusted.ca.map(Path::to_owned),
         },
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            Refusal::OtherName { expected: expected.to_str().into_owned(), presented: presented.clone() }
+        }
         _ => return error,
     };
     Error::Other(OtherError(Arc::new(refusal)))

@@ -51,8 +51,15 @@ fn only_ca(path: PathBuf) -> TlsFiles {
 
 /// Accepts one connection with a certificate for `names`; asks for a client's when `clients` is set.
 async fn serve(ca: &Issuer, names: &[&str], clients: Option<&Issuer>) -> std::net::SocketAddr {
+    serve_pair(leaf(ca, names), clients).await
+}
+
+/// Likewise with this certificate.
+async fn serve_pair(
+    (cert, key): (rcgen::Certificate, KeyPair),
+    clients: Option<&Issuer>,
+) -> std::net::SocketAddr {
     install_provider();
-    let (cert, key) = leaf(ca, names);
     let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
     let builder = ServerConfig::builder();
     let builder = match clients {
@@ -79,8 +86,14 @@ async fn serve(ca: &Issuer, names: &[&str], clients: Option<&Issuer>) -> std::ne
 
 /// Shakes hands and reads a byte: in TLS 1.3 a client learns only then that it was refused.
 async fn connect(files: &TlsFiles, address: std::net::SocketAddr, name: &str) -> Result<(), String> {
+    let tls = client_config(files).map_err(|error| error.to_string())?;
+    connect_by(&tls, address, name).await
+}
+
+/// Likewise, once more with the same.
+async fn connect_by(tls: &PeerTls, address: std::net::SocketAddr, name: &str) -> Result<(), String> {
     use tokio::io::AsyncReadExt;
-    let config = client_config(files).map_err(|error| error.to_string())?.client_config();
+    let config = tls.client_config();
     let socket = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let attempt = async {
@@ -115,8 +128,7 @@ async fn another_name_is_not_trusted() {
     let (dir, ca) = (TempDir::new().unwrap(), ca());
     let files = only_ca(file(&dir, "ca.pem", &ca.pem()));
     let error = connect(&files, serve(&ca, &["elsewhere"], None).await, "localhost").await.unwrap_err();
-    let told = "not valid for name \"localhost\"; certificate is only valid for DnsName(\"elsewhere\")";
-    assert!(error.contains(told), "{error}");
+    assert!(error.contains("certificate is for elsewhere, and not for localhost"), "{error}");
 }
 
 #[tokio::test]
@@ -181,4 +193,102 @@ fn keys_are_read_in_all_three_forms() {
         };
         assert_eq!(found, form);
     }
+}
+
+/// As [`leaf`], valid from and to these days of `(year, month, day)`.
+fn leaf_within(
+    ca: &Issuer,
+    names: &[&str],
+    from: (i32, u8, u8),
+    to: (i32, u8, u8),
+) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+    params.not_after = rcgen::date_time_ymd(to.0, to.1, to.2);
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    (params.signed_by(&key, ca).unwrap(), key)
+}
+
+#[tokio::test]
+async fn times_are_told_as_people_have_them() {
+    let (dir, ca) = (TempDir::new().unwrap(), ca());
+    let files = only_ca(file(&dir, "ca.pem", &ca.pem()));
+    let expired = leaf_within(&ca, &["localhost"], (2019, 1, 1), (2020, 2, 29));
+    let error = connect(&files, serve_pair(expired, None).await, "localhost").await.unwrap_err();
+    assert!(error.contains("expired on 2020-02-29T00:00:00Z; here it is 20"), "{error}");
+    let early = leaf_within(&ca, &["localhost"], (2100, 1, 1), (2101, 1, 1));
+    let error = connect(&files, serve_pair(early, None).await, "localhost").await.unwrap_err();
+    assert!(error.contains("is valid only from 2100-01-01T00:00:00Z; here it is 20"), "{error}");
+}
+
+fn peer_tls(files: &TlsFiles, name: Option<&str>, expiry: &Expiry) -> PeerTls {
+    let server_name = name.map(|name| ServerName::try_from(name.to_owned()).unwrap());
+    PeerTls::new(TlsConfig { files: files.clone(), server_name }, Peer::Redis, expiry.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn another_name_than_the_hosts_can_be_asked_for() {
+    let (dir, ca) = (TempDir::new().unwrap(), ca());
+    let files = only_ca(file(&dir, "ca.pem", &ca.pem()));
+    let tls = peer_tls(&files, Some("redis.example.org"), &Expiry::default());
+    let address = serve(&ca, &["redis.example.org"], None).await;
+    assert_eq!(connect_by(&tls, address, "127.0.0.1").await, Ok(()));
+    // The host's own name does not do any more.
+    let address = serve(&ca, &["127.0.0.1"], None).await;
+    let error = connect_by(&tls, address, "127.0.0.1").await.unwrap_err();
+    assert!(error.contains("is for 127.0.0.1, and not for redis.example.org"), "{error}");
+}
+
+#[tokio::test]
+async fn renewed_files_count_at_the_next_handshake_and_broken_ones_do_not() {
+    let (dir, old, new) = (TempDir::new().unwrap(), ca(), ca());
+    let path = file(&dir, "ca.pem", &old.pem());
+    let (cert, key) = leaf(&old, &["me"]);
+    let client = ClientFiles {
+        cert: file(&dir, "client.pem", &cert.pem()),
+        key: file(&dir, "client.key", &key.serialize_pem()),
+    };
+    let files = TlsFiles { ca: Some(path.clone()), client: Some(client.clone()) };
+    let tls = peer_tls(&files, None, &Expiry::default());
+    let by = async |issuer: &Issuer| {
+        connect_by(&tls, serve(issuer, &["localhost"], Some(issuer)).await, "localhost").await
+    };
+    assert_eq!(by(&old).await, Ok(()));
+    by(&new).await.expect_err("not trusted yet");
+    // The certificate is written, and its key is not yet: what was read before goes on to count.
+    let (cert, key) = leaf(&new, &["me"]);
+    fs::write(&client.cert, cert.pem()).unwrap();
+    fs::write(&path, new.pem()).unwrap();
+    assert_eq!(by(&old).await, Ok(()));
+    by(&new).await.expect_err("no pair yet");
+    fs::write(&client.key, key.serialize_pem()).unwrap();
+    assert_eq!(by(&new).await, Ok(()));
+    by(&old).await.expect_err("not trusted any more");
+    fs::remove_file(&path).unwrap();
+    assert_eq!(by(&new).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_handshake_tells_when_the_peers_certificate_expires() {
+    let (dir, ca) = (TempDir::new().unwrap(), ca());
+    let files = only_ca(file(&dir, "ca.pem", &ca.pem()));
+    let mut registry = prometheus_client::registry::Registry::default();
+    let expiry = Expiry::register(&mut registry);
+    let tls = peer_tls(&files, None, &expiry);
+    let text = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    };
+    // A stranger's certificate says nothing of the peer.
+    let stranger = self::ca();
+    connect_by(&tls, serve(&stranger, &["localhost"], None).await, "localhost")
+        .await
+        .expect_err("a stranger");
+    assert!(!text().contains("redis"), "{}", text());
+    let pair = leaf_within(&ca, &["localhost"], (2020, 1, 1), (2090, 1, 1));
+    assert_eq!(connect_by(&tls, serve_pair(pair, None).await, "localhost").await, Ok(()));
+    assert!(text().contains("{peer=\"redis\"} 3786912000\n"), "{}", text());
 }

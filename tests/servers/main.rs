@@ -13,6 +13,8 @@ mod chaos;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod freshness;
 #[cfg(test)]
 mod harness;

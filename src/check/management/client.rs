@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::{ApiError, ConsumerList, QueueAnswer, consumer_list, queue_answer};
 use super::{ManagementFailure, REQUESTS_MAX};
+use crate::secret::SecretSource;
 use crate::tls::PeerTls;
 use crate::tls::https::{Connector, Version};
 
@@ -46,8 +47,8 @@ pub struct ManagementConfig {
     pub port: u16,
     /// User name, without a colon.
     pub user: String,
-    /// Password.
-    pub password: String,
+    /// Password, read anew for each request.
+    pub password: SecretSource,
     /// The vhost whose queues are checked.
     pub vhost: String,
     /// TLS, where the API is to be asked by https.
@@ -87,7 +88,8 @@ pub struct ManagementClient {
     base: String,
     /// The vhost, percent-encoded.
     vhost: String,
-    authorization: HeaderValue,
+    user: String,
+    password: SecretSource,
     body_bytes_max: usize,
     /// Who answered last. A std lock: held for a copy, never across an await.
     peer: Arc<Mutex<Option<SocketAddr>>>,
@@ -112,7 +114,8 @@ impl ManagementClient {
             http: http_client(tls.as_ref()),
             base,
             vhost: utf8_percent_encode(&vhost, SEGMENT).to_string(),
-            authorization: basic(&user, &password),
+            user,
+            password,
             body_bytes_max,
             peer: Arc::default(),
         })
@@ -149,7 +152,7 @@ impl ManagementClient {
 
     async fn get(&self, path: &str) -> Result<Vec<u8>, ManagementFailure> {
         let request = Request::get(format!("{}{path}", self.base))
-            .header(AUTHORIZATION, self.authorization.clone())
+            .header(AUTHORIZATION, basic(&self.user, self.password.read().expose()))
             .header(ACCEPT, "application/json")
             .body(Empty::new())
             .map_err(|_| ManagementFailure::Invalid("the request's URL is too long"))?;

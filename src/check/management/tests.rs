@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::check::pattern::TagPattern;
 use crate::heartbeat::{Outcome, Reason};
+use crate::secret::{Secret, SecretSource};
 use crate::tls::{Expiry, Peer, PeerTls, TlsConfig, TlsFiles};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -98,12 +99,16 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin>(
     stream.shutdown().await
 }
 
+fn secret(text: &str) -> SecretSource {
+    SecretSource::given(Secret::new(text))
+}
+
 fn config(port: u16) -> ManagementConfig {
     ManagementConfig {
         host: "127.0.0.1".into(),
         port,
         user: "guest".into(),
-        password: "guest".into(),
+        password: secret("guest"),
         vhost: "/".into(),
         tls: None,
         body_bytes_max: 1 << 20,
@@ -200,7 +205,7 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn names_are_encoded_once_and_the_user_is_told() {
     let (port, requests) = serve(|_| Reply::Whole(404, NOT_FOUND)).await;
-    let config = ManagementConfig { vhost: "hb/x".into(), password: "p:ø".into(), ..config(port) };
+    let config = ManagementConfig { vhost: "hb/x".into(), password: secret("p:ø"), ..config(port) };
     let client = ManagementClient::new(config).unwrap();
     let end = Instant::now() + LONG;
     let _ = client.consumers(end).await;
@@ -232,7 +237,7 @@ fn hosts_stand_in_urls_or_are_refused() {
 
 #[test]
 fn no_debug_output_holds_the_password() {
-    let config = ManagementConfig { password: "s3cret".into(), ..config(1) };
+    let config = ManagementConfig { password: secret("s3cret"), ..config(1) };
     let text = format!("{config:?} {:?}", ManagementClient::new(config.clone()).unwrap());
     assert!(!text.contains("s3cret") && !text.contains("Basic"), "{text}");
 }

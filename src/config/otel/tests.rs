@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::tests::pem_files;
 use crate::config::{Flags, MapSource, Problem, load, settings};
+use crate::secret::{Secret, SecretSource};
 use crate::tls::ClientFiles;
 
 mod problems;
@@ -72,6 +73,11 @@ fn it_is_off_unless_an_endpoint_is_set() {
     assert_eq!(parse::propagators(s::OTEL_PROPAGATORS.default), Ok(vec![]));
 }
 
+fn headers(text: &str) -> Headers {
+    let source = (!text.is_empty()).then(|| SecretSource::given(Secret::new(text)));
+    Headers::new(source, parse::headers)
+}
+
 #[test]
 fn an_endpoint_turns_every_signal_on() {
     let config = fine(&[ON]);
@@ -80,7 +86,7 @@ fn an_endpoint_turns_every_signal_on() {
     let endpoint = Endpoint {
         uri: "http://c:4318/v1/logs".parse().unwrap(),
         protocol: Protocol::HttpProtobuf,
-        headers: vec![],
+        headers: headers(""),
         timeout: Duration::from_secs(10),
         compression: Compression::None,
         tls: TlsFiles::default(),
@@ -135,7 +141,7 @@ fn what_is_set_for_a_signal_goes_before_what_is_set_for_all() {
     let traces = Endpoint {
         uri: "http://one/base/".parse().unwrap(),
         protocol: Protocol::HttpProtobuf,
-        headers: vec![("c".into(), Secret::new("3"))],
+        headers: headers("c=3"),
         timeout: Duration::from_secs(2),
         compression: Compression::None,
         tls: TlsFiles::default(),
@@ -144,7 +150,7 @@ fn what_is_set_for_a_signal_goes_before_what_is_set_for_all() {
     let logs = Endpoint {
         uri: "http://all/base/v1/logs".parse().unwrap(),
         protocol: Protocol::HttpProtobuf,
-        headers: vec![("a".into(), Secret::new("1")), ("b".into(), Secret::new("2"))],
+        headers: headers("a=1,b=2"),
         timeout: Duration::from_secs(1),
         compression: Compression::Gzip,
         tls: TlsFiles::default(),
@@ -232,8 +238,11 @@ fn headers_come_from_a_file_too() {
     fs::write(&path, "authorization=Bearer%20canary\n").unwrap();
     let config =
         fine(&[ON, ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE", &path)]);
-    assert_eq!(config.traces.unwrap().headers, [("authorization".to_owned(), Secret::new("Bearer canary"))]);
-    assert_eq!(config.logs.unwrap().headers, [("a".to_owned(), Secret::new("1"))]);
+    assert_eq!(
+        config.traces.unwrap().headers.read().unwrap(),
+        [("authorization".to_owned(), Secret::new("Bearer canary"))]
+    );
+    assert_eq!(config.logs.unwrap().headers.read().unwrap(), [("a".to_owned(), Secret::new("1"))]);
     let both =
         problems(&[ON, ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), ("OTEL_EXPORTER_OTLP_HEADERS_FILE", &path)]);
     assert_eq!(both.len(), 1);

@@ -91,6 +91,12 @@ impl SendError {
         self
     }
 
+    /// Whether the receiver refused who this is.
+    pub(super) fn is_about_the_key(&self) -> bool {
+        let Self::Refused { status, .. } = self else { return false };
+        ["401", "403", "Unauthenticated", "PermissionDenied"].iter().any(|word| status.starts_with(word))
+    }
+
     /// What to look at; empty where nothing stands out.
     pub(in crate::otlp) fn hint(&self) -> &'static str {
         let text = self.whole_text();

@@ -14,6 +14,7 @@ use super::failure::causes;
 use super::{ANSWER_BYTES_MAX, Advice, SendError, Taken, USER_AGENT, taken};
 use crate::otlp::config::{Compression, Endpoint};
 use crate::otlp::signal::Signal;
+use crate::secret::Secret;
 use crate::tls::PeerTls;
 use crate::tls::https::{Connector, Version, with_scheme};
 
@@ -25,7 +26,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &Endpoint, signal: Signal, tls: Option<&PeerTls>) -> Result<Self, SendError> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        headers: Vec<(String, Secret)>,
+        signal: Signal,
+        tls: Option<&PeerTls>,
+    ) -> Result<Self, SendError> {
         let request = |error: &str| SendError::Request(error.to_owned().into());
         let origin = endpoint.uri.clone();
         // The connector makes the connection secure, and tonic is not to do so once more.
@@ -43,7 +49,7 @@ impl Client {
             Compression::Gzip => grpc.send_compressed(CompressionEncoding::Gzip),
         };
         let mut metadata = MetadataMap::new();
-        for (name, value) in &endpoint.headers {
+        for (name, value) in &headers {
             let key =
                 MetadataKey::from_bytes(name.as_bytes()).map_err(|_| request("a header's name is none"))?;
             let mut value =

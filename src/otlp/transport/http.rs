@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use super::{ANSWER_BYTES_MAX, Advice, BoxError, SendError, Taken, taken};
 use crate::clock;
 use crate::otlp::config::{Compression, Endpoint};
+use crate::secret::Secret;
 use crate::tls::PeerTls;
 use crate::tls::https::{Connector, Version};
 
@@ -31,10 +32,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &Endpoint, tls: Option<&PeerTls>) -> Result<Self, SendError> {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        secrets: Vec<(String, Secret)>,
+        tls: Option<&PeerTls>,
+    ) -> Result<Self, SendError> {
         let mut headers = HeaderMap::new();
         headers.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
-        for (name, value) in &endpoint.headers {
+        for (name, value) in &secrets {
             let name =
                 HeaderName::from_bytes(name.as_bytes()).map_err(|error| SendError::Request(error.into()))?;
             // Its error would show the value.

@@ -70,13 +70,18 @@ impl Transport {
     pub(super) async fn send(&mut self, body: Bytes) -> Result<Taken, SendError> {
         let limit = self.endpoint.timeout;
         let sent = timeout(limit, self.try_send(body)).await;
-        let secrets = self.endpoint.headers.iter().map(|(_, value)| value.expose());
+        let headers = self.endpoint.headers.read().unwrap_or_default();
+        let secrets = headers.iter().map(|(_, value)| value.expose());
         let sent = sent.unwrap_or(Err(SendError::Deadline(limit))).map_err(|error| error.without(secrets));
         // What was said over it is not to be trusted with the next request.
-        let broken = matches!(
-            sent,
-            Err(SendError::Tls(_) | SendError::Connection(_) | SendError::Deadline(_) | SendError::Answer(_))
-        );
+        let broken = match &sent {
+            Err(
+                SendError::Tls(_) | SendError::Connection(_) | SendError::Deadline(_) | SendError::Answer(_),
+            ) => true,
+            // A key that was refused may have been replaced in its file.
+            Err(error) => error.is_about_the_key(),
+            Ok(_) => false,
+        };
         if broken {
             self.client = None;
         }
@@ -101,10 +106,11 @@ impl Transport {
             let tls = PeerTls::new(config, Peer::Otlp, self.expiry.clone()).map_err(SendError::Tls)?;
             self.tls = Some(tls);
         }
+        let headers = endpoint.headers.read().map_err(|why| SendError::Request(why.into()))?;
         let tls = self.tls.as_ref();
         Ok(match endpoint.protocol {
-            Protocol::Grpc => Client::Grpc(Box::new(grpc::Client::new(endpoint, self.signal, tls)?)),
-            Protocol::HttpProtobuf => Client::Http(Box::new(http::Client::new(endpoint, tls)?)),
+            Protocol::Grpc => Client::Grpc(Box::new(grpc::Client::new(endpoint, headers, self.signal, tls)?)),
+            Protocol::HttpProtobuf => Client::Http(Box::new(http::Client::new(endpoint, headers, tls)?)),
         })
     }
 }
