@@ -1,6 +1,6 @@
 # `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos install
+.PHONY: help up test chaos fuzz install
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -21,6 +21,9 @@ chaos: install ## Many faults at once on real servers, judged by an oracle: MINU
 		HEARTBEAT_CHAOS_SEED=$$seed HEARTBEAT_CHAOS_SECONDS=$$(($(MINUTES) * 60)) \
 			cargo test --test servers chaos::many -- --nocapture || failed="$$failed $$seed"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+fuzz: ## Run each fuzz target for a minute, or for SECONDS=...
+	@scripts/fuzz.sh $(or $(SECONDS),60)
 
 install: ## Install the Debian packages that are missing (root or sudo)
 	@scripts/install-debian-packages.sh

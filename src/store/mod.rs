@@ -20,6 +20,7 @@ use crate::state::hearing::Spans;
 
 pub use codec::{decode as decode_record, encode as encode_record};
 pub use memory::MemoryStore;
+pub use presence::decode as decode_presence;
 pub use redis::{Config as RedisConfig, REJECTED_MAX, RedisStore, Topology};
 
 /// A record to be written.

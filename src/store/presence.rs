@@ -35,7 +35,8 @@ pub(super) fn encode(presence: &Presence) -> String {
     serde_json::to_string(&said).unwrap_or_default()
 }
 
-pub(super) fn decode(replica: &str, text: &str) -> Option<Presence> {
+/// Reads what a replica said; `None` for what it cannot have said.
+pub fn decode(replica: &str, text: &str) -> Option<Presence> {
     let said: Said = serde_json::from_str(text).ok()?;
     Some(Presence {
         replica: replica.to_owned(),

@@ -72,7 +72,10 @@ impl From<Row> for SeenConsumer {
 }
 
 /// Reads the answer to `/api/consumers/{vhost}`.
-pub(super) fn consumer_list(body: &[u8]) -> Result<ConsumerList, ManagementFailure> {
+///
+/// # Errors
+/// Where the body is no such list.
+pub fn consumer_list(body: &[u8]) -> Result<ConsumerList, ManagementFailure> {
     let rows: Vec<ListRow> = serde_json::from_slice(body)
         .map_err(|_| ManagementFailure::Invalid("the list of consumers is none"))?;
     let mut list = ConsumerList::new();
@@ -84,7 +87,10 @@ pub(super) fn consumer_list(body: &[u8]) -> Result<ConsumerList, ManagementFailu
 }
 
 /// Reads the answer to `/api/queues/{vhost}/{queue}`, which has to be about that queue.
-pub(super) fn queue_answer(queue: &str, body: &[u8]) -> Result<QueueAnswer, ManagementFailure> {
+///
+/// # Errors
+/// Where the body is none, or of another queue.
+pub fn queue_answer(queue: &str, body: &[u8]) -> Result<QueueAnswer, ManagementFailure> {
     let body: QueueBody =
         serde_json::from_slice(body).map_err(|_| ManagementFailure::Invalid("the queue is none"))?;
     if &*body.name != queue {

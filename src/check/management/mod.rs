@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant;
 
-pub use answer::{ConsumerList, QueueAnswer, SeenConsumer};
+pub use answer::{ConsumerList, QueueAnswer, SeenConsumer, consumer_list, queue_answer};
 pub use client::{BODY_BYTES_MAX, ManagementClient, ManagementConfig, ManagementConfigError};
 pub use failure::ManagementFailure;
 pub use verdict::{
