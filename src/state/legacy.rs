@@ -94,7 +94,7 @@ fn common_offset(record: &Record) -> Option<i64> {
     let mut offsets = record.lives.iter().filter_map(|life| life.offset_ms);
     let first = offsets.next()?;
     let (low, high) = offsets.fold((first, first), |(low, high), next| (low.min(next), high.max(next)));
-    (high - low <= SAME_CLOCK_MS).then_some(low)
+    (high.saturating_sub(low) <= SAME_CLOCK_MS).then_some(low)
 }
 
 fn note_life(

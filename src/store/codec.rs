@@ -7,12 +7,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::heartbeat::wire::v2::WireComponent;
-use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp};
-use crate::state::record::{ComponentState, Detail, Life, Record};
+use crate::heartbeat::wire::v2::{INTERVAL_MAX, SEQUENCE_MAX, WireComponent};
+use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, check_name};
+use crate::state::record::{ComponentState, Detail, GAPS_MAX, LIVES_MAX, Life, Record};
 use crate::state::sequence::SequenceWindow;
 use crate::state::snapshot::PublisherCounts;
 use crate::trace::TraceContext;
+
+/// Highest revision that is taken, and next to which there is room for as many again.
+const REVISION_MAX: u64 = SEQUENCE_MAX;
+
+/// A counter that has come so far in a record stays there: none gets here by counting.
+const COUNT_MAX: u64 = 1 << 63;
+
+/// Largest difference between two clocks, in milliseconds: no two times are further apart.
+const OFFSET_MAX_MS: u64 = 1 << 50;
+
+/// Longest name of an epoch, in bytes: that of an original is made of 32 characters and a hash.
+const EPOCH_BYTES_MAX: usize = 256;
 
 #[derive(Deserialize, Serialize)]
 struct Stored<'a> {
@@ -117,15 +129,19 @@ pub fn encode(record: &Record) -> String {
     serde_json::to_string(&stored).unwrap_or_default()
 }
 
-/// Reads a record; `None` for what is none.
+/// Reads a record; `None` for what is none. Whoever can write to the store can write anything, so that only
+/// what this program could have written counts: the rest is replaced by the publisher's next heartbeat.
 pub fn decode(text: &str) -> Option<Record> {
-    let stored: Stored<'_> = serde_json::from_str(text).ok()?;
+    let stored: Stored<'_> = serde_json::from_str(text).ok().filter(Stored::is_possible)?;
     let time = |ms: Option<i64>| ms.map(Timestamp::from_unix_ms);
     let mut components = Vec::with_capacity(stored.components.len());
     for (component, seen) in stored.components {
         components.push(ComponentState { component: component.into_component().ok()?, seen: time(seen) });
     }
     components.sort_by(|a, b| a.component.key.cmp(&b.component.key));
+    if components.windows(2).any(|pair| pair[0].component.key == pair[1].component.key) {
+        return None;
+    }
     Some(Record {
         id: PublisherId::new(&stored.id).ok()?,
         revision: stored.revision,
@@ -137,16 +153,50 @@ pub fn decode(text: &str) -> Option<Record> {
         shown: stored.shown.into(),
         conflict_at: time(stored.conflict_at),
         counts: PublisherCounts {
-            heartbeats: stored.heartbeats,
-            lost: stored.lost,
-            duplicates: stored.duplicates,
-            superseded: stored.superseded,
-            restarts: stored.restarts,
+            heartbeats: stored.heartbeats.min(COUNT_MAX),
+            lost: stored.lost.min(COUNT_MAX),
+            duplicates: stored.duplicates.min(COUNT_MAX),
+            superseded: stored.superseded.min(COUNT_MAX),
+            restarts: stored.restarts.min(COUNT_MAX),
         },
         trace: stored.trace.as_deref().and_then(TraceContext::parse),
         detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
         components: components.into(),
     })
+}
+
+impl Stored<'_> {
+    fn is_possible(&self) -> bool {
+        self.revision <= REVISION_MAX
+            && self.clock_offset_ms.is_none_or(is_offset)
+            && self.shown.len() <= EPOCH_BYTES_MAX
+            && self.lives.len() <= LIVES_MAX
+            && self.lives.iter().all(StoredLife::is_possible)
+            && self.v2.as_ref().is_none_or(StoredV2::is_possible)
+    }
+}
+
+impl StoredLife<'_> {
+    fn is_possible(&self) -> bool {
+        self.epoch.len() <= EPOCH_BYTES_MAX
+            && self.first.max(self.highest) <= SEQUENCE_MAX
+            && self.offset_ms.is_none_or(is_offset)
+            && self.gaps_ms.len() <= GAPS_MAX
+    }
+}
+
+impl StoredV2<'_> {
+    fn is_possible(&self) -> bool {
+        self.sequence <= SEQUENCE_MAX
+            && u128::from(self.interval_ms) <= INTERVAL_MAX.as_millis()
+            && check_name(&self.version).is_ok()
+            && self.blocked_seconds.is_finite()
+            && self.blocked_seconds >= 0.0
+    }
+}
+
+fn is_offset(ms: i64) -> bool {
+    ms.unsigned_abs() <= OFFSET_MAX_MS
 }
 
 impl<'a> From<&'a Life> for StoredLife<'a> {
@@ -236,5 +286,37 @@ mod tests {
         for text in ["", "{}", "[]", "null", "\u{1F600}"] {
             assert_eq!(decode(text), None, "{text}");
         }
+    }
+
+    /// Each of these once made a sum overflow, a scrape fail, or memory grow.
+    #[test]
+    fn what_nobody_of_us_wrote_is_none() {
+        let good: serde_json::Value =
+            serde_json::from_str(include_str!("../../fuzz/seeds/record/v2.json")).unwrap();
+        assert!(decode(&good.to_string()).is_some());
+        let spoilt = |pointer: &str, value: serde_json::Value| {
+            let mut record = good.clone();
+            *record.pointer_mut(pointer).unwrap() = value;
+            decode(&record.to_string())
+        };
+        let many = |value: &serde_json::Value, times: usize| vec![value.clone(); times].into();
+        for (pointer, value) in [
+            ("/revision", u64::MAX.into()),
+            ("/clock_offset_ms", i64::MIN.into()),
+            ("/shown", "x".repeat(1000).into()),
+            ("/lives", many(&good["lives"][0], 9)),
+            ("/lives/0/highest", u64::MAX.into()),
+            ("/lives/0/offset_ms", i64::MAX.into()),
+            ("/lives/0/epoch", "x".repeat(1000).into()),
+            ("/v2/sequence", u64::MAX.into()),
+            ("/v2/interval_ms", u64::MAX.into()),
+            ("/v2/version", "a\nb".into()),
+            ("/v2/blocked_seconds", (-1.0).into()),
+            ("/components", many(&good["components"][0], 2)),
+        ] {
+            assert_eq!(spoilt(pointer, value), None, "{pointer}");
+        }
+        let counts = spoilt("/duplicates", u64::MAX.into()).unwrap().counts;
+        assert_eq!(counts.duplicates, COUNT_MAX);
     }
 }

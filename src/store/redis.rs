@@ -8,6 +8,7 @@
 //! Keys (see `keys.rs`): per bucket a hash of records, a hash of their revisions and a stream of
 //! changes; beside them the contract's keys, the replicas, and the refused messages.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,13 +154,14 @@ const LOAD_FACTOR: u32 = 15;
 const REPLICA_KEPT_MS: i64 = 86_400_000;
 
 /// Compares and sets records of one bucket, with the change log, in one step. A revision without
-/// a record counts as nothing. Answers two values a record: empty ones if it was stored, else the
+/// a record counts as nothing, and so does what is no revision. Answers two values a record: empty ones if it was stored, else the
 /// stored revision and record.
 const COMPARE_AND_SET: &str = r"
 local answers = {}
 for i = 2, #ARGV, 4 do
   local key, expected, revision, body = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local held = redis.call('HGET', KEYS[2], key)
+  if held and (#held > 16 or not string.find(held, '^[1-9]%d*$')) then held = false end
   if held and redis.call('HEXISTS', KEYS[1], key) == 0 then held = false end
   if (held or '0') == expected then
     redis.call('HSET', KEYS[1], key, body)
@@ -282,12 +284,12 @@ impl RedisStore {
         for indices in order {
             let answer = answers.get(expected).cloned().unwrap_or(Value::Null);
             expected += 1;
-            let pairs: Vec<String> = self.shared.answer(OPERATION, answer)?;
+            let pairs = answer.into_array();
             if pairs.len() != indices.len() * 2 {
                 return Err(self.shared.malformed(OPERATION));
             }
             for (index, pair) in indices.iter().zip(pairs.chunks_exact(2)) {
-                written[*index] = Some(read_written(&batch.writes[*index], &pair[0], &pair[1]));
+                written[*index] = Some(read_written(&batch.writes[*index], &text(&pair[0]), &pair[1]));
             }
         }
         written.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| self.shared.malformed(OPERATION))
@@ -352,9 +354,9 @@ impl RedisStore {
             let newest = live.client.xrevrange::<Value, _, _, _>(keys::log(bucket), "+", "-", Some(1));
             let newest: Value = self.shared.within(&live, OPERATION, limit, newest).await?;
             position.ids.push(newest_id(newest).unwrap_or_else(|| "0-0".into()));
-            let all = live.client.hvals::<Vec<String>, _>(keys::records(bucket));
+            let all = live.client.hvals::<Vec<Value>, _>(keys::records(bucket));
             let bodies = self.shared.within(&live, OPERATION, limit, all).await?;
-            records.extend(bodies.iter().filter_map(|body| readable(body)));
+            records.extend(bodies.iter().filter_map(readable));
         }
         Ok((records, position))
     }
@@ -363,9 +365,9 @@ impl RedisStore {
         const OPERATION: &str = "reading a record";
         let live = self.shared.live()?;
         let key = record_key(id.as_str());
-        let read = live.client.hget::<Option<String>, _, _>(keys::records(bucket_of(&key)), key);
+        let read = live.client.hget::<Option<Value>, _, _>(keys::records(bucket_of(&key)), key);
         let body = self.shared.within(&live, OPERATION, self.shared.config.timeout, read).await?;
-        Ok(body.as_deref().and_then(readable))
+        Ok(body.as_ref().and_then(readable))
     }
 
     pub(super) async fn follow(
@@ -421,9 +423,11 @@ impl RedisStore {
             let answer = self.shared.within(live, OPERATION, self.shared.config.timeout, read).await?;
             for (name, entries) in streams_of(answer) {
                 let Some(bucket) = logs.iter().position(|log| *log == name) else { continue };
-                for (id, key, revision) in entries {
-                    let newest = changed.entry(key).or_insert(0);
-                    *newest = revision.max(*newest);
+                for (id, change) in entries {
+                    if let Some((key, revision)) = change {
+                        let newest = changed.entry(key).or_insert(0);
+                        *newest = revision.max(*newest);
+                    }
                     position.ids[bucket] = id;
                 }
             }
@@ -442,8 +446,9 @@ impl RedisStore {
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "comparing a bucket";
         let held = known.bucket(bucket);
-        let all = live.client.hgetall::<HashMap<String, u64>, _>(keys::revisions(bucket));
+        let all = live.client.hgetall::<Value, _>(keys::revisions(bucket));
         let stored = self.shared.within(live, OPERATION, self.shared.config.timeout, all).await?;
+        let stored: HashMap<String, u64> = pairs(stored).map(|(key, held)| (key, revision(&held))).collect();
         for (key, id, revision) in held {
             if stored.get(&key).is_none_or(|stored| *stored < revision) {
                 followed.missing.push(id);
@@ -461,9 +466,9 @@ impl RedisStore {
         }
         let mut records = Vec::new();
         for (bucket, fields) in buckets {
-            let read = live.client.hmget::<Vec<Option<String>>, _, _>(keys::records(bucket), fields);
+            let read = live.client.hmget::<Vec<Option<Value>>, _, _>(keys::records(bucket), fields);
             let bodies = self.shared.within(live, OPERATION, self.shared.config.timeout, read).await?;
-            records.extend(bodies.iter().flatten().filter_map(|body| readable(body)));
+            records.extend(bodies.iter().flatten().filter_map(readable));
         }
         Ok(records)
     }
@@ -489,10 +494,10 @@ impl RedisStore {
         let said = super::presence::encode(own);
         let told = live.client.hset::<(), _, _>(REPLICAS, (own.replica.as_str(), said));
         self.shared.within(&live, OPERATION, limit, told).await?;
-        let read = live.client.hgetall::<HashMap<String, String>, _>(REPLICAS);
+        let read = live.client.hgetall::<Value, _>(REPLICAS);
         let all = self.shared.within(&live, OPERATION, limit, read).await?;
         let (mut others, mut gone) = (Vec::new(), Vec::new());
-        for (replica, said) in all {
+        for (replica, said) in pairs(all) {
             match super::presence::decode(&replica, &said) {
                 Some(presence) if own.at.ms_since(presence.at) < REPLICA_KEPT_MS => {
                     if presence.replica != own.replica {
@@ -771,10 +776,6 @@ impl Shared {
         StoreError::Denied { target, operation, source }
     }
 
-    fn answer<T: FromValue>(&self, operation: &'static str, value: Value) -> Result<T, StoreError> {
-        value.convert().map_err(|_| self.malformed(operation))
-    }
-
     fn malformed(&self, operation: &'static str) -> StoreError {
         StoreError::Answer { target: self.target(), operation }
     }
@@ -811,26 +812,47 @@ fn bucket_keys(bucket: usize) -> Vec<String> {
     vec![keys::records(bucket), keys::revisions(bucket), keys::log(bucket)]
 }
 
-fn readable(body: &str) -> Option<Arc<Record>> {
-    let record = decode_record(body);
+fn readable(body: &Value) -> Option<Arc<Record>> {
+    let record = body.as_str().and_then(|text| decode_record(&text));
     if record.is_none() {
-        warn!(bytes = body.len(), "A record in Redis cannot be read; the next heartbeat replaces it");
+        let bytes = body.as_bytes().map(<[u8]>::len);
+        warn!(bytes, "A record in Redis cannot be read; the next heartbeat replaces it");
     }
     record.map(Arc::new)
 }
 
 /// An own write whose answer was lost is known again by its text.
-fn read_written(write: &Write, revision: &str, body: &str) -> Written {
-    if revision.is_empty() || *body == *write.body {
+fn read_written(write: &Write, revision: &str, body: &Value) -> Written {
+    if revision.is_empty() || body.as_bytes() == Some(write.body.as_bytes()) {
         return Written::Stored;
     }
-    Written::Conflict { revision: revision.parse().unwrap_or(0), record: readable(body) }
+    Written::Conflict { revision: self::revision(revision), record: readable(body) }
+}
+
+/// A value as text. What is no text was not written by us, and is nothing that is looked for.
+fn text(value: &Value) -> Cow<'_, str> {
+    value.as_str_lossy().unwrap_or_default()
+}
+
+/// Names and values that follow each other, as the protocol has a hash.
+fn pairs(values: Value) -> impl Iterator<Item = (String, String)> {
+    let mut values = values.into_array().into_iter();
+    std::iter::from_fn(move || {
+        let (name, value) = (values.next()?, values.next()?);
+        Some((text(&name).into_owned(), text(&value).into_owned()))
+    })
+}
+
+/// A revision; 0, as for none, where there is something else, as the script has it too.
+fn revision(text: &str) -> u64 {
+    let digits = text.len() <= 16 && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).unwrap_or(0)
 }
 
 fn time_of(value: &Value) -> Option<Timestamp> {
     let parts: Vec<i64> = value.clone().convert().ok()?;
     let [seconds, micros] = parts[..] else { return None };
-    Some(Timestamp::from_unix_ms(seconds.checked_mul(1000)? + micros / 1000))
+    Some(Timestamp::from_unix_ms(seconds.checked_mul(1000)?.checked_add(micros / 1000)?))
 }
 
 fn newest_id(entries: Value) -> Option<String> {
@@ -838,8 +860,8 @@ fn newest_id(entries: Value) -> Option<String> {
     entry.into_array().into_iter().next()?.into_string()
 }
 
-/// `(id, publisher key, revision)` of one log entry.
-type LogEntry = (String, String, u64);
+/// The id of one log entry, with publisher key and revision, where somebody else did not write it.
+type LogEntry = (String, Option<(String, u64)>);
 
 /// The answer of XREAD: by stream, its entries. What has another form is skipped.
 fn streams_of(answer: Value) -> Vec<(String, Vec<LogEntry>)> {
@@ -857,10 +879,7 @@ fn streams_of(answer: Value) -> Vec<(String, Vec<LogEntry>)> {
 fn log_entry(entry: Value) -> Option<LogEntry> {
     let mut parts = entry.into_array().into_iter();
     let id = parts.next()?.into_string()?;
-    let fields: Vec<String> = parts.next()?.convert().ok()?;
-    let value = |name: &str| {
-        let at = fields.iter().step_by(2).position(|field| field == name)?;
-        fields.get(at * 2 + 1)
-    };
-    Some((id, value("k")?.clone(), value("r")?.parse().ok()?))
+    let fields: HashMap<String, String> = pairs(parts.next()?).collect();
+    let change = fields.get("k").zip(fields.get("r")).map(|(key, held)| (key.clone(), revision(held)));
+    Some((id, change))
 }
