@@ -36,7 +36,8 @@ pub(crate) fn unread_variables(names: &[String], exports: bool) -> Vec<Warning> 
             None if exports && name.starts_with(OTEL) => unsupported(name),
             None => continue,
         };
-        warnings.push(Warning::new(name, text));
+        // Others' names may hold anything; this goes to a terminal.
+        warnings.push(Warning::new(name.escape_debug().to_string(), text));
     }
     warnings.sort_by(|a, b| a.name.cmp(&b.name));
     warnings
@@ -150,6 +151,11 @@ mod tests {
                 "{hint:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_is_shown_without_what_steers_a_terminal() {
+        assert!(hint("RABBITMQ_POT\u{1b}").unwrap().starts_with("RABBITMQ_POT\\u{1b}: "));
     }
 
     #[test]

@@ -173,7 +173,7 @@ fn needs_quotes(value: &str) -> bool {
 }
 
 /// Whether a character ends a line, steers a terminal, or is not seen for what it is.
-fn is_dangerous(c: char) -> bool {
+pub(crate) fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -7,3 +7,4 @@ mod process;
 pub mod registry;
 
 pub use chain::Chain;
+pub(crate) use line::is_dangerous;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::{Problem, Warning};
 use crate::check::pattern::TagPattern;
 use crate::heartbeat::check_name;
+use crate::telemetry::is_dangerous;
 
 /// Longest host name, in bytes: what DNS allows, with the dot that ends it (RFC 1035).
 const HOST_BYTES_MAX: usize = 254;
@@ -259,11 +260,11 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// Text of the file, so that no control character of it reaches a terminal or a log.
+/// Text of the file, without what steers a terminal or is not seen for what it is.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+        if is_dangerous(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
