@@ -14,6 +14,9 @@ use crate::store::REJECTED_MAX;
 /// Messages that wait for the exchange.
 const WAITING_MAX: usize = 256;
 
+/// Bytes of their bodies, which are whole: a few of the largest that brokers take.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+
 /// Bytes of a refused message that the list keeps; the exchange gets all.
 const KEPT_BYTES: usize = 4096;
 
@@ -150,7 +153,8 @@ impl DeadLetters {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.waiting.len() >= WAITING_MAX
+        let bytes = || self.waiting.iter().map(|refused| refused.bytes).sum::<usize>();
+        self.waiting.len() >= WAITING_MAX || bytes() >= WAITING_BYTES_MAX
     }
 
     /// The channel is gone; returns how many deliveries were given back.
@@ -183,5 +187,27 @@ impl DeadLetters {
         let sent = sending.await;
         let refused = self.sending.take().map(|(refused, _)| refused);
         (refused.into_iter().collect(), sent.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscriber::intake::tests::delivery;
+
+    fn of_bytes(bytes: usize) -> Refused {
+        Refused::new(Delivery { body: vec![b' '; bytes], ..delivery(1) }, "oversize", String::new())
+    }
+
+    /// Whole bodies wait for an exchange that does not answer: as many as there may be, or as long.
+    #[test]
+    fn what_waits_for_the_exchange_is_bounded_in_number_and_in_bytes() {
+        let mut letters = DeadLetters::new(None);
+        letters.waiting.push_back(of_bytes(WAITING_BYTES_MAX - 1));
+        assert!(!letters.is_full());
+        letters.waiting.push_back(of_bytes(1));
+        assert!(letters.is_full());
+        letters.waiting = std::iter::repeat_with(|| of_bytes(1)).take(WAITING_MAX).collect();
+        assert!(letters.is_full());
     }
 }

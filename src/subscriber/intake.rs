@@ -18,7 +18,7 @@ use super::tell::{Teller, log_changes};
 use super::trace::Stored;
 use crate::amqp::acks::Acks;
 use crate::amqp::consume::{Delivery, Event, HOLD_MAX};
-use crate::heartbeat::wire::{Limits, decode};
+use crate::heartbeat::wire::{Limits, Rejection, decode};
 use crate::heartbeat::{Message, PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
 use crate::signing::{Rules, Unproven};
@@ -26,6 +26,10 @@ use crate::state::{Receipt, Record};
 use crate::store::{Batch, StoreError, Write, Written, contract};
 use crate::telemetry::Chain;
 use crate::trace::TraceContext;
+
+/// What the operator is to know of a message that is too long: it was in memory before it could be refused.
+const OVERSIZE: &str = "A message is longer than LIMIT_MESSAGE_BYTES and was refused after it had come; \
+                        set max_message_size on the broker, so that it does not come at all";
 
 /// What the ingest needs to know.
 #[derive(Clone, Debug)]
@@ -75,6 +79,8 @@ pub(super) struct Intake {
     refused: Waiting,
     store_down: bool,
     consumer_ended: bool,
+    /// Of this channel, a message that is too long was spoken of.
+    oversize_told: bool,
 }
 
 /// What is to be stored in one round trip.
@@ -139,6 +145,7 @@ impl Intake {
             refused: Waiting::default(),
             store_down: false,
             consumer_ended: false,
+            oversize_told: false,
         }
     }
 
@@ -176,6 +183,7 @@ impl Intake {
                 self.generation = generation;
                 self.acks = acks;
                 self.consumer_ended = false;
+                self.oversize_told = false;
             }
             Event::Delivered(delivery) => self.delivered(delivery),
             Event::Ended => self.consumer_ended = true,
@@ -213,6 +221,10 @@ impl Intake {
             Ok(message) => self.named(message, &delivery),
             Err(error) => {
                 debug!(error = %error, routing_key = %delivery.routing_key, "Message refused");
+                if error.reason == Rejection::Oversize && !std::mem::replace(&mut self.oversize_told, true) {
+                    let (bytes, limit) = (delivery.body.len(), self.config.limits.message_bytes);
+                    warn!(bytes, limit, routing_key = %delivery.routing_key, "{OVERSIZE}");
+                }
                 return self.refuse(delivery, error.reason.as_str(), error.detail);
             }
         };

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::time::Duration;
 
+use lapin::BasicProperties;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::bridge::{Bridge, SOON};
+use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON};
+use crate::support::otlp::clients::gzip;
 use crate::support::v2::{Beating, Simulated};
 use crate::support::wait::wait_until;
 use crate::support::watch::{Watch, nobody_down};
@@ -43,10 +46,13 @@ fn poison() -> Vec<(&'static str, Vec<u8>)> {
         ("shape", text("17")),
         ("shape", text("{}")),
         ("shape", text(r#"{"v2": {}}"#)),
+        ("shape", text(r#"{"v3": {"publisher": "of a later version"}}"#)),
         ("shape", text(r#"{"hosts": [], "hosts": [], "rmq_consumers": {}}"#)),
         ("shape", top("components", json!("none"))),
         ("shape", top("sequence", json!(-1))),
         ("shape", top("sequence", json!(1e300))),
+        ("shape", top("sequence", json!("9".repeat(30_000)))),
+        ("shape", spoilt(|m| m["v2"]["components"][0]["name"] = json!(vec![json!({}); 5_000]))),
         ("name", top("publisher", json!(""))),
         ("name", top("publisher", json!("a\nb"))),
         ("name", top("publisher", json!("x".repeat(200)))),
@@ -134,7 +140,10 @@ async fn poison_goes_to_the_dead_letter_exchange_where_there_is_one() {
     bridge.vhost.bind("dead", "dead", "#").await;
     let subscriber = bridge.subscriber().env("RABBITMQ_DEAD_LETTER_EXCHANGE", "dead").start_ready().await;
     let watch = Watch::start(&subscriber, |_| Ok(()));
-    let poison = poison();
+    let mut poison = poison();
+    // What the parser says of it repeats it, and no header of AMQP is so long.
+    poison.push(("shape", spoilt(|m| m["v2"]["sequence"] = json!("9".repeat(300_000)))));
+    poison.push(("oversize", vec![b' '; 10 << 20]));
     bridge.send(poison.iter().map(|(_, body)| body)).await;
     bridge.drained(&subscriber, SOON).await;
     let mut found = BTreeMap::new();
@@ -157,6 +166,47 @@ async fn poison_goes_to_the_dead_letter_exchange_where_there_is_one() {
     .await;
     bridge.drained(&subscriber, SOON).await;
     watch.end();
+}
+
+/// What comes beside the body is anybody's, too. It is never unpacked, and spoils no good message.
+#[tokio::test(flavor = "multi_thread")]
+async fn properties_and_headers_of_any_kind_spoil_nothing() {
+    let bridge = Bridge::new().await;
+    let subscriber = bridge.subscriber().env("LOG_LEVEL", "debug").start_ready().await;
+    let mut good = Simulated::new("good");
+    let long = |bytes: usize| AMQPValue::LongString("-".repeat(bytes).into());
+    let odd = [
+        ("traceparent", long(100_000)),
+        ("traceparent", AMQPValue::LongString("00-\u{202e}\n\u{1b}[2J".into())),
+        ("traceparent", AMQPValue::ByteArray(vec![0xff; 55].into())),
+        ("traceparent", AMQPValue::FieldTable(FieldTable::default())),
+        ("timestamp_in_ms", AMQPValue::LongLongInt(i64::MIN)),
+        ("timestamp_in_ms", AMQPValue::Timestamp(u64::MAX)),
+        ("x-delivery-count", AMQPValue::LongLongInt(i64::MAX)),
+        ("x-delivery-count", AMQPValue::Double(f64::NAN)),
+    ];
+    for (name, value) in odd {
+        let mut headers = FieldTable::default();
+        headers.insert(name.into(), value);
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_content_encoding("gzip".into())
+            .with_content_type("\u{202e}text/html".into())
+            .with_type("heartbeat.v9".into())
+            .with_timestamp(u64::MAX)
+            .with_priority(255)
+            .with_delivery_mode(1);
+        bridge.vhost.publish(EXCHANGE, KEY, &properties, [good.beat()]).await;
+    }
+    // A body that unpacks to a thousand times its size stays packed.
+    let bomb = gzip(&vec![b' '; 64 << 20]);
+    let packed = BasicProperties::default().with_content_encoding("gzip".into());
+    bridge.vhost.publish(EXCHANGE, KEY, &packed, [bomb]).await;
+    bridge.drained(&subscriber, SOON).await;
+    bridge.assert_newest(&subscriber, &[good]).await;
+    let rejected = [("reason", "not_json")];
+    subscriber.wait_value(SOON, "heartbeat_subscriber_rejected_total", &rejected, 1.0).await;
+    assert_eq!(subscriber.metrics().await.unwrap().sum("heartbeat_subscriber_rejected_total", &[]), 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

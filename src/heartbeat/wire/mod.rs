@@ -106,9 +106,20 @@ pub struct DecodeError {
     pub detail: String,
 }
 
+/// Longest detail of a refusal, in bytes. A parser repeats what it found, which may be all of the message.
+const DETAIL_BYTES_MAX: usize = 512;
+
 impl DecodeError {
     fn new(reason: Rejection, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        let mut detail = detail.into();
+        if detail.len() > DETAIL_BYTES_MAX {
+            let ends = detail.char_indices().map(|(end, _)| end);
+            let end = ends.take_while(|end| end + '…'.len_utf8() <= DETAIL_BYTES_MAX).last();
+            detail.truncate(end.unwrap_or(0));
+            detail.shrink_to_fit();
+            detail.push('…');
+        }
+        Self { reason, detail }
     }
 }
 

@@ -318,3 +318,13 @@ proptest! {
         let _ = decode(&bytes, &Limits::default());
     }
 }
+
+/// The parser repeats what it found, which may be all of the message; it becomes a header of a dead letter.
+#[test]
+fn the_detail_of_a_refusal_is_short() {
+    let body = format!(r#"{{"v2": {{"publisher": "p", "sequence": "{}"}}}}"#, "ø".repeat(100_000));
+    let error = decode(body.as_bytes(), &Limits::default()).unwrap_err();
+    assert_eq!(error.reason, Rejection::Shape);
+    assert!(error.detail.starts_with("invalid type: string") && error.detail.ends_with('…'), "{error}");
+    assert!(error.detail.len() <= 512);
+}

@@ -13,10 +13,10 @@ use crate::heartbeat::{
 };
 
 /// Longest announced interval: a week. A longer one would keep a dead publisher fresh for ever.
-const INTERVAL_MAX: Duration = Duration::from_secs(7 * 86_400);
+pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(7 * 86_400);
 
 /// Highest number of a heartbeat: what every JSON reader holds exactly, and no publisher reaches.
-const SEQUENCE_MAX: u64 = 1 << 53;
+pub(crate) const SEQUENCE_MAX: u64 = 1 << 53;
 
 /// The value of `v2`.
 #[derive(Deserialize, Serialize)]
@@ -169,9 +169,8 @@ impl Wire<'_> {
 
         let mut components = Vec::with_capacity(self.components.len());
         for (index, wire) in self.components.into_iter().enumerate() {
-            components.push(wire.into_component().map_err(|error| DecodeError {
-                detail: format!("components[{index}].{}", error.detail),
-                ..error
+            components.push(wire.into_component().map_err(|error| {
+                DecodeError::new(error.reason, format!("components[{index}].{}", error.detail))
             })?);
         }
         let trace = self.trace.filter(|_| limits.trace_bytes > 0);
