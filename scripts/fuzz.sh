@@ -27,11 +27,15 @@ failed=0
 for target in "${targets[@]}"; do
     corpus=fuzz/corpus/$target artifacts=fuzz/artifacts/$target log=$logs/$target
     mkdir -p "$corpus" "$artifacts"
-    dictionary=fuzz/dictionaries/$([ "$target" = pattern ] && echo pattern || echo json).dict
+    case $target in
+        pattern) dictionary=pattern ;;
+        web_config) dictionary=yaml ;;
+        *) dictionary=json ;;
+    esac
     crashes=0
     # An input that takes ten seconds or a gigabyte is a finding, too.
     "fuzz/target/$host/release/$target" "$corpus" "fuzz/seeds/$target" -artifact_prefix="$artifacts/" \
-        -dict="$dictionary" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
+        -dict="fuzz/dictionaries/$dictionary.dict" -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
         -print_final_stats=1 > "$log" 2>&1 || crashes=1
     figure() { sed -n "s/^stat::$1: *//p" "$log" | tail -1; }
     coverage=$(grep -o 'cov: [0-9]*' "$log" | tail -1 | cut -d' ' -f2 || true)

@@ -33,7 +33,7 @@ macro_rules! targets {
     };
 }
 
-targets! { configuration exposition headers management message pattern record }
+targets! { configuration exposition headers management message pattern record web_config }
 
 /// A target that is not replayed here, or is not built by the fuzzer, would be none.
 #[test]

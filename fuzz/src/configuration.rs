@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use heartbeat_bridge::config::{Flags, MapSource, Role, load, load_forget, targets};
+use heartbeat_bridge::config::{Flags, MapSource, Problems, Role, load, load_forget, targets};
 use heartbeat_bridge::heartbeat::check_name;
 
 /// The input is read as the file and, line by line as `NAME=value`, as variables of each role. What is taken
@@ -22,11 +22,7 @@ pub fn run(data: &[u8]) {
     for role in [Role::Publisher, Role::Subscriber, Role::Standalone] {
         match load(role, &Flags::new(), &variables) {
             Ok((_, warnings)) => warnings.iter().for_each(|warning| on_one_line(&warning.to_string())),
-            Err(problems) => {
-                // What it is, the value and an example have a line each.
-                let problems = problems.iter().map(ToString::to_string);
-                problems.for_each(|problem| problem.split("\n    ").for_each(on_one_line));
-            }
+            Err(problems) => are_on_a_line_each(&problems),
         }
     }
     let _ = load_forget(&Flags::new(), &variables);
@@ -59,6 +55,13 @@ fn are_names_each_once<'a>(names: impl Iterator<Item = &'a str>) {
         check_name(name).unwrap();
         assert!(seen.insert(name), "{name:?} is there twice");
     }
+}
+
+/// What it is, the value and an example have a line each.
+pub(crate) fn are_on_a_line_each(problems: &Problems) {
+    assert!(!problems.is_empty());
+    let problems = problems.iter().map(ToString::to_string);
+    problems.for_each(|problem| problem.split("\n    ").for_each(on_one_line));
 }
 
 /// Whoever reads it on a terminal reads it as it is.

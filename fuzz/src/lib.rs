@@ -12,3 +12,4 @@ pub mod pattern;
 pub mod record;
 mod shown;
 mod state;
+pub mod web_config;

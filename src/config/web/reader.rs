@@ -6,6 +6,7 @@ use yaml_serde::{Mapping, Value};
 
 use crate::config::hints;
 use crate::config::problem::{Problem, Problems};
+use crate::telemetry::is_dangerous;
 
 /// Longest part of a key that a message repeats, in characters.
 const KEY_CHARS_MAX: usize = 60;
@@ -178,7 +179,7 @@ pub(super) fn joined(path: &str, key: &str) -> String {
 pub(super) fn harmless(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().take(KEY_CHARS_MAX) {
-        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
+        if is_dangerous(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);
