@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::company::Company;
 use super::doubts::Doubts;
 use super::intake::Command;
 use super::metrics::Metrics;
@@ -79,6 +80,7 @@ pub(super) struct Follower {
     /// Publishers silent for longer are forgotten, and tombstones older are removed.
     pub(super) retention: Duration,
     pub(super) strangers: u32,
+    pub(super) company: Company,
     pub(super) neighbours: u32,
     pub(super) verdicts: Verdicts,
     pub(super) doubts: Doubts,
@@ -121,7 +123,7 @@ impl Follower {
         self.own.at = self.replica.clock().now();
         self.teller.tell_held(self.own.at, true);
         self.own.consuming = false;
-        self.own.heard = self.replica.standing().heard();
+        self.own.heard = self.replica.standing().heard(self.own.at);
         let _ = self.store.meet(&self.own).await;
     }
 
@@ -155,7 +157,7 @@ impl Follower {
         self.own.at = self.replica.clock().now();
         self.own.consuming = consumer.consuming;
         self.own.consumers = consumer.consumers;
-        self.own.heard = self.replica.standing().heard();
+        self.own.heard = self.replica.standing().heard(self.own.at);
         // While the store is away nobody knows who is there; the last meeting counts.
         let Ok(others) = self.store.meet(&self.own).await else { return };
         // The answer may have come late: who is there is judged by now.
@@ -165,6 +167,9 @@ impl Follower {
             standing.others = others.iter().any(|other| is_present(other, now));
             let ours = others.iter().filter(|other| self.own.shares_queue(other));
             standing.others_heard = ours.flat_map(|other| other.heard.iter()).collect();
+            let beside = consumer.consumers.saturating_sub(u32::from(consumer.consuming));
+            let ours = others.iter().filter(|other| other.consuming && self.own.shares_queue(other));
+            standing.met(self.company.silent_since(beside, ours));
         }
         self.choose_speaker(now, &others);
         self.judge_strangers(now, consumer, &others);

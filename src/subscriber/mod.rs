@@ -4,6 +4,7 @@
 //! follower and the store's connection, each owned here and stopped in order.
 
 mod authenticity;
+mod company;
 mod dead_letter;
 mod doubts;
 mod flaps;
@@ -42,6 +43,7 @@ use crate::state::hearing::Spans;
 use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, StoreLink};
 use crate::telemetry::Chain;
 
+use company::Company;
 use dead_letter::DeadLetters;
 use doubts::Doubts;
 use follow::Follower;
@@ -298,6 +300,7 @@ impl Parts {
             },
             retention: config.retention,
             strangers: 0,
+            company: Company::default(),
             neighbours: 0,
             verdicts: Verdicts::default(),
             doubts: Doubts::default(),

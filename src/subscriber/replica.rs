@@ -49,6 +49,8 @@ pub(super) struct Standing {
     pub(super) foreign: u32,
     /// When the last of them was seen.
     pub(super) foreign_at: Option<Timestamp>,
+    /// When that replica was last heard of which has been silent for longest, of those that consume our queue.
+    company_at: Option<Timestamp>,
     own: Ear,
 }
 
@@ -78,14 +80,14 @@ impl Standing {
     /// The store does not answer. With others there, what they hear is not known from then on, when they
     /// were last followed: as if nobody listened.
     pub(super) fn cut_off(&mut self, now: Timestamp) {
-        if !std::mem::replace(&mut self.cut_off, true) {
+        if !std::mem::replace(&mut self.cut_off, true) && self.others {
             self.own_broke(self.followed_at.unwrap_or(now).min(now));
         }
     }
 
     /// The others were followed to the end of what they had stored at `at`.
     pub(super) fn followed(&mut self, at: Timestamp) {
-        if let Some(before) = self.followed_at
+        if let Some(before) = self.followed_at.filter(|_| self.others)
             && at > before.plus(FOLLOWED)
         {
             self.own_broke(before);
@@ -94,10 +96,28 @@ impl Standing {
         self.cut_off = false;
     }
 
-    fn own_broke(&mut self, at: Timestamp) {
-        if self.others
-            && let Some(current) = self.own.current.take()
+    /// Of the replicas that consume our queue, the one silent for longest was last heard of at `at`. One that is
+    /// silent for too long takes heartbeats of which nobody knows: since then this replica did not hear all.
+    pub(super) fn met(&mut self, at: Option<Timestamp>) {
+        if let (Some(before), Some(at)) = (self.company_at, at)
+            && at > before.plus(FOLLOWED)
         {
+            self.own_broke(before);
+        }
+        self.company_at = at;
+    }
+
+    /// Until when this replica knows of the shares of all others.
+    fn known_until(&self, now: Timestamp) -> Timestamp {
+        match self.company_at {
+            Some(at) if now > at.plus(FOLLOWED) => at,
+            _ => now,
+        }
+    }
+
+    /// What was heard counts until then only.
+    fn own_broke(&mut self, at: Timestamp) {
+        if let Some(current) = self.own.current.take() {
             self.own.past.add(Span { until: current.until.min(at), ..current });
         }
     }
@@ -105,6 +125,7 @@ impl Standing {
     /// This replica looks whether it hears: often, and whatever else goes on. `confirmed_at` is
     /// the latest moment of which it is sure; `None` while it does not hear.
     pub(super) fn hears(&mut self, now: Timestamp, confirmed_at: Option<Timestamp>) {
+        let known_until = self.known_until(now);
         let own = &mut self.own;
         let awake = own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
         if own.looked_at.is_some_and(|at| now.plus(AWAKE) < at) {
@@ -114,7 +135,8 @@ impl Standing {
         own.looked_at = Some(now);
         let confirmed_at = confirmed_at.filter(|_| !(self.others && self.cut_off));
         if confirmed_at.is_none() || !awake {
-            own.past.add_all(own.current.take());
+            let current = own.current.take();
+            own.past.add_all(current.map(|span| Span { until: span.until.min(known_until), ..span }));
         }
         let Some(confirmed_at) = confirmed_at else { return };
         let current = own.current.get_or_insert(Span { since: now, until: now });
@@ -122,8 +144,10 @@ impl Standing {
     }
 
     /// When this replica heard, as far as that is confirmed.
-    pub(super) fn heard(&self) -> Spans {
-        self.own.past.iter().chain(self.own.current).collect()
+    pub(super) fn heard(&self, now: Timestamp) -> Spans {
+        let until = self.known_until(now);
+        let current = self.own.current.map(|current| Span { until: current.until.min(until), ..current });
+        self.own.past.iter().chain(current).collect()
     }
 
     /// What can be judged at `now`.
@@ -133,7 +157,8 @@ impl Standing {
         let current = current.map(|current| Span { until: current.until.max(now), ..current });
         let followed_until =
             self.followed_at.filter(|_| self.others).map_or(now, |at| at.plus(FOLLOWED).min(now));
-        let heard = self.heard();
+        let current = current.map(|span| Span { until: span.until.min(self.known_until(now)), ..span });
+        let heard = self.heard(now);
         let own = heard.iter().chain(current);
         let own = own.map(|span| Span { until: span.until.min(followed_until), ..span });
         // What lies in the future was told by a clock that has gone back since, and proves nothing.
@@ -282,7 +307,7 @@ mod tests {
         assert_eq!(standing.hearing(at(10_100)).since(at(10_100)), Some(at(0)));
         standing.hears(at(10_250), None);
         assert_eq!(standing.hearing(at(10_250)).since(at(10_250)), None);
-        assert_eq!(standing.heard().iter().next(), Some(Span { since: at(0), until: at(10_000) }));
+        assert_eq!(standing.heard(at(10_250)).iter().next(), Some(Span { since: at(0), until: at(10_000) }));
     }
 
     #[test]
@@ -293,6 +318,36 @@ mod tests {
         assert_eq!(standing.hearing(at(24_000)).since(at(24_000)), None);
         listens(&mut standing, 24_000, 25_000);
         assert_eq!(standing.hearing(at(25_000)).since(at(25_000)), Some(at(24_000)));
+    }
+
+    /// A replica that is cut off from the store takes its share, and cannot tell of it.
+    #[test]
+    fn what_a_silent_replica_took_was_not_heard() {
+        let mut standing = Standing { others: true, ..Standing::default() };
+        listens(&mut standing, 0, 10_000);
+        standing.followed_at = Some(at(20_000));
+        standing.met(Some(at(9_000)));
+        assert_eq!(standing.hearing(at(10_000)).since(at(10_000)), Some(at(0)));
+        // No meeting need tell of it: what is not heard of is silent.
+        listens(&mut standing, 10_000, 12_500);
+        assert_eq!(standing.hearing(at(12_500)).since(at(12_500)), None);
+        let until_then = Some(Span { since: at(0), until: at(9_000) });
+        assert_eq!(standing.heard(at(12_500)).iter().next(), until_then);
+        // Nor does it count when it turns out that nothing is heard for another reason.
+        let mut deaf = Standing { others: true, followed_at: Some(at(20_000)), ..Standing::default() };
+        deaf.met(Some(at(9_000)));
+        listens(&mut deaf, 0, 12_500);
+        deaf.hears(at(12_750), None);
+        assert_eq!(deaf.heard(at(12_750)).iter().next(), until_then);
+        // It is back, and what comes from then on is heard.
+        standing.met(Some(at(14_000)));
+        listens(&mut standing, 14_000, 15_000);
+        assert_eq!(standing.hearing(at(15_000)).since(at(15_000)), Some(at(14_000)));
+        assert_eq!(standing.heard(at(15_000)).iter().next(), until_then);
+        // It is gone for good, and what it took has come again.
+        standing.met(None);
+        listens(&mut standing, 15_000, 20_000);
+        assert_eq!(standing.hearing(at(20_000)).since(at(20_000)), Some(at(14_000)));
     }
 
     #[test]
@@ -328,7 +383,7 @@ mod tests {
         assert_eq!(standing.hearing(at(20_000)).since(at(20_000)), None);
         follows(&mut standing, 20_250, 21_000);
         assert_eq!(standing.hearing(at(21_000)).since(at(21_000)), Some(at(20_250)));
-        assert_eq!(standing.heard().iter().next(), Some(Span { since: at(0), until: at(10_000) }));
+        assert_eq!(standing.heard(at(10_250)).iter().next(), Some(Span { since: at(0), until: at(10_000) }));
     }
 
     #[test]

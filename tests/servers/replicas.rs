@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::bridge::{Bridge, COUNTED, SOON, counters};
 use crate::support::program::Program;
+use crate::support::proxy::{Proxy, Toxics};
 use crate::support::v2::{Beating, Simulated};
 use crate::support::wait::wait_until;
 use crate::support::watch::{Watch, nobody_down};
@@ -73,4 +74,41 @@ async fn both_show_everything_and_either_may_die() {
     for watch in watches {
         watch.end();
     }
+}
+
+/// Cut off from Redis, a replica takes its share of the heartbeats and cannot tell of it. Two publishers that beat in
+/// turn each have all of theirs go to one and the same replica, so for one of them the other hears nothing at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replica_takes_that_is_cut_off_is_not_silence() {
+    let bridge = Bridge::new().await;
+    let path = Proxy::start(([127, 0, 0, 1], bridge.redis.port).into());
+    let setup = || bridge.subscriber().env("PUBLISHER_GRACE", "*=10s");
+    let cut_off = setup().env("REDIS_PORT", &path.port().to_string()).start_ready().await;
+    let other = setup().start_ready().await;
+    let beat = Duration::from_millis(500);
+    let fleet = vec![Simulated::small("one"), Simulated::small("two")];
+    let beating = Beating::start(&bridge, fleet, beat, |_| {});
+    for id in ["one", "two"] {
+        other.wait_value(SOON, "heartbeat_publisher_up", &[("publisher", id)], 1.0).await;
+    }
+    // Long enough for both replicas to have heard for a whole grace.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    let fleet = beating.end().await;
+    let watch = Watch::start(&other, nobody_down(&[]));
+    // Silent for less than their grace, they go on when one replica is cut off.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    path.set_both(Toxics::swallow());
+    let beating = Beating::start(&bridge, fleet, beat, |_| {});
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    path.clear();
+    for subscriber in [&cut_off, &other] {
+        for id in ["one", "two"] {
+            subscriber.wait_value(SOON, "heartbeat_publisher_up", &[("publisher", id)], 1.0).await;
+        }
+    }
+    let fleet = beating.end().await;
+    watch.end();
+    bridge.drained(&cut_off, SOON).await;
+    bridge.drained(&other, SOON).await;
+    bridge.assert_newest(&other, &fleet).await;
 }
