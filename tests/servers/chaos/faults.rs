@@ -89,7 +89,6 @@ impl World {
             Kind::QueueDeleted => {
                 vhost.delete_queue(QUEUE).await;
                 self.truth.oracle().ledger.queue_deleted(since);
-                self.fleet.forget_replays();
             }
             Kind::ExchangeDeleted => {
                 let path = format!("/api/exchanges/{}/{}", encode(&vhost.name), encode(EXCHANGE));

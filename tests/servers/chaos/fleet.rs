@@ -57,14 +57,13 @@ struct Message {
 pub struct Fleet {
     truth: Truth,
     members: Arc<Mutex<Vec<Member>>>,
-    confirmed: Confirmed,
     beating: JoinHandle<()>,
     mischief: JoinHandle<()>,
     lines: Vec<JoinHandle<()>>,
 }
 
 /// The newest confirmed messages, for replays.
-type Confirmed = Arc<Mutex<VecDeque<Vec<u8>>>>;
+type Confirmed = Arc<Mutex<VecDeque<(Key, Vec<u8>)>>>;
 
 impl Fleet {
     /// Starts so many, which send to `uri`; the mischief goes to `direct`, so that it comes when nothing else does.
@@ -90,8 +89,9 @@ impl Fleet {
         };
         let ((through, first), (beside, second)) = (line(uri), line(direct));
         let beating = tokio::spawn(beat(truth.clone(), Arc::clone(&members), through, Chance::new(seed ^ 1)));
-        let mischief = tokio::spawn(mischief(Arc::clone(&confirmed), beside, Chance::new(seed ^ 2)));
-        Self { truth: truth.clone(), members, confirmed, beating, mischief, lines: vec![first, second] }
+        let mischief =
+            tokio::spawn(mischief(truth.clone(), Arc::clone(&confirmed), beside, Chance::new(seed ^ 2)));
+        Self { truth: truth.clone(), members, beating, mischief, lines: vec![first, second] }
     }
 
     /// Stops some publishers, chosen by a number; says which.
@@ -123,11 +123,6 @@ impl Fleet {
             member.state = State::Beating;
             self.truth.oracle().ledger.beats(&member.simulated.id, true);
         }
-    }
-
-    /// What was sent may never have been seen, so none of it may be replayed: that would be news.
-    pub fn forget_replays(&self) {
-        self.confirmed.lock().unwrap().clear();
     }
 
     /// Ends the mischief; with their next beat all have sent all.
@@ -213,7 +208,10 @@ fn refuse(truth: &Truth, message: &Message) {
 }
 
 /// Sends what a broker should not be sent, a few times a second.
-async fn mischief(confirmed: Confirmed, line: mpsc::Sender<Message>, mut chance: Chance) {
+///
+/// It repeats only what every replica has shown. To one that is cut off and was not told of it, a repeated message is
+/// news: without a signature nothing tells it from one that comes for the first time.
+async fn mischief(truth: Truth, confirmed: Confirmed, line: mpsc::Sender<Message>, mut chance: Chance) {
     let mut ticks = interval(Duration::from_millis(300));
     loop {
         ticks.tick().await;
@@ -224,7 +222,11 @@ async fn mischief(confirmed: Confirmed, line: mpsc::Sender<Message>, mut chance:
                 let length = confirmed.len() as u64;
                 // One of the newest, or any.
                 let back = chance.below(if kind == 1 { length.min(20) } else { length }.max(1));
-                let Some(body) = confirmed.iter().rev().nth(usize::try_from(back).unwrap()) else { continue };
+                let chosen = confirmed.iter().rev().nth(usize::try_from(back).unwrap());
+                let Some((key, body)) = chosen else { continue };
+                if !truth.oracle().is_known_to_all(key) {
+                    continue;
+                }
                 body.clone()
             }
         };
@@ -318,11 +320,10 @@ impl Line {
                 if matches!(fate, Fate::Unsure(_)) {
                     broken.notify_one();
                 }
-                let is_confirmed = matches!(fate, Fate::Confirmed(_));
                 settle(&truth, message.key.as_ref(), fate);
-                if is_confirmed && message.key.is_some() {
+                if let (Fate::Confirmed(_), Some(key)) = (fate, message.key) {
                     let mut confirmed = confirmed.lock().unwrap();
-                    confirmed.push_back(message.body);
+                    confirmed.push_back((key, message.body));
                     if confirmed.len() > REPLAYED_MAX {
                         confirmed.pop_front();
                     }

@@ -209,6 +209,8 @@ impl Ledger {
             .filter_map(|beat| match beat.fate {
                 Fate::Open => Some(now),
                 Fate::Confirmed(at) => Some(at),
+                // While there is a hold, what it holds may come at any moment.
+                Fate::Unsure(until) if self.holds > 0 && until >= self.held_since => Some(now),
                 Fate::Unsure(until) => Some(until.min(now)),
                 Fate::Refused => None,
             })

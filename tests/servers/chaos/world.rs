@@ -9,12 +9,13 @@ use tokio::time::sleep;
 use super::fleet::Fleet;
 use super::ledger::At;
 use super::oracle::{Bounds, Oracle};
-use crate::support::bridge::{Bridge, SOON};
+use crate::support::bridge::{Bridge, SOON, records_in};
 use crate::support::http;
 use crate::support::program::{Program, Setup};
 use crate::support::proxy::Proxy;
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::redis;
+use crate::support::resp::Client;
 use crate::support::scrape::Scrape;
 use crate::support::tcp::Accepting;
 use crate::support::vhost::Vhost;
@@ -150,6 +151,7 @@ impl World {
             let address = publisher.program.get_mut().http();
             tasks.push(tokio::spawn(prove(truth.clone(), publisher.id.clone(), address)));
         }
+        tasks.push(tokio::spawn(look_into(truth.clone(), ([127, 0, 0, 1], bridge.redis.port).into())));
         let subscribers = subscribers.map(tokio::sync::Mutex::new);
         let cut_off = Mutex::default();
         let world = Self {
@@ -243,5 +245,16 @@ async fn prove(truth: Truth, id: String, address: std::net::SocketAddr) {
         }
         before = now.map(|now| (asked, now));
         sleep(Duration::from_millis(300)).await;
+    }
+}
+
+/// Judges the store, as often as it answers.
+async fn look_into(truth: Truth, redis: std::net::SocketAddr) {
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let Ok(mut client) = Client::connect(redis).await else { continue };
+        if let Ok(records) = records_in(&mut client).await {
+            truth.oracle().judge_records(truth.now(), &records);
+        }
     }
 }

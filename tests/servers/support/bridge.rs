@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::program::{Program, Setup};
 use super::rabbitmq::RabbitMq;
 use super::redis::{self, Redis};
+use super::resp::{Client, Reply};
 use super::scrape::{Sample, Scrape};
 use super::v2::Simulated;
 use super::vhost::Vhost;
@@ -138,16 +139,7 @@ impl Bridge {
 
     /// Every stored record, by publisher.
     pub async fn records(&self) -> BTreeMap<String, Value> {
-        let mut records = BTreeMap::new();
-        let mut client = self.redis.client().await.unwrap();
-        for bucket in 0..64 {
-            let key = format!("heartbeat:{{b{bucket:02}}}:records");
-            for body in client.command(&["HVALS", &key]).await.unwrap().strings() {
-                let record: Value = serde_json::from_str(&body).unwrap();
-                records.insert(record["id"].as_str().unwrap().to_owned(), record);
-            }
-        }
-        records
+        records_in(&mut self.redis.client().await.unwrap()).await.unwrap()
     }
 
     /// The contract's keys and their values, as the Java proxy reads them.
@@ -185,6 +177,22 @@ impl Bridge {
             }
         }
     }
+}
+
+/// Every record that a Redis holds, by publisher.
+pub async fn records_in(client: &mut Client) -> Result<BTreeMap<String, Value>, String> {
+    let mut records = BTreeMap::new();
+    for bucket in 0..64 {
+        let key = format!("heartbeat:{{b{bucket:02}}}:records");
+        let Reply::Array(bodies) = client.command(&["HVALS", &key]).await? else {
+            return Err(format!("{key} cannot be read"));
+        };
+        for body in Reply::Array(bodies).strings() {
+            let record: Value = serde_json::from_str(&body).unwrap();
+            records.insert(record["id"].as_str().unwrap().to_owned(), record);
+        }
+    }
+    Ok(records)
 }
 
 /// The contract's keys of a Redis and their values.

@@ -219,6 +219,15 @@ impl Oracle {
         missing
     }
 
+    /// Whether every replica has shown this heartbeat, or a newer one.
+    pub fn is_known_to_all(&self, key: &Key) -> bool {
+        let Some((life, _)) = self.ledger.beat(key) else { return false };
+        let knows = |shown: &BTreeMap<String, (usize, u64)>| {
+            shown.get(&key.publisher).is_some_and(|newest| *newest >= (life, key.sequence))
+        };
+        self.shown.iter().all(knows)
+    }
+
     fn broken(&mut self, at: At, invariant: &'static str, replica: usize, publisher: &str, what: String) {
         self.violation(at, invariant, format!("replica {replica} shows {publisher}: {what}"));
     }

@@ -86,6 +86,7 @@ fn what_was_held_on_the_way_may_come_when_it_is_released() {
     let mut oracle = oracle();
     oracle.ledger.hold(at(5));
     claim(&mut oracle, "e", 6, at(6), Fate::Unsure(at(9)));
+    assert_eq!(judged(&mut oracle, at(20), &shows("e", 6, Some(1), Some(1))), [""; 0]);
     oracle.ledger.release(at(20));
     assert_eq!(judged(&mut oracle, at(32), &shows("e", 6, Some(1), Some(1))), [""; 0]);
     assert_eq!(judged(&mut oracle, at(34), &shows("e", 6, Some(1), Some(1))), ["I2"]);
@@ -185,6 +186,17 @@ fn fresh_is_what_was_made_since() {
     assert_eq!(oracle.not_fresh_since(at(3)), ["p on replica 1"]);
     oracle.ledger.beats("p", false);
     assert_eq!(oracle.not_fresh_since(at(3)), [""; 0], "nobody waits for the dead");
+}
+
+#[test]
+fn known_to_all_is_what_each_has_shown() {
+    let mut oracle = oracle();
+    oracle.judge(at(5), 0, &shows("e", 5, Some(1), Some(1)));
+    assert!(!oracle.is_known_to_all(&key("e", 3)));
+    oracle.judge(at(5), 1, &shows("e", 3, Some(1), Some(1)));
+    assert!(oracle.is_known_to_all(&key("e", 3)) && !oracle.is_known_to_all(&key("e", 4)));
+    oracle.ended(1);
+    assert!(!oracle.is_known_to_all(&key("e", 3)));
 }
 
 fn record(highest: u64, heartbeats: u64, lost: u64) -> BTreeMap<String, Value> {
