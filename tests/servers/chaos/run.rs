@@ -101,9 +101,6 @@ impl Run {
             }
         }
         self.faults += faults.len();
-        let records = self.world.bridge.records().await;
-        let now = self.world.truth.now();
-        self.world.truth.oracle().judge_records(now, &records);
         self.look().await;
         self.resources().await;
     }
@@ -194,6 +191,7 @@ impl Run {
             self.world.bridge.drained(&*subscriber.lock().await, SOON).await;
         }
         let agreed = self.agree().await;
+        self.world.end_looks().await;
         let records = self.world.bridge.records().await;
         let now = self.world.truth.now();
         self.world.truth.oracle().judge_end(now, &records);

@@ -113,11 +113,14 @@ pub struct World {
     pub watches: Vec<Watch>,
     /// By subscriber, when it was cut off from Redis.
     pub cut_off: Mutex<[Vec<CutOff>; 2]>,
+    /// The one who looks into the store: of two, one could be overtaken, and would take the newer for going back.
+    looks: JoinHandle<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for World {
     fn drop(&mut self) {
+        self.looks.abort();
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
@@ -151,7 +154,7 @@ impl World {
             let address = publisher.program.get_mut().http();
             tasks.push(tokio::spawn(prove(truth.clone(), publisher.id.clone(), address)));
         }
-        tasks.push(tokio::spawn(look_into(truth.clone(), ([127, 0, 0, 1], bridge.redis.port).into())));
+        let looks = tokio::spawn(look_into(truth.clone(), ([127, 0, 0, 1], bridge.redis.port).into()));
         let subscribers = subscribers.map(tokio::sync::Mutex::new);
         let cut_off = Mutex::default();
         let world = Self {
@@ -166,10 +169,17 @@ impl World {
             fleet,
             watches,
             cut_off,
+            looks,
             tasks,
         };
         world.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world
+    }
+
+    /// Ends the looks into the store.
+    pub async fn end_looks(&mut self) {
+        self.looks.abort();
+        let _ = (&mut self.looks).await;
     }
 
     /// Waits until everybody who is alive is shown by both with something made since then; says how long after that
