@@ -66,8 +66,9 @@ pub enum Event {
     },
     /// A message.
     Delivered(Delivery),
-    /// The channel is gone.
-    Ended,
+    /// The channel is gone, or was not made; with what it failed by, one of
+    /// [`REASONS`](super::REASONS), unless it was told to stop.
+    Ended(Option<&'static str>),
 }
 
 /// How the consumer is, for readiness, metrics and judgement.
@@ -172,7 +173,8 @@ impl ConsumerTask {
                 let reconnects = state.reconnects;
                 *state = ConsumerState { reconnects, ..ConsumerState::default() };
             });
-            if self.events.send(Event::Ended).await.is_err() {
+            let failed = ended.as_ref().err().map(AmqpError::reason);
+            if self.events.send(Event::Ended(failed)).await.is_err() {
                 return;
             }
             let Err(error) = ended else { return };
@@ -206,7 +208,7 @@ impl ConsumerTask {
             let tag = self.consumer_tag(session.grown);
             let cancelled = session.channel.basic_cancel(tag.into(), BasicCancelOptions::default());
             let _ = timeout(CALL_TIMEOUT, cancelled).await;
-            let _ = self.events.send(Event::Ended).await;
+            let _ = self.events.send(Event::Ended(None)).await;
             acked.cancelled().await;
             connection::close(connection).await;
         }

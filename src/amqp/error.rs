@@ -83,7 +83,41 @@ pub enum AmqpError {
     },
 }
 
+/// What a failure is counted by.
+pub const REASONS: [&str; 12] = [
+    "unreachable",
+    "tls",
+    "refused",
+    "denied",
+    "missing",
+    "conflict",
+    "cancelled",
+    "silent",
+    "lost",
+    "timeout",
+    "closed",
+    "held",
+];
+
 impl AmqpError {
+    /// One of [`REASONS`], to be counted by.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } => "unreachable",
+            Self::Tls { .. } => "tls",
+            Self::Open { .. } => "refused",
+            Self::Call { .. } if self.is_denied() => "denied",
+            Self::Call { .. } if self.is_not_found() => "missing",
+            Self::Call { .. } if self.is_other_arguments() => "conflict",
+            Self::Call { .. } | Self::Ended { .. } => "closed",
+            Self::Deadline { .. } => "timeout",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Silent { .. } => "silent",
+            Self::Lost { .. } => "lost",
+            Self::HeldTooLong { .. } => "held",
+        }
+    }
+
     /// Whether the broker answered that what was asked for is not there.
     pub(super) fn is_not_found(&self) -> bool {
         self.reply_code() == Some(404)

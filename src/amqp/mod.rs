@@ -16,4 +16,4 @@ mod send;
 mod topology;
 
 pub use connection::{Config, Mechanism};
-pub use error::AmqpError;
+pub use error::{AmqpError, REASONS};

@@ -126,6 +126,8 @@ pub enum StoreError {
     Disconnected {
         /// Where it should be.
         target: String,
+        /// Why the latest connection ended or was not made: one of [`REASONS`].
+        reason: &'static str,
     },
     /// No connection could be made.
     #[error("could not connect to Redis at {target}: check host, port, password, ACL user and TLS")]
@@ -173,6 +175,42 @@ pub enum StoreError {
         /// What was attempted.
         operation: &'static str,
     },
+}
+
+/// What a failure is counted by.
+pub const REASONS: [&str; 15] = [
+    "unreachable",
+    "tls",
+    "closed",
+    "timeout",
+    "denied",
+    "read_only",
+    "out_of_memory",
+    "not_persisting",
+    "too_few_replicas",
+    "loading",
+    "busy",
+    "no_script",
+    "cluster",
+    "malformed",
+    "other",
+];
+
+impl StoreError {
+    /// One of [`REASONS`], to be counted by.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Disconnected { reason, .. } => reason,
+            Self::Denied { .. } => "denied",
+            Self::Deadline { .. } => "timeout",
+            Self::Answer { .. } => "malformed",
+            Self::Connect { source, .. } => match redis::reason(source) {
+                "closed" | "other" => "unreachable",
+                reason => reason,
+            },
+            Self::Command { source, .. } => redis::reason(source),
+        }
+    }
 }
 
 /// The stores there are.

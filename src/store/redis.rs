@@ -214,6 +214,8 @@ struct Shared {
     scripts: Scripts,
     /// The connection, while there is one. A std lock: held to clone, never across an await.
     live: RwLock<Option<Live>>,
+    /// Why there is none, by the latest attempt or end. A std lock, likewise.
+    away: RwLock<&'static str>,
     broken: Notify,
     /// Whether Redis said since the last attempt that this user may not do something.
     denied: AtomicBool,
@@ -258,6 +260,7 @@ impl RedisStore {
             clock,
             scripts,
             live: RwLock::new(None),
+            away: RwLock::new("unreachable"),
             broken: Notify::new(),
             denied: AtomicBool::new(false),
         });
@@ -542,7 +545,7 @@ impl RedisStore {
         let shared = &self.shared;
         let answers = timeout(shared.config.timeout, pipeline.try_all::<Value>()).await;
         let Ok(answers) = answers else {
-            shared.end(live);
+            shared.end(live, "timeout");
             return Err(StoreError::Deadline { target: shared.target(), operation });
         };
         let mut values = Vec::with_capacity(answers.len());
@@ -584,7 +587,10 @@ impl RedisTask {
                         backoff.reset();
                     }
                 }
-                Err(error) => warn!(error = %Chain(&error), "No connection to Redis; trying again"),
+                Err(error) => {
+                    shared.set_away(error.reason());
+                    warn!(error = %Chain(&error), "No connection to Redis; trying again");
+                }
             }
             let denied = shared.denied.swap(false, Ordering::Relaxed);
             let wait = if denied { backoff.next_wait_refused() } else { backoff.next_wait() };
@@ -600,6 +606,7 @@ impl RedisTask {
         let shared = &self.shared;
         // The clock first: whoever uses the connection goes by it.
         if let Err(error) = self.ask_time(client).await {
+            shared.set_away(error.reason());
             warn!(error = %Chain(&error), "Redis accepts connections and cannot be used; trying again");
             return;
         }
@@ -626,7 +633,10 @@ impl RedisTask {
             tokio::select! {
                 // What was said of an earlier connection does not end this one.
                 () = self.shared.broken.notified() => if !self.shared.is_live(generation) { return Err(()) },
-                () = sleep(WATCHDOG) => self.ask_time(client).await.map_err(drop)?,
+                () = sleep(WATCHDOG) => {
+                    let asked = self.ask_time(client).await;
+                    asked.map_err(|error| self.shared.set_away(error.reason()))?;
+                }
                 () = stop.cancelled() => return Ok(()),
             }
         }
@@ -654,7 +664,12 @@ impl Shared {
 
     fn live(&self) -> Result<Live, StoreError> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
-        live.clone().ok_or_else(|| StoreError::Disconnected { target: self.target() })
+        let away = || *self.away.read().unwrap_or_else(PoisonError::into_inner);
+        live.clone().ok_or_else(|| StoreError::Disconnected { target: self.target(), reason: away() })
+    }
+
+    fn set_away(&self, reason: &'static str) {
+        *self.away.write().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     fn set_live(&self, live: Option<Live>) {
@@ -667,10 +682,11 @@ impl Shared {
     }
 
     /// The connection of this generation is no longer any good.
-    fn end(&self, live: &Live) {
+    fn end(&self, live: &Live, reason: &'static str) {
         let mut slot = self.live.write().unwrap_or_else(PoisonError::into_inner);
         if slot.as_ref().is_some_and(|current| current.generation == live.generation) {
             *slot = None;
+            self.set_away(reason);
             self.broken.notify_one();
         }
     }
@@ -747,7 +763,7 @@ impl Shared {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(self.failed(live, operation, error)),
             Err(_) => {
-                self.end(live);
+                self.end(live, "timeout");
                 Err(StoreError::Deadline { target: self.target(), operation })
             }
         }
@@ -761,7 +777,7 @@ impl Shared {
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Protocol | ErrorKind::Auth
         );
         if gone || source.details().starts_with("READONLY") {
-            self.end(live);
+            self.end(live, reason(&source));
         }
         self.refused(operation, source)
     }
@@ -784,6 +800,34 @@ impl Shared {
 /// Whether Redis said no to who this is, or to what it may do, for which the library has no kind.
 fn is_denial(error: &Error) -> bool {
     *error.kind() == ErrorKind::Auth || error.details().starts_with("NOPERM")
+}
+
+/// What an error of the library, or an answer of Redis, is counted by. Redis begins each of its own
+/// with a word in capitals.
+pub(super) fn reason(error: &Error) -> &'static str {
+    let word = error.details().split_whitespace().next().unwrap_or_default();
+    match word {
+        "NOPERM" | "NOAUTH" | "WRONGPASS" => "denied",
+        "READONLY" => "read_only",
+        "OOM" => "out_of_memory",
+        "MISCONF" => "not_persisting",
+        "NOREPLICAS" => "too_few_replicas",
+        "LOADING" | "MASTERDOWN" => "loading",
+        "BUSY" => "busy",
+        "NOSCRIPT" => "no_script",
+        "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => "cluster",
+        // The library's own words for a cluster that serves no slots, which it calls a protocol error.
+        _ if error.details().ends_with("missing cluster state.") => "cluster",
+        _ => match error.kind() {
+            ErrorKind::IO | ErrorKind::Canceled => "closed",
+            ErrorKind::Timeout => "timeout",
+            ErrorKind::Auth => "denied",
+            ErrorKind::Tls => "tls",
+            ErrorKind::Cluster => "cluster",
+            ErrorKind::Protocol | ErrorKind::Parse => "malformed",
+            _ => "other",
+        },
+    }
 }
 
 fn queued(result: Result<(), Error>, shared: &Shared) -> Result<(), StoreError> {

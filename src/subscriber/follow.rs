@@ -204,6 +204,9 @@ impl Follower {
         let known = others.iter().filter(ours).count() + usize::from(consumer.consuming);
         let foreign = consumer.consumers.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));
         if !consumer.consuming {
+            // Whoever does not consume cannot count the others. What was last seen of them still
+            // counts in judgements, and is shown again once it is seen again.
+            self.metrics.foreign_consumers.set(0);
             return;
         }
         if foreign == 0 {

@@ -186,7 +186,12 @@ impl Intake {
                 self.oversize_told = false;
             }
             Event::Delivered(delivery) => self.delivered(delivery),
-            Event::Ended => self.consumer_ended = true,
+            Event::Ended(failed) => {
+                self.consumer_ended = true;
+                if let Some(reason) = failed {
+                    self.metrics.consumer_failed(reason);
+                }
+            }
         }
     }
 
@@ -424,6 +429,7 @@ impl Intake {
                 true
             }
             Err(error) => {
+                self.metrics.store_failed(error.reason());
                 self.pending.unsent();
                 self.refused.put_back(refused);
                 if !std::mem::replace(&mut self.store_down, true) {
@@ -598,8 +604,8 @@ pub(super) mod tests {
             let (_, on_its_way) = intake.load().expect("the refused message is due").into_batch();
             intake.take(Event::Began { generation: 2, acks: Acks::none() });
             intake.acks.delivered(3);
-            let result =
-                if stored { Ok(Vec::new()) } else { Err(StoreError::Disconnected { target: String::new() }) };
+            let away = || StoreError::Disconnected { target: String::new(), reason: "closed" };
+            let result = if stored { Ok(Vec::new()) } else { Err(away()) };
             assert_eq!(intake.came_back(on_its_way, result), stored);
             if let Some((_, on_its_way)) = intake.load().map(Load::into_batch) {
                 intake.came_back(on_its_way, Ok(Vec::new()));

@@ -13,11 +13,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 
-use crate::clock;
 use crate::heartbeat::wire::Rejection;
 use crate::signing::Doubt;
 use crate::state::Effect;
 use crate::trace::TraceContext;
+use crate::{amqp, clock, store};
 
 /// Where a message ended. Received = the sum of these + in flight (invariant I6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,6 +151,8 @@ pub struct Metrics {
     /// Messages by where they are.
     pub messages: Messages,
     rejected: Family<ReasonLabel, Counter>,
+    consumer_failures: Family<ReasonLabel, Counter>,
+    store_failures: Family<ReasonLabel, Counter>,
     /// 1 while this subscriber consumes and its starting backlog is drained.
     pub listening: Gauge,
     /// Strangers on the queue.
@@ -242,6 +244,8 @@ impl Metrics {
         let metrics = Self {
             messages: Messages::default(),
             rejected: Family::default(),
+            consumer_failures: Family::default(),
+            store_failures: Family::default(),
             listening: Gauge::default(),
             foreign_consumers: Gauge::default(),
             connected: Family::default(),
@@ -260,6 +264,16 @@ impl Metrics {
         registry.register_collector(Box::new(metrics.messages.clone()));
         let subscriber = registry.sub_registry_with_prefix("heartbeat_subscriber");
         subscriber.register("rejected", "Messages refused, by reason", metrics.rejected.clone());
+        subscriber.register(
+            "consumer_failures",
+            "Times that consuming ended or could not begin, by reason",
+            metrics.consumer_failures.clone(),
+        );
+        subscriber.register(
+            "store_failures",
+            "Attempts to store that failed, by reason; what they were to store is held",
+            metrics.store_failures.clone(),
+        );
         subscriber.register(
             "listening",
             "1 while this subscriber consumes and its starting backlog is drained",
@@ -315,6 +329,12 @@ impl Metrics {
         for doubt in Doubt::ALL {
             drop(metrics.unproven.get_or_create(&ReasonLabel { reason: doubt.as_str() }));
         }
+        for reason in amqp::REASONS {
+            drop(metrics.consumer_failures.get_or_create(&ReasonLabel { reason }));
+        }
+        for reason in store::REASONS {
+            drop(metrics.store_failures.get_or_create(&ReasonLabel { reason }));
+        }
         for peer in ["rabbitmq", "redis"] {
             drop(metrics.connected.get_or_create(&PeerLabel { peer }));
             drop(metrics.reconnects.get_or_create(&PeerLabel { peer }));
@@ -333,6 +353,16 @@ impl Metrics {
     /// Counts a message that is taken all the same.
     pub fn unproven(&self, doubt: Doubt) {
         self.unproven.get_or_create(&ReasonLabel { reason: doubt.as_str() }).inc();
+    }
+
+    /// Counts an end of consuming, or that it did not begin.
+    pub fn consumer_failed(&self, reason: &'static str) {
+        self.consumer_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts an attempt to store that failed.
+    pub fn store_failed(&self, reason: &'static str) {
+        self.store_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// Shows how a link is.

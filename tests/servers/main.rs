@@ -15,6 +15,8 @@ mod contract;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod freshness;
 #[cfg(test)]
 mod harness;

@@ -23,6 +23,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_heartbeat");
 /// Builds the environment of a program; nothing of the tests' own environment gets into it.
 #[derive(Clone, Debug)]
 pub struct Setup {
+    /// What starts it: nothing, or a program that becomes it.
+    through: Vec<String>,
     args: Vec<String>,
     environment: BTreeMap<String, String>,
     folder: PathBuf,
@@ -33,6 +35,7 @@ impl Setup {
     /// A program with a subcommand, such as `subscriber`, and a port of its own for HTTP.
     pub fn new(subcommand: &str) -> Self {
         let setup = Self {
+            through: Vec::new(),
             args: vec![subcommand.to_owned()],
             environment: BTreeMap::new(),
             folder: folder(subcommand),
@@ -74,6 +77,12 @@ impl Setup {
         self
     }
 
+    /// Has it started by another program that then becomes it, such as `prlimit --nofile=64`.
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
     /// Writes the publisher's configuration file.
     pub fn publisher_config(self, json: &str) -> Self {
         let path = self.folder.join("publisher_config.json");
@@ -107,10 +116,11 @@ impl Setup {
     }
 
     fn spawn(&self) -> Process {
-        let binary = Path::new(BINARY);
-        let args = self.args.iter().map(String::as_str);
+        let words = self.through.iter().map(String::as_str).chain([BINARY]);
+        let mut words = words.chain(self.args.iter().map(String::as_str));
+        let first = Path::new(words.next().unwrap_or(BINARY));
         let name = format!("heartbeat {}", self.args.join(" "));
-        Process::start(&name, binary, args, self.environment.clone(), &self.folder.join("output"))
+        Process::start(&name, first, words, self.environment.clone(), &self.folder.join("output"))
     }
 
     fn http(&self) -> SocketAddr {

@@ -127,6 +127,11 @@ impl Redis {
     /// Starts it, again on the same port and data when it ran before, and waits until it answers.
     pub async fn start_again(&self) {
         self.launch();
+        self.wait_answering().await;
+    }
+
+    /// Waits until it answers.
+    pub async fn wait_answering(&self) {
         wait_until("Redis answers", START_BOUND, async || {
             match self.client().await?.command(&["PING"]).await? {
                 Reply::Simple(_) => Ok(()),
