@@ -115,12 +115,27 @@ impl Config {
     }
 }
 
+/// Cuts a connection off that is no good any more.
+///
+/// What of it is still on its way is thrown away: the broker gives back at once what it had delivered
+/// there, and not after what has come since; and no heartbeat reaches it that is old by then.
+#[derive(Debug)]
+pub(super) struct Cutter(socket2::Socket);
+
+impl Cutter {
+    /// Ends both directions; a connection that has ended already is left as it is.
+    pub(super) fn cut(&self) {
+        let _ = self.0.set_linger(Some(Duration::ZERO));
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+}
+
 /// Opens a connection.
 ///
 /// # Errors
 /// Says which step failed. A handshake that is given up is also cut off, so that nothing of it
 /// stays behind.
-pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
+pub(super) async fn open(config: &Config) -> Result<(Connection, Cutter), AmqpError> {
     let target = config.target();
     let socket = connect(config).await?;
     let cutter = prepare(&socket).map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
@@ -155,11 +170,11 @@ pub(super) async fn open(config: &Config) -> Result<Connection, AmqpError> {
     let runtime = lapin::runtime::default_runtime().map_err(|source| not_opened(config, source))?;
     let opening = Connection::connector(config.uri(), runtime, hand_over, properties);
     match timeout(CONNECT_TIMEOUT, opening).await {
-        Ok(Ok(connection)) => Ok(connection),
+        Ok(Ok(connection)) => Ok((connection, cutter)),
         Ok(Err(source)) => Err(not_opened(config, source)),
         Err(_) => {
             // Ends the library's thread, which would wait for this peer for ever.
-            let _ = cutter.shutdown(std::net::Shutdown::Both);
+            cutter.cut();
             Err(AmqpError::Deadline {
                 operation: format!("the AMQP handshake with {target}"),
                 limit: CONNECT_TIMEOUT,
@@ -202,12 +217,12 @@ fn not_opened(config: &Config, source: lapin::Error) -> AmqpError {
 }
 
 /// Sets the socket up to notice a dead peer, and returns a handle by which to cut it off.
-fn prepare(socket: &TcpStream) -> std::io::Result<socket2::Socket> {
+fn prepare(socket: &TcpStream) -> std::io::Result<Cutter> {
     let options = SockRef::from(socket);
     options.set_tcp_nodelay(true)?;
     options.set_tcp_keepalive(&TcpKeepalive::new().with_time(TCP_USER_TIMEOUT))?;
     options.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    options.try_clone()
+    Ok(Cutter(options.try_clone()?))
 }
 
 /// Waits for one call, with a deadline.

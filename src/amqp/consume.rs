@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::acks::Acks;
-use super::connection::{self, CALL_TIMEOUT, Config, call};
+use super::connection::{self, CALL_TIMEOUT, Config, Cutter, call};
 pub use super::delivery::Delivery;
 use super::delivery::stamp;
 use super::{AmqpError, topology};
@@ -133,6 +133,7 @@ pub struct ConsumerTask {
 
 /// One consumer on one channel.
 struct Session {
+    cutter: Cutter,
     channel: Channel,
     looker: Channel,
     consumer: Consumer,
@@ -211,6 +212,8 @@ impl ConsumerTask {
             let _ = self.events.send(Event::Ended(None)).await;
             acked.cancelled().await;
             connection::close(connection).await;
+        } else {
+            session.cutter.cut();
         }
         result
     }
@@ -225,7 +228,7 @@ impl ConsumerTask {
     }
 
     async fn open(&mut self) -> Result<(lapin::Connection, Session), AmqpError> {
-        let connection = connection::open(&self.config).await?;
+        let (connection, cutter) = connection::open(&self.config).await?;
         topology::ensure(&connection, &self.config).await?;
         let channel = topology::channel(&connection).await?;
         let looker = topology::channel(&connection).await?;
@@ -247,6 +250,7 @@ impl ConsumerTask {
             state.consumers = consumers;
         });
         let session = Session {
+            cutter,
             channel,
             looker,
             consumer,

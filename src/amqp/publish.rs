@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::connection::{self, Config, call};
+use super::connection::{self, Config, Cutter, call};
 use super::inspect::inspect_all;
 use super::send::{Reply, Sender};
 use super::{AmqpError, topology};
@@ -125,6 +125,7 @@ struct Requests {
 
 struct Session {
     connection: Connection,
+    cutter: Cutter,
     channel: Channel,
 }
 
@@ -158,7 +159,7 @@ impl PublisherTask {
                         Err(error) => {
                             refused = error.is_refusal();
                             warn!(error = %Chain(&error), "Connection to RabbitMQ lost; reconnecting");
-                            drop(session);
+                            session.cutter.cut();
                         }
                     }
                 }
@@ -176,12 +177,12 @@ impl PublisherTask {
     async fn open_session(&mut self, stop: &CancellationToken) -> Option<Result<Session, AmqpError>> {
         let config = self.config.clone();
         let mut opening = Box::pin(async move {
-            let connection = connection::open(&config).await?;
+            let (connection, cutter) = connection::open(&config).await?;
             topology::ensure(&connection, &config).await?;
             let channel = topology::channel(&connection).await?;
             let confirm = channel.confirm_select(ConfirmSelectOptions::default());
             call(|| "asking for confirms".into(), confirm).await?;
-            Ok(Session { connection, channel })
+            Ok(Session { connection, cutter, channel })
         });
         loop {
             tokio::select! {
