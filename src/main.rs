@@ -63,13 +63,17 @@ fn run_role(named: Option<config::Role>, invocation: &Invocation) -> Result<u8, 
     }
     let otlp = Otlp::new(config.process.otlp.clone(), role::identity(&config));
     init_log(config.process.log, otlp.log_layer(config.process.log.level.as_str()), &warnings);
-    Ok(role::run(config, otlp))
+    let code = role::run(config, otlp);
+    log::flush();
+    Ok(code)
 }
 
 fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_forget(&invocation.flags, &ProcessEnvironment)?;
     init_log(config.log, None, &warnings);
-    Ok(role::forget(config, publisher, clock_set_back))
+    let code = role::forget(config, publisher, clock_set_back);
+    log::flush();
+    Ok(code)
 }
 
 fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {

@@ -21,7 +21,7 @@ use crate::build_info::NAME;
 use crate::config::{Config, ForgetConfig, Role, RoleConfig, WebConfig};
 use crate::health::Pulse;
 use crate::otlp::{Identity, Otlp};
-use crate::telemetry::Chain;
+use crate::telemetry::{Chain, log};
 
 pub use keys::{KeysError, Said, run as keys};
 
@@ -144,6 +144,7 @@ fn stop_signal() -> Result<CancellationToken, StartError> {
             };
             if stopped.is_cancelled() {
                 error!(signal = name, "Ended at once by a second signal");
+                log::flush();
                 std::process::exit(i32::from(EXIT_FAILURE));
             }
             info!(signal = name, "Stopping");

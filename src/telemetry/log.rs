@@ -1,6 +1,8 @@
 //! The log: to stderr, filtered, one line an event.
 
 use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -11,6 +13,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 pub use super::line::LogFormat;
+use super::stderr::Lines;
+
+/// The way of the lines, once there is a log.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
+/// Longest wait at the end for lines that are not written yet.
+const FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// Crates that tell much of little; below warnings they are heard only when named.
 const CHATTY: &[&str] = &["fred", "hyper", "hyper_util", "hyper_rustls", "rustls", "h2", "tonic"];
@@ -32,6 +41,9 @@ pub enum InitError {
         /// What the parser found.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// There is no thread to write it.
+    #[error("the log's thread could not be started")]
+    Thread(#[source] io::Error),
     /// A log was set up before.
     #[error("the log is set up already")]
     Again(#[source] tracing_subscriber::util::TryInitError),
@@ -47,12 +59,24 @@ pub type Beside = Box<dyn Layer<Registry> + Send + Sync>;
 pub fn init(level: &str, format: LogFormat, beside: Option<Beside>) -> Result<(), InitError> {
     let filter = filter(level)?;
     let registry = tracing_subscriber::registry();
+    let lines = Lines::to(io::stderr()).map_err(InitError::Thread)?;
+    let written = lines.clone();
+    let writer = move || written.clone();
     // A layer that is not there would still be asked at each event of each crate.
     match beside {
-        Some(beside) => registry.with(beside).with(layer(format, io::stderr).with_filter(filter)).try_init(),
-        None => registry.with(layer(format, io::stderr).with_filter(filter)).try_init(),
+        Some(beside) => registry.with(beside).with(layer(format, writer).with_filter(filter)).try_init(),
+        None => registry.with(layer(format, writer).with_filter(filter)).try_init(),
     }
-    .map_err(InitError::Again)
+    .map_err(InitError::Again)?;
+    let _ = LINES.set(lines);
+    Ok(())
+}
+
+/// Waits a moment for lines that are not written yet: the program is about to end.
+pub fn flush() {
+    if let Some(lines) = LINES.get() {
+        lines.flush(FLUSH_MAX);
+    }
 }
 
 /// Reads a level (`info`) or directives (`info,lapin=debug`) as a filter, with chatty crates held to warnings

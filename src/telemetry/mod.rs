@@ -5,6 +5,7 @@ mod line;
 pub mod log;
 mod process;
 pub mod registry;
+mod stderr;
 
 pub use chain::Chain;
 pub(crate) use line::is_dangerous;

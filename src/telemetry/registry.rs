@@ -10,7 +10,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::process::Figures;
 use crate::build_info::{REVISION, RUST_VERSION, VERSION};
 
-/// A registry with `heartbeat_build_info` and `process_*`; components add their own to it.
+/// A registry with `heartbeat_build_info`, `heartbeat_log_dropped_total` and `process_*`; components add their own to it.
 pub fn root() -> Registry {
     let mut registry = Registry::default();
     let build = vec![("version", VERSION), ("revision", REVISION), ("rustversion", RUST_VERSION)];
@@ -19,6 +19,11 @@ pub fn root() -> Registry {
         "heartbeat_build",
         "Version of the program and of what it was built with",
         Info::new(build),
+    );
+    registry.register(
+        "heartbeat_log_dropped",
+        "Lines of the log that were not written: nobody took those before them",
+        super::stderr::dropped(),
     );
     registry.register_collector(Box::new(Process));
     registry
@@ -76,6 +81,7 @@ mod tests {
             .collect();
         let names = [
             "heartbeat_build_info",
+            "heartbeat_log_dropped_total",
             "process_cpu_seconds_total",
             "process_start_time_seconds",
             "process_threads",
