@@ -1,7 +1,7 @@
 //! From the configuration's types to those of the components, which know nothing of where their
 //! settings came from.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::StartError;
 use crate::check::management::{BODY_BYTES_MAX, ManagementClient};
@@ -139,16 +139,13 @@ pub(super) fn emitter(
 ) -> Result<publisher::Config, StartError> {
     let management =
         if targets.queues.is_empty() { None } else { Some(management(&config.management, expiry)?) };
-    // Checks wait for each other only where there are fewer slots than a process has files.
-    let names: HashSet<_> = targets.hosts.iter().flat_map(|host| &host.endpoints).collect();
-    let check_concurrency = config.check_concurrency.min(names.len().max(1));
     Ok(publisher::Config {
         id: config.id,
         targets,
         publish_interval: config.publish_interval,
         probe_interval: config.probe_interval,
         check_timeout: config.check_timeout,
-        check_concurrency,
+        check_concurrency: config.check_concurrency,
         management,
         tracing,
         signing_key,
