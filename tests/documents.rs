@@ -257,7 +257,8 @@ fn families(text: &str) -> BTreeMap<String, String> {
 /// Name to type, from the rows of the page's tables.
 fn documented() -> BTreeMap<String, String> {
     let text = text_of("docs/metrics.md");
-    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let of_a_metric = |line: &&str| line.starts_with("| `heartbeat_") || line.starts_with("| `process_");
+    let rows = text.lines().filter(of_a_metric);
     rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         (cells[1].trim_matches('`').to_owned(), cells[2].to_owned())
@@ -287,5 +288,67 @@ fn the_page_on_the_metrics_has_every_metric_with_its_type() {
     }
     for name in documented.keys() {
         assert!(shown.contains_key(name), "docs/metrics.md has {name}, and the program has not");
+    }
+}
+
+/// The cells of a table's row.
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split(" | ").map(str::trim).collect()
+}
+
+/// What stands between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The value of a line such as `Test: --lib a::b` in the head of a mutation.
+fn head_of<'a>(mutation: &'a str, key: &str) -> Option<&'a str> {
+    mutation.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+}
+
+#[test]
+fn the_page_on_faults_names_tests_and_mutations_that_there_are() {
+    let text = text_of("docs/faults.md");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && line.as_bytes()[2].is_ascii_digit())
+        .map(cells)
+        .collect();
+    let numbers: Vec<usize> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert_eq!(numbers, (1..=48).collect::<Vec<_>>(), "every fault has its row");
+    let mut noticed = BTreeMap::new();
+    for row in &rows {
+        let [tests, mutations] = row[6..] else { panic!("{row:?} has other columns") };
+        let tests = quoted(tests);
+        assert!(!tests.is_empty() || row[2].contains("not injected"), "fault {} has no test", row[0]);
+        for test in &tests {
+            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no path::test"));
+            assert!(text_of(file).contains(&format!("fn {name}(")), "{file} has no {name}");
+        }
+        for mutation in quoted(mutations) {
+            let patch = text_of(&format!("scripts/mutations/{mutation}.patch"));
+            let test = head_of(&patch, "Test").unwrap_or_else(|| panic!("{mutation} names no test"));
+            let name = test.rsplit([':', ' ']).next().unwrap_or_default();
+            // A filter may be the path of a module, and `--test x` a whole file.
+            let is_it = |listed: &&str| {
+                listed.ends_with(&format!("::{name}")) || listed.contains(&format!("/{name}.rs::"))
+            };
+            *noticed.entry(mutation.to_owned()).or_insert(false) |= tests.iter().any(is_it);
+        }
+    }
+    for (mutation, by_a_test_of_its_row) in &noticed {
+        assert!(by_a_test_of_its_row, "{mutation} runs a test that no row with it has");
+    }
+    for entry in fs::read_dir(page("scripts/mutations")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().replace(".patch", "");
+        assert!(noticed.contains_key(&name), "docs/faults.md does not name the mutation {name}");
+    }
+}
+
+#[test]
+fn the_page_on_the_metrics_has_every_reason_of_a_peer() {
+    let text = text_of("docs/metrics.md");
+    for reason in heartbeat_bridge::amqp::REASONS.iter().chain(&heartbeat_bridge::store::REASONS) {
+        assert!(text.contains(&format!("| `{reason}` |")), "{reason} is not in docs/metrics.md");
     }
 }

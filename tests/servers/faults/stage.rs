@@ -11,42 +11,45 @@ use crate::support::wait::wait_until;
 use crate::support::watch::{Watch, nobody_down};
 
 /// Between two heartbeats of each publisher.
-pub const BEAT: Duration = Duration::from_millis(500);
+pub(super) const BEAT: Duration = Duration::from_millis(250);
 
 /// From the end of a fault to fresh heartbeats: ten seconds and one interval.
-pub const BACK: Duration = Duration::from_millis(10_500);
+pub(super) const BACK: Duration = Duration::from_millis(10_250);
 
 /// How many beat.
 const PUBLISHERS: usize = 5;
 
 /// The subscriber, its publishers, and who watches it.
-pub struct Stage {
-    pub bridge: Bridge,
-    pub subscriber: Program,
+pub(super) struct Stage {
+    pub(super) bridge: Bridge,
+    pub(super) subscriber: Program,
+    /// Messages go with what holds them: a queue that is deleted.
+    pub(super) may_lose: bool,
     beating: Beating,
     watch: Watch,
 }
 
 impl Stage {
     /// One with the defaults, once all are shown as up.
-    pub async fn set(bridge: Bridge) -> Self {
+    pub(super) async fn set(bridge: Bridge) -> Self {
         let setup = bridge.subscriber();
         Self::with(bridge, setup).await
     }
 
     /// One with a subscriber of one's choice.
-    pub async fn with(bridge: Bridge, setup: Setup) -> Self {
+    pub(super) async fn with(bridge: Bridge, setup: Setup) -> Self {
         let subscriber = setup.start_ready().await;
         let fleet = (0..PUBLISHERS).map(|number| Simulated::new(&format!("p{number}"))).collect();
         let beating = Beating::start(&bridge, fleet, BEAT, |_| {});
         all_up(&subscriber).await;
-        let (mut nobody, mut never_back) = (nobody_down(&[]), never_back());
+        // Whoever is to die in a test is called so.
+        let (mut nobody, mut never_back) = (nobody_down(&["dead"]), never_back());
         let watch = Watch::start(&subscriber, move |scrape| nobody(scrape).and_then(|()| never_back(scrape)));
-        Self { bridge, subscriber, beating, watch }
+        Self { bridge, subscriber, may_lose: false, beating, watch }
     }
 
     /// Waits until failures of a peer (`consumer`, `store`) are counted by a reason, beyond `before`.
-    pub async fn failed(&self, peer: &str, reason: &str, before: f64) -> f64 {
+    pub(super) async fn failed(&self, peer: &str, reason: &str, before: f64) -> f64 {
         wait_until(&format!("a failure of the {peer} is counted as {reason}"), SOON, async || {
             let (now, all) = self.failures(peer, reason).await?;
             if now > before { Ok(now) } else { Err(all) }
@@ -55,32 +58,39 @@ impl Stage {
     }
 
     /// Failures of a peer by a reason, and all of them as text.
-    pub async fn failures(&self, peer: &str, reason: &str) -> Result<(f64, String), String> {
+    pub(super) async fn failures(&self, peer: &str, reason: &str) -> Result<(f64, String), String> {
         failures(&self.subscriber, peer, reason).await
     }
 
     /// Waits until a heartbeat sent after now is shown of every publisher. Says how long it was since `ended`, and
     /// holds it against the budget.
-    pub async fn back(&self, fault: &str, ended: Instant, budget: Duration) {
+    pub(super) async fn back(&self, fault: &str, ended: Instant, budget: Duration) {
         back(&self.subscriber, fault, ended, budget).await;
+        let lost = self.subscriber.metrics().await.unwrap().sum("heartbeat_publisher_lost_total", &[]);
+        assert!(lost == 0.0 || self.may_lose, "{fault}: {lost} heartbeats count as lost");
     }
 
     /// Ends it: everything sent is stored and shown once, and at no scrape was anything wrong.
-    pub async fn end(self) {
+    pub(super) async fn end(self) {
         let fleet = self.beating.end().await;
         self.bridge.drained(&self.subscriber, SOON).await;
         self.bridge.assert_newest(&self.subscriber, &fleet).await;
+        self.watch.end();
+    }
+
+    /// Likewise, where no delivery came twice: an own write whose answer was lost is known again.
+    pub(super) async fn end_without_duplicates(self) {
         let scrape = self.subscriber.metrics().await.unwrap();
         assert_eq!(
             scrape.sum("heartbeat_publisher_duplicate_total", &[]),
             0.0,
-            "an own write was not known again"
+            "own writes taken for others'"
         );
-        self.watch.end();
+        self.end().await;
     }
 
     /// Likewise, by what is shown alone: where Redis is not one server.
-    pub async fn end_shown(self) {
+    pub(super) async fn end_shown(self) {
         let fleet = self.beating.end().await;
         self.bridge.drained(&self.subscriber, SOON).await;
         let scrape = self.subscriber.metrics().await.unwrap();
@@ -92,8 +102,16 @@ impl Stage {
         self.watch.end();
     }
 
+    /// Ends the watch and the publishers, and leaves the rest to the test.
+    pub(super) async fn leave(self) -> (Bridge, Program, Vec<Simulated>) {
+        let fleet = self.beating.end().await;
+        self.bridge.drained(&self.subscriber, SOON).await;
+        self.watch.end();
+        (self.bridge, self.subscriber, fleet)
+    }
+
     /// Ends it where messages went with the queue that held them.
-    pub async fn end_with_losses(self) {
+    pub(super) async fn end_with_losses(self) {
         self.beating.end().await;
         self.bridge.drained(&self.subscriber, SOON).await;
         self.watch.end();
@@ -101,7 +119,7 @@ impl Stage {
 }
 
 /// Waits until every publisher that beats is shown as up.
-pub async fn all_up(subscriber: &Program) {
+pub(super) async fn all_up(subscriber: &Program) {
     wait_until("all are up", SOON, async || {
         match subscriber.metrics().await?.sum("heartbeat_publisher_up", &[]) {
             up if up >= PUBLISHERS as f64 => Ok(()),
@@ -112,13 +130,14 @@ pub async fn all_up(subscriber: &Program) {
 }
 
 /// The numbers shown, by publisher.
-pub fn sequences(scrape: &Scrape) -> BTreeMap<String, f64> {
+pub(super) fn sequences(scrape: &Scrape) -> BTreeMap<String, f64> {
     let all = scrape.all("heartbeat_publisher_sequence").into_iter();
+    let all = all.filter(|sample| sample.labels["publisher"].starts_with('p'));
     all.map(|sample| (sample.labels["publisher"].clone(), sample.value)).collect()
 }
 
 /// See [`Stage::back`].
-pub async fn back(subscriber: &Program, fault: &str, ended: Instant, budget: Duration) {
+pub(super) async fn back(subscriber: &Program, fault: &str, ended: Instant, budget: Duration) {
     let before =
         wait_until("it answers", SOON, async || subscriber.metrics().await.map(|scrape| sequences(&scrape)))
             .await;
@@ -134,7 +153,7 @@ pub async fn back(subscriber: &Program, fault: &str, ended: Instant, budget: Dur
 }
 
 /// Says how long a recovery took, and holds it against its budget.
-pub fn within(fault: &str, what: &str, took: Duration, budget: Duration) {
+pub(super) fn within(fault: &str, what: &str, took: Duration, budget: Duration) {
     report(&format!(
         "{fault}: {what} after {:.1} s, budget {:.1} s",
         took.as_secs_f64(),
@@ -144,7 +163,11 @@ pub fn within(fault: &str, what: &str, took: Duration, budget: Duration) {
 }
 
 /// See [`Stage::failures`].
-pub async fn failures(subscriber: &Program, peer: &str, reason: &str) -> Result<(f64, String), String> {
+pub(super) async fn failures(
+    subscriber: &Program,
+    peer: &str,
+    reason: &str,
+) -> Result<(f64, String), String> {
     let name = format!("heartbeat_subscriber_{peer}_failures_total");
     let scrape = subscriber.metrics().await?;
     let counted = scrape.all(&name).into_iter().filter(|sample| sample.value > 0.0);
@@ -155,7 +178,7 @@ pub async fn failures(subscriber: &Program, peer: &str, reason: &str) -> Result<
 }
 
 /// I4 at every scrape: no publisher's number goes back within one life.
-pub fn never_back() -> impl FnMut(&Scrape) -> Result<(), String> {
+pub(super) fn never_back() -> impl FnMut(&Scrape) -> Result<(), String> {
     let mut shown: BTreeMap<String, f64> = BTreeMap::new();
     move |scrape| {
         for (id, now) in sequences(scrape) {
@@ -169,7 +192,7 @@ pub fn never_back() -> impl FnMut(&Scrape) -> Result<(), String> {
 }
 
 /// I12: open files and threads are as before, with some room for what comes and goes.
-pub async fn nothing_leaked(program: &Program, before: &Scrape) {
+pub(super) async fn nothing_leaked(program: &Program, before: &Scrape) {
     wait_until("files and threads are as many as before", SOON, async || {
         let now = program.metrics().await?;
         for (name, room) in [("process_open_fds", 4.0), ("process_threads", 8.0)] {
@@ -181,4 +204,11 @@ pub async fn nothing_leaked(program: &Program, before: &Scrape) {
         Ok(())
     })
     .await;
+}
+
+/// Memory in use, in MiB.
+pub(super) fn resident_mib(program: &Program) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() / 1024.0
 }

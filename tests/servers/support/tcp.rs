@@ -66,7 +66,11 @@ pub struct BlackHole {
 impl BlackHole {
     /// Opens one, and makes sure that it swallows.
     pub fn open() -> Self {
-        let address = loopback(free_port());
+        Self::at(loopback(free_port()))
+    }
+
+    /// Opens one at an address of one's choice.
+    pub fn at(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.bind(&address.into()).unwrap();
         listener.listen(0).unwrap();

@@ -1,0 +1,143 @@
+//! What befalls the lines to RabbitMQ and Redis: each led through a proxy that does what networks do.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use crate::support::bridge::{Bridge, SOON, report};
+use crate::support::proxy::{Direction, Proxy, Toxics};
+use crate::support::v2::Chance;
+use crate::support::wait::wait_until;
+
+use super::stage::{BACK, Stage, nothing_leaked, resident_mib, within};
+
+fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A stage with a proxy before RabbitMQ and one before Redis.
+async fn behind_proxies() -> (Stage, Proxy, Proxy) {
+    let bridge = Bridge::new().await;
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let rabbitmq = Proxy::start(loopback(bridge.vhost.ports.amqp));
+    let redis = Proxy::start(loopback(bridge.redis.port));
+    let setup = bridge
+        .subscriber()
+        .env("RABBITMQ_PORT", &rabbitmq.port().to_string())
+        .env("RABBITMQ_HEARTBEAT", "2s")
+        .env("REDIS_PORT", &redis.port().to_string())
+        .env("REDIS_TIMEOUT", "1s")
+        .env("RECONNECT_MAX", "500ms");
+    (Stage::with(bridge, setup).await, rabbitmq, redis)
+}
+
+/// Connections end after any number of bytes, in either direction, by FIN or by RST, in the middle of a handshake, a
+/// frame, or an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_cut_at_any_byte_loses_nothing() {
+    let (stage, rabbitmq, redis) = behind_proxies().await;
+    let before = stage.subscriber.metrics().await.unwrap();
+    let mut chance = Chance::new(crate::support::bridge::figure("HEARTBEAT_TEST_SEED", 1));
+    let cuts = crate::support::bridge::figure("HEARTBEAT_TEST_CUTS", 12);
+    for number in 0..cuts {
+        let proxy = if number % 2 == 0 { &rabbitmq } else { &redis };
+        let direction = Direction::BOTH[usize::try_from(chance.below(2)).unwrap()];
+        // Half of them within the handshake of the next connection, half within what is up.
+        let most = if chance.below(2) == 0 { 40 } else { 2000 };
+        let bytes = chance.below(most);
+        let toxics = if chance.below(2) == 0 { Toxics::reset_at(bytes) } else { Toxics::close_at(bytes) };
+        wait_until("there is something to cut", SOON, async || {
+            if proxy.counts().open > 0 { Ok(()) } else { Err(format!("{:?}", proxy.counts())) }
+        })
+        .await;
+        let cut = proxy.counts().cut;
+        if chance.below(2) == 0 {
+            proxy.set_existing(direction, toxics);
+        } else {
+            proxy.set_next(direction, toxics);
+            proxy.reset();
+        }
+        wait_until("it is cut", SOON, async || {
+            if proxy.counts().cut > cut { Ok(()) } else { Err(format!("{:?}", proxy.counts())) }
+        })
+        .await;
+        proxy.clear();
+    }
+    stage.back("7 lines cut at any byte", Instant::now(), Duration::from_secs(5)).await;
+    let peers = ["rabbitmq", "redis"];
+    let scrape = stage.subscriber.metrics().await.unwrap();
+    let again = peers.map(|peer| scrape.value("heartbeat_subscriber_reconnects_total", &[("peer", peer)]));
+    assert!(again.iter().all(|again| *again > Some(2.0)), "too few of {cuts} cuts were felt: {again:?}");
+    nothing_leaked(&stage.subscriber, &before).await;
+    report(&format!("7 lines cut {cuts} times: {again:?} connections made anew"));
+    stage.end().await;
+}
+
+/// Late, in small pieces, narrow, or not at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_line_makes_nobody_look_dead_and_costs_no_memory() {
+    let (stage, rabbitmq, redis) = behind_proxies().await;
+    let before = stage.subscriber.metrics().await.unwrap();
+    let both = |toxics: &Toxics| [&rabbitmq, &redis].iter().for_each(|proxy| proxy.set_both(toxics.clone()));
+    let clear = || [&rabbitmq, &redis].iter().for_each(|proxy| proxy.clear());
+
+    both(&Toxics::slicer(1, Duration::ZERO));
+    stage.back("12 segments of one byte, during", Instant::now(), BACK).await;
+    assert!(rabbitmq.counts().sliced > 100 && redis.counts().sliced > 100);
+    clear();
+
+    both(&Toxics::latency(ms(200), ms(100)));
+    let begun = Instant::now();
+    stage.back("9 latency of 200 ms, during", begun, BACK).await;
+    both(&Toxics::latency(ms(300), ms(300)));
+    stage.back("10 latency as of a line that loses much, during", Instant::now(), BACK).await;
+    assert!(rabbitmq.counts().delayed > 2 && redis.counts().delayed > 2);
+    clear();
+    stage.back("9 latency, after", Instant::now(), BACK).await;
+
+    // A fraction of what is sent: what does not come through waits in the broker, not here.
+    let resident = resident_mib(&stage.subscriber);
+    rabbitmq.set_both(Toxics::bandwidth(8_000));
+    wait_until("messages wait in the broker, or on the line", SOON, async || {
+        let scrape = stage.subscriber.metrics().await?;
+        match scrape.value("heartbeat_subscriber_listening", &[]) {
+            Some(0.0) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    sleep(Duration::from_secs(2)).await;
+    let grown = resident_mib(&stage.subscriber) - resident;
+    clear();
+    stage.back("11 64 kbit/s", Instant::now(), BACK).await;
+    report(&format!("11 64 kbit/s: {grown:.1} MiB more"));
+    assert!(grown < 16.0, "{grown} MiB more");
+
+    for direction in Direction::BOTH {
+        let (heard, _) = stage.failures("consumer", "closed").await.unwrap();
+        let begun = Instant::now();
+        rabbitmq.set_existing(direction, Toxics::swallow());
+        stage.failed("consumer", "closed", heard).await;
+        rabbitmq.clear();
+        let fault = format!("8 black hole {direction:?}, RabbitMQ");
+        stage.back(&fault, begun, Duration::from_secs(25)).await;
+        let (stored, _) = stage.failures("store", "timeout").await.unwrap();
+        let begun = Instant::now();
+        redis.set_existing(direction, Toxics::swallow());
+        stage.failed("store", "timeout", stored).await;
+        redis.clear();
+        let fault = format!("8 black hole {direction:?}, Redis");
+        stage.back(&fault, begun, Duration::from_secs(25)).await;
+    }
+
+    let (stored, _) = stage.failures("store", "timeout").await.unwrap();
+    both(&Toxics::stall());
+    stage.failed("store", "timeout", stored).await;
+    clear();
+    let released = Instant::now();
+    stage.back("5 both stand still", released, Duration::from_secs(15)).await;
+    within("5 both stand still", "all in order", released.elapsed(), Duration::from_secs(15));
+    nothing_leaked(&stage.subscriber, &before).await;
+    stage.end().await;
+}
