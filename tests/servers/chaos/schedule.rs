@@ -164,13 +164,17 @@ pub fn all() -> Vec<(Part, Kind)> {
     all
 }
 
-/// Without these a run has proven little: the first round has them, and no more.
-const FIRST: [(Part, Kind); 5] = [
-    (Part::Subscriber(0), Kind::Kill),
-    (Part::AmqpPath(1), Kind::Resets),
-    (Part::Redis, Kind::Kill),
-    (Part::Simulated, Kind::Kill),
-    (Part::Publisher, Kind::Kill),
+/// Without these a run has proven little: the first round has them, and no more. Each with its begin and its length, in
+/// milliseconds.
+///
+/// They are told so that a loss would show: publishers speak their last words while Redis is away, and then the
+/// subscriber dies that took some of them. Had it acknowledged them before they were stored, nobody would have them.
+const FIRST: [(Part, Kind, u64, u64); 5] = [
+    (Part::Redis, Kind::Kill, 1_000, 12_000),
+    (Part::Simulated, Kind::Kill, 3_500, 25_000),
+    (Part::Publisher, Kind::Kill, 4_000, 24_000),
+    (Part::Subscriber(0), Kind::Kill, 6_500, 4_500),
+    (Part::AmqpPath(1), Kind::Resets, 1_500, 2_200),
 ];
 
 /// An endless list of rounds. Faults are drawn as from a bag: all come before one comes again.
@@ -198,6 +202,11 @@ impl Schedule {
         }
     }
 
+    fn first(&mut self, (part, kind, begin, length): (Part, Kind, u64, u64)) -> Fault {
+        let (begin, length) = (Duration::from_millis(begin), Duration::from_millis(length));
+        Fault { part, kind, begin, length, chance: self.chance.below(u64::MAX) }
+    }
+
     fn fault(&mut self, (part, kind): (Part, Kind)) -> Fault {
         let ms = |ms| Duration::from_millis(ms);
         // Who dies stays dead for longer than a grace of listening after all else is lifted, so that a lie would show.
@@ -217,7 +226,7 @@ impl Iterator for Schedule {
     fn next(&mut self) -> Option<Self::Item> {
         self.rounds += 1;
         if self.rounds == 1 {
-            return Some(FIRST.into_iter().map(|fault| self.fault(fault)).collect());
+            return Some(FIRST.into_iter().map(|fault| self.first(fault)).collect());
         }
         let wanted = 3 + usize::try_from(self.chance.below(4)).unwrap();
         let mut used = Vec::new();
