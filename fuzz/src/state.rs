@@ -17,15 +17,7 @@ pub(crate) fn policy() -> Policy {
 /// A delivery at a time.
 pub(crate) fn receipt(ms: i64, live: bool) -> Receipt {
     let at = Timestamp::from_unix_ms(ms);
-    Receipt {
-        at,
-        live,
-        live_since: Timestamp::EPOCH,
-        broker_at: None,
-        shared_queue: false,
-        guarded: false,
-        trace: None,
-    }
+    Receipt { live, live_since: Timestamp::EPOCH, ..Receipt::at(at) }
 }
 
 /// What is shown of a view at a time, by a replica that heard everything since the beginning.

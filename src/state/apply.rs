@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::elsewhere::Elsewhere;
 use super::legacy::apply_legacy;
 use super::record::{ComponentState, Detail, Life, Record};
 use super::sequence::{Arrival, SequenceWindow};
@@ -22,8 +23,8 @@ pub struct Receipt {
     pub live_since: Timestamp,
     /// When the broker took it, by a broker whose timestamps are declared trusted.
     pub broker_at: Option<Timestamp>,
-    /// Whether a stranger may have taken heartbeats: then none that is missing counts as lost.
-    pub shared_queue: bool,
+    /// Who else may have heartbeats that are missing: they do not count as lost then.
+    pub elsewhere: Elsewhere,
     /// Whether it had to prove whose it is: then it is held against what a stranger could send again, or late.
     pub guarded: bool,
     /// The trace that it is taken in, where that is to be remembered.
@@ -38,7 +39,7 @@ impl Receipt {
             live: false,
             live_since: at,
             broker_at: None,
-            shared_queue: false,
+            elsewhere: Elsewhere::Nobody,
             guarded: false,
             trace: None,
         }
@@ -174,10 +175,7 @@ fn known_life(
     receipt: &Receipt,
 ) -> Effect {
     let life = &mut record.lives[index];
-    if receipt.shared_queue {
-        life.sequence.excuse();
-    }
-    match life.sequence.insert(heartbeat.sequence) {
+    match life.sequence.insert(heartbeat.sequence, receipt.elsewhere, receipt.at) {
         Arrival::Duplicate => {
             record.counts.duplicates += 1;
             return Effect::Duplicate;
@@ -186,13 +184,7 @@ fn known_life(
             record.counts.superseded += 1;
             return Effect::Superseded;
         }
-        Arrival::Newer { lost } => {
-            if receipt.shared_queue {
-                life.sequence.excuse();
-            } else {
-                record.counts.lost = record.counts.lost.saturating_add(lost);
-            }
-        }
+        Arrival::Newer { lost } => record.counts.lost = record.counts.lost.saturating_add(lost),
     }
     note_sign_of_life(life, heartbeat, at, receipt);
 

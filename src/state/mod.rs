@@ -3,14 +3,17 @@
 //! Pure: `now` is always a parameter, nothing waits, nothing reads a clock. In reading order:
 //! [`record`] is what is kept of a publisher, [`apply()`] what a message does to it, [`change`] what of
 //! that is worth telling,
-//! [`live`] whether a delivery speaks of now, [`hearing`] what would have been heard,
+//! [`sequence`] which numbers came, [`elsewhere`] which may be with others,
+//! [`join`] what two forms of a record know together, [`live`] whether a delivery speaks of now, [`hearing`] what would have been heard,
 //! [`freshness`] what silence means, [`view`] all records together, and [`snapshot`] what
 //! expositions see of them.
 
 pub mod apply;
 pub mod change;
+pub mod elsewhere;
 pub mod freshness;
 pub mod hearing;
+pub mod join;
 mod legacy;
 pub mod live;
 pub mod record;

@@ -4,6 +4,7 @@ mod guarded;
 
 use std::time::Duration;
 
+use super::elsewhere::Elsewhere;
 use super::hearing::Spans;
 use super::record::Detail;
 use super::*;
@@ -88,7 +89,7 @@ fn live(ms: i64) -> Receipt {
         live: true,
         live_since: at(i64::MIN / 4),
         broker_at: None,
-        shared_queue: false,
+        elsewhere: Elsewhere::Nobody,
         guarded: false,
         trace: None,
     }
@@ -258,16 +259,16 @@ fn two_processes_with_one_id_are_a_conflict_and_the_later_is_shown() {
 
 #[test]
 fn losses_are_counted_unless_a_stranger_shares_the_queue() {
-    for shared_queue in [false, true] {
+    for elsewhere in [Elsewhere::Nobody, Elsewhere::Stranger] {
         let mut bench = Bench::default();
         let mut publisher = Publisher::start(0, 0);
         for n in 1..=200 {
             let beat = publisher.beat(n * INTERVAL_MS);
             if n == 1 || n % 2 == 0 {
-                bench.take(&beat, Receipt { shared_queue, ..live(n * INTERVAL_MS) });
+                bench.take(&beat, Receipt { elsewhere, ..live(n * INTERVAL_MS) });
             }
         }
-        assert_eq!(bench.counts().lost > 0, !shared_queue);
+        assert_eq!(bench.counts().lost > 0, elsewhere == Elsewhere::Nobody);
     }
 }
 

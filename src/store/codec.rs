@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::heartbeat::wire::v2::{INTERVAL_MAX, SEQUENCE_MAX, WireComponent};
 use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, check_name};
+use crate::state::elsewhere::Missing;
 use crate::state::record::{ComponentState, Detail, GAPS_MAX, LIVES_MAX, Life, Record};
 use crate::state::sequence::SequenceWindow;
 use crate::state::snapshot::PublisherCounts;
@@ -65,6 +66,8 @@ struct StoredLife<'a> {
     first: u64,
     highest: u64,
     seen: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    missing: Option<StoredMissing>,
     offset_ms: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     started_at: Option<i64>,
@@ -72,6 +75,16 @@ struct StoredLife<'a> {
     last_seen: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     gaps_ms: Vec<u64>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct StoredMissing {
+    doubted_to: u64,
+    stranger_to: u64,
+    waited_to: u64,
+    since: i64,
+    from: u64,
+    words: Vec<u64>,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -206,6 +219,7 @@ impl<'a> From<&'a Life> for StoredLife<'a> {
             first: life.sequence.first,
             highest: life.sequence.highest,
             seen: life.sequence.seen,
+            missing: life.sequence.missing.as_deref().map(StoredMissing::from),
             offset_ms: life.offset_ms,
             started_at: life.started_at.map(Timestamp::unix_ms),
             began: life.began.map(Timestamp::unix_ms),
@@ -219,13 +233,45 @@ impl From<&StoredLife<'_>> for Life {
     fn from(stored: &StoredLife<'_>) -> Self {
         Self {
             epoch: (&*stored.epoch).into(),
-            sequence: SequenceWindow { first: stored.first, highest: stored.highest, seen: stored.seen },
+            sequence: SequenceWindow {
+                first: stored.first,
+                highest: stored.highest,
+                seen: stored.seen,
+                missing: stored.missing.as_ref().map(|missing| Box::new(Missing::from(missing))),
+            },
             offset_ms: stored.offset_ms,
             started_at: stored.started_at.map(Timestamp::from_unix_ms),
             began: stored.began.map(Timestamp::from_unix_ms),
             last_seen: stored.last_seen.map(Timestamp::from_unix_ms),
             gaps: stored.gaps_ms.iter().copied().map(Duration::from_millis).collect(),
         }
+    }
+}
+
+impl From<&Missing> for StoredMissing {
+    fn from(missing: &Missing) -> Self {
+        Self {
+            doubted_to: missing.doubted_to,
+            stranger_to: missing.stranger_to,
+            waited_to: missing.waited_to,
+            since: missing.since.unix_ms(),
+            from: missing.from,
+            words: missing.words.clone(),
+        }
+    }
+}
+
+impl From<&StoredMissing> for Missing {
+    fn from(stored: &StoredMissing) -> Self {
+        let missing = Self {
+            doubted_to: stored.doubted_to,
+            stranger_to: stored.stranger_to,
+            waited_to: stored.waited_to,
+            since: Timestamp::from_unix_ms(stored.since),
+            from: stored.from,
+            words: stored.words.clone(),
+        };
+        missing.bounded()
     }
 }
 
@@ -254,6 +300,7 @@ fn millis(duration: Duration) -> u64 {
 mod tests {
     use super::*;
     use crate::heartbeat::wire::{Limits, decode as decode_message};
+    use crate::state::elsewhere::Elsewhere;
     use crate::state::{Receipt, apply};
 
     fn receipt(ms: i64) -> Receipt {
@@ -263,7 +310,7 @@ mod tests {
             live: true,
             live_since: Timestamp::EPOCH,
             broker_at: None,
-            shared_queue: false,
+            elsewhere: Elsewhere::Nobody,
             guarded: false,
             trace: None,
         }

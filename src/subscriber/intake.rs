@@ -167,6 +167,12 @@ impl Intake {
         self.store_down
     }
 
+    /// What was let go, and is not stored yet.
+    #[cfg(test)]
+    pub(super) fn let_go(&self) -> Vec<(PublisherId, crate::heartbeat::Epoch, u64)> {
+        self.pending.let_go()
+    }
+
     /// While the store is away: whether a delivery was held for so long that it must go back.
     pub(super) fn held_too_long(&self) -> bool {
         let now = self.replica.clock().now();
@@ -236,13 +242,10 @@ impl Intake {
         let now = self.replica.clock().now();
         let known = self.replica.get(publisher_of(&message));
         let mut receipt = Receipt {
-            at: delivery.at,
             live: delivery.live,
             live_since: delivery.live_since,
             broker_at: delivery.broker_at.filter(|_| self.config.broker_timestamp_trusted),
-            shared_queue: self.replica.queue_is_shared(now, known.as_deref()),
-            guarded: false,
-            trace: None,
+            ..Receipt::at(delivery.at)
         };
         // Before anything is touched: what is held for a publisher may be let go for the sake of this message.
         let judged =
@@ -263,7 +266,7 @@ impl Intake {
         let traced = self.teller.begin(&delivery);
         let context = traced.as_ref().map(|traced| traced.context);
         receipt.trace = context.filter(|_| self.teller.records());
-        receipt.shared_queue = self.replica.queue_is_shared(now, known.as_deref());
+        receipt.elsewhere = self.replica.elsewhere(now, known.as_deref());
         if let Some(components) = self.too_much(&id, &message, known.as_deref()) {
             self.metrics.dropped_components.inc_by(components);
             let detail = "publishers or components over the configured limit".to_owned();

@@ -1,13 +1,14 @@
 //! What is known and not yet stored: per publisher the messages since the stored form, so that they
 //! can be applied again where another replica was faster. Pure: no waiting, no clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::trace::Traced;
 use crate::amqp::consume::Delivery;
 use crate::heartbeat::{LegacyHeartbeat, Message, PublisherId, Timestamp};
 use crate::state::change::Changes;
+use crate::state::join::join;
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
 use crate::trace::TraceContext;
@@ -58,6 +59,8 @@ struct Entry {
     unsure: Option<Sent>,
     /// `current` is to be stored though no message is held: a repair, or a tombstone.
     rewrite: bool,
+    /// It stands in the queue of those that wait for their turn.
+    queued: bool,
 }
 
 /// One write as it was sent.
@@ -102,6 +105,10 @@ pub(super) struct Released {
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     entries: HashMap<PublisherId, Entry>,
+    /// Whose turn it is to be stored, in the order in which they came: under any load nobody waits for ever.
+    queue: VecDeque<PublisherId>,
+    /// Who is on the way to the store.
+    on_the_way: Vec<PublisherId>,
     /// Held messages that were let go.
     released: usize,
 }
@@ -117,7 +124,7 @@ impl Pending {
 
     /// Whether anything waits that is not on its way.
     pub(super) fn has_due(&self) -> bool {
-        self.entries.values().any(Entry::is_due)
+        !self.queue.is_empty()
     }
 
     pub(super) fn contains(&self, id: &PublisherId) -> bool {
@@ -164,16 +171,19 @@ impl Pending {
             sending: None,
             unsure: None,
             rewrite: false,
+            queued: false,
         });
         entry.current = Arc::clone(&record);
         entry.held.push(held);
+        self.enqueue(id);
         (record, effect)
     }
 
     /// Stores a record as it is, if nobody changes it meanwhile: a tombstone, or one that the
     /// store lost.
     pub(super) fn rewrite(&mut self, record: Arc<Record>, expected: u64) {
-        self.entries.entry(record.id.clone()).or_insert_with(|| Entry {
+        let id = record.id.clone();
+        self.entries.entry(id.clone()).or_insert_with(|| Entry {
             base: Some(Arc::clone(&record)),
             expected,
             current: record,
@@ -181,13 +191,31 @@ impl Pending {
             sending: None,
             unsure: None,
             rewrite: true,
+            queued: false,
         });
+        self.enqueue(&id);
+    }
+
+    /// Puts one that is due at the end of the queue.
+    fn enqueue(&mut self, id: &PublisherId) {
+        if let Some(entry) = self.entries.get_mut(id).filter(|entry| entry.is_due() && !entry.queued) {
+            entry.queued = true;
+            self.queue.push_back(id.clone());
+        }
     }
 
     /// Up to `max` writes that are due; they count as on their way.
     pub(super) fn take_due(&mut self, max: usize) -> Vec<Due> {
         let mut due = Vec::new();
-        for entry in self.entries.values_mut().filter(|entry| entry.is_due()).take(max) {
+        self.on_the_way.clear();
+        while due.len() < max
+            && let Some(id) = self.queue.pop_front()
+        {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.queued = false;
+            if !entry.is_due() {
+                continue;
+            }
             let sent = entry.unsure.take().unwrap_or_else(|| {
                 let stored = entry.base.as_ref().map_or(0, |record| record.revision);
                 let record = Record { revision: stored.max(entry.expected) + 1, ..(*entry.current).clone() };
@@ -200,6 +228,7 @@ impl Pending {
                 messages: telling(&entry.held[..sent.held]),
             });
             entry.sending = Some(sent);
+            self.on_the_way.push(id);
         }
         due
     }
@@ -222,11 +251,13 @@ impl Pending {
                 if entry.held.is_empty() {
                     self.entries.remove(&record.id);
                 }
+                self.enqueue(&record.id);
                 Settled { done, show: Some(show) }
             }
             Written::Conflict { revision, record: stored } => {
                 let maybe_stored = if again { sent } else { 0 };
                 let show = self.rebase(&record.id, revision, stored, maybe_stored);
+                self.enqueue(&record.id);
                 Settled { done: Vec::new(), show }
             }
         }
@@ -234,9 +265,13 @@ impl Pending {
 
     /// The write did not reach the store, or nobody knows: it is due again.
     pub(super) fn unsent(&mut self) {
-        for entry in self.entries.values_mut() {
-            if let Some(sent) = entry.sending.take() {
+        for id in std::mem::take(&mut self.on_the_way).into_iter().rev() {
+            if let Some(entry) = self.entries.get_mut(&id)
+                && let Some(sent) = entry.sending.take()
+            {
                 entry.unsure = Some(Sent { again: true, ..sent });
+                entry.queued = true;
+                self.queue.push_front(id);
             }
         }
     }
@@ -251,12 +286,19 @@ impl Pending {
         maybe_stored: usize,
     ) -> Option<Arc<Record>> {
         let entry = self.entries.get_mut(id)?;
-        let base_revision = entry.base.as_ref().map_or(0, |record| record.revision);
         entry.expected = revision;
-        // Where the store went back (a failover, a loss), what is known here is the better base.
-        if let Some(stored) = stored.filter(|stored| stored.revision >= base_revision) {
-            entry.base = Some(stored);
-            entry.rewrite = false;
+        match (stored, &entry.base) {
+            (Some(stored), Some(base)) if stored.revision < base.revision => {
+                // The store went back (a failover, a loss), and somebody went on from there.
+                entry.base = Some(Arc::new(join(base, &stored)));
+                entry.rewrite = true;
+            }
+            (Some(stored), _) => {
+                entry.base = Some(stored);
+                entry.rewrite = false;
+            }
+            // It lost it altogether: what is known here is all there is.
+            (None, _) => {}
         }
         let mut record = entry.base.as_deref().cloned();
         for (index, held) in entry.held.iter_mut().enumerate() {
@@ -351,6 +393,19 @@ impl Pending {
     /// Every publisher that is ahead of the store.
     pub(super) fn ids(&self) -> Vec<PublisherId> {
         self.entries.keys().cloned().collect()
+    }
+
+    /// What was let go, and is not stored yet.
+    #[cfg(test)]
+    pub(super) fn let_go(&self) -> Vec<(PublisherId, crate::heartbeat::Epoch, u64)> {
+        let held = self.entries.values().flat_map(|entry| &entry.held).filter(|held| held.released);
+        let named = |held: &Held| match &*held.message {
+            Message::V2(heartbeat) => {
+                Some((heartbeat.publisher.clone(), heartbeat.epoch.clone(), heartbeat.sequence))
+            }
+            Message::V1(_) => None,
+        };
+        held.filter_map(named).collect()
     }
 
     /// When the oldest delivery that is held came.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
+use crate::state::elsewhere::Elsewhere;
 use crate::state::hearing::{Span, Spans};
 use crate::state::view::{Doubted, Judged};
 use crate::state::{Policy, Record, Snapshot, View};
@@ -259,14 +260,23 @@ impl Replica {
         self.read().view.snapshot(now, &hearing, &self.policy, synced, lag)
     }
 
-    /// Whether a stranger may have taken heartbeats of this publisher from our queue: one was there
-    /// lately, or since the publisher was last heard, however slowly that beats.
-    pub(super) fn queue_is_shared(&self, now: Timestamp, record: Option<&Record>) -> bool {
+    /// Who else may have heartbeats of this publisher that came to our queue.
+    ///
+    /// A stranger, if one was there lately, or since the publisher was last heard, however slowly that
+    /// beats. Another replica, which may be slow, or cannot tell while the store is away.
+    pub(super) fn elsewhere(&self, now: Timestamp, record: Option<&Record>) -> Elsewhere {
         const REMEMBERED: Duration = Duration::from_secs(60);
         let last_seen = record.and_then(|record| record.last_seen);
-        self.standing().foreign_at.is_some_and(|at| {
+        let standing = self.standing();
+        let strange = standing.foreign_at.is_some_and(|at| {
             now < at.plus(REMEMBERED) || last_seen.is_some_and(|last_seen| last_seen < at.plus(PRESENT))
-        })
+        });
+        match (strange, standing.others, standing.cut_off) {
+            (true, ..) => Elsewhere::Stranger,
+            (false, true, true) => Elsewhere::HeldBack,
+            (false, true, false) => Elsewhere::Replica,
+            (false, false, _) => Elsewhere::Nobody,
+        }
     }
 }
 

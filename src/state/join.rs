@@ -1,0 +1,150 @@
+//! Two forms of one record that do not follow from each other: the store went back to an older one, as after a
+//! failover, and somebody went on from there while somebody else knew more. What both know is kept.
+
+use std::sync::Arc;
+
+use super::record::{ComponentState, Detail, Life, Record};
+use super::snapshot::PublisherCounts;
+
+/// What both records together know. Counters take the larger of each, so that none goes back; what
+/// only one of them counted is then missing in it.
+pub fn join(a: &Record, b: &Record) -> Record {
+    let (newer, older) = if is_newer(a, b) { (a, b) } else { (b, a) };
+    let mut joined = newer.clone();
+    joined.revision = newer.revision.max(older.revision);
+    joined.first_received = newer.first_received.min(older.first_received);
+    joined.last_seen = newer.last_seen.max(older.last_seen);
+    joined.clock_offset_ms = newer.clock_offset_ms.or(older.clock_offset_ms);
+    joined.conflict_at = newer.conflict_at.max(older.conflict_at);
+    joined.counts = larger(newer.counts, older.counts);
+    for life in &older.lives {
+        join_life(&mut joined, life);
+    }
+    let over = [a, b].into_iter().filter_map(|record| record.forgotten_at).max();
+    if let Some(forgotten_at) = over {
+        // Only a later sign of life ends a tombstone.
+        if newer.is_forgotten() || newer.last_seen.is_none_or(|seen| seen <= forgotten_at) {
+            return joined.forget(forgotten_at);
+        }
+    }
+    if matches!((&newer.detail, &older.detail), (Detail::Legacy, Detail::Legacy)) && !older.is_forgotten() {
+        joined.components = join_components(&newer.components, &older.components);
+    }
+    joined
+}
+
+/// Whether the first is the later one: by when the publisher was last heard, and by its number.
+fn is_newer(a: &Record, b: &Record) -> bool {
+    let number = |record: &Record| match record.detail {
+        Detail::V2 { sequence, .. } => sequence,
+        Detail::Legacy => 0,
+    };
+    let same_life = a.shown == b.shown;
+    let rank =
+        |record: &Record| (record.last_seen, if same_life { number(record) } else { 0 }, record.revision);
+    rank(a) >= rank(b)
+}
+
+fn larger(a: PublisherCounts, b: PublisherCounts) -> PublisherCounts {
+    PublisherCounts {
+        heartbeats: a.heartbeats.max(b.heartbeats),
+        lost: a.lost.max(b.lost),
+        duplicates: a.duplicates.max(b.duplicates),
+        superseded: a.superseded.max(b.superseded),
+        restarts: a.restarts.max(b.restarts),
+    }
+}
+
+fn join_life(joined: &mut Record, life: &Life) {
+    let Some(index) = joined.life_index(&life.epoch) else {
+        joined.add_life(life.clone());
+        return;
+    };
+    let known = &mut joined.lives[index];
+    known.sequence.join(&life.sequence);
+    known.offset_ms = known.offset_ms.or(life.offset_ms);
+    known.started_at = known.started_at.or(life.started_at);
+    known.began = known.began.or(life.began);
+    known.last_seen = known.last_seen.max(life.last_seen);
+}
+
+/// Of each component what was checked later.
+fn join_components(a: &[ComponentState], b: &[ComponentState]) -> Arc<[ComponentState]> {
+    let mut joined = a.to_vec();
+    for state in b {
+        match joined.binary_search_by(|known| known.component.key.cmp(&state.component.key)) {
+            Ok(index) if joined[index].component.checked_at < state.component.checked_at => {
+                joined[index] = state.clone();
+            }
+            Ok(_) => {}
+            Err(index) => joined.insert(index, state.clone()),
+        }
+    }
+    joined.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::apply::{Receipt, apply};
+    use super::*;
+    use crate::heartbeat::{Epoch, Heartbeat, Message, PublisherId, PublisherTotals, Timestamp};
+
+    fn beat(sequence: u64) -> Message {
+        Message::V2(Box::new(Heartbeat {
+            publisher: PublisherId::new("p").unwrap(),
+            epoch: Epoch::parse("e").unwrap(),
+            started_at: Timestamp::EPOCH,
+            uptime: std::time::Duration::from_secs(sequence),
+            sequence,
+            sent_at: Timestamp::from_unix_ms(sequence.cast_signed() * 1000),
+            interval: std::time::Duration::from_secs(1),
+            version: "1".into(),
+            totals: PublisherTotals::default(),
+            components: Vec::new(),
+            trace: None,
+        }))
+    }
+
+    fn took(numbers: &[u64]) -> Option<Record> {
+        let mut record = None;
+        for number in numbers {
+            let at = Timestamp::from_unix_ms(number.cast_signed() * 1000);
+            let receipt = Receipt { live: true, ..Receipt::at(at) };
+            record = Some(apply(record.as_ref(), &beat(*number), &receipt).0);
+        }
+        record
+    }
+
+    proptest! {
+        /// As far as its window reaches, the joined record has seen what either has; nothing in it goes back.
+        #[test]
+        fn what_either_has_seen_is_seen(
+            before in 1u64..20, a in prop::collection::vec(20u64..80, 0..30), b in prop::collection::vec(20u64..80, 0..30),
+        ) {
+            let with = |more: &[u64]| [&[before], more].concat();
+            let (a, b) = (with(&a), with(&b));
+            let (first, second) = (took(&a).unwrap(), took(&b).unwrap());
+            let joined = join(&first, &second);
+            prop_assert_eq!(&joined.lives, &join(&second, &first).lives);
+            prop_assert_eq!(&join(&joined, &first), &joined);
+            prop_assert!(joined.last_seen >= first.last_seen && joined.last_seen >= second.last_seen);
+            let window = &joined.lives[0].sequence;
+            prop_assert_eq!(window.highest, *a.iter().chain(&b).max().unwrap());
+            for number in window.highest.saturating_sub(64)..=window.highest {
+                let seen = a.contains(&number) || b.contains(&number);
+                prop_assert_eq!(window.saw(number), seen, "{}", number);
+            }
+        }
+    }
+
+    #[test]
+    fn a_tombstone_ends_by_a_later_sign_of_life_alone() {
+        let (old, new) = (took(&[1, 2]).unwrap(), took(&[1, 2, 9]).unwrap());
+        let tombstone = old.forget(Timestamp::from_unix_ms(5_000));
+        assert!(join(&old, &tombstone).is_forgotten());
+        assert!(join(&tombstone, &old).is_forgotten());
+        assert!(!join(&tombstone, &new).is_forgotten());
+    }
+}
