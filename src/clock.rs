@@ -26,18 +26,49 @@ const QUICK_MS: i64 = 100;
 #[derive(Debug)]
 pub struct StoreClock {
     offset_ms: AtomicI64,
+    ticks: Ticks,
+}
+
+/// What carries a clock on.
+#[derive(Debug)]
+enum Ticks {
+    /// The machine's monotonic clock.
+    Machine,
+    /// Nothing: it stands until it is moved.
+    #[cfg(test)]
+    Held(AtomicI64),
 }
 
 impl Default for StoreClock {
     fn default() -> Self {
-        Self { offset_ms: AtomicI64::new(wall().unix_ms() - boot_ms()) }
+        Self { offset_ms: AtomicI64::new(wall().unix_ms() - boot_ms()), ticks: Ticks::Machine }
+    }
+}
+
+#[cfg(test)]
+impl StoreClock {
+    /// One that stands.
+    pub(crate) fn held(at: Timestamp) -> Self {
+        Self { offset_ms: AtomicI64::new(0), ticks: Ticks::Held(AtomicI64::new(at.unix_ms())) }
+    }
+
+    /// Moves one that stands.
+    pub(crate) fn hold(&self, at: Timestamp) {
+        if let Ticks::Held(held) = &self.ticks {
+            held.store(at.unix_ms(), Ordering::Relaxed);
+        }
     }
 }
 
 impl StoreClock {
     /// Now, by the store's clock.
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_unix_ms(boot_ms() + self.offset_ms.load(Ordering::Relaxed))
+        let ticks = match &self.ticks {
+            Ticks::Machine => boot_ms(),
+            #[cfg(test)]
+            Ticks::Held(held) => held.load(Ordering::Relaxed),
+        };
+        Timestamp::from_unix_ms(ticks + self.offset_ms.load(Ordering::Relaxed))
     }
 
     /// Takes in that the store told `sample` in answer to a question asked at `asked` and answered

@@ -88,6 +88,13 @@ impl Messages {
         counts.in_flight = counts.in_flight.saturating_sub(1);
         *counts.ended.entry(outcome).or_default() += 1;
     }
+
+    /// Received, in flight, and ended.
+    #[cfg(test)]
+    pub(super) fn balance(&self) -> (u64, u64, u64) {
+        let counts = self.lock();
+        (counts.received, counts.in_flight, counts.ended.values().sum())
+    }
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]

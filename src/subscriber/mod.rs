@@ -14,6 +14,8 @@ mod intake;
 pub mod metrics;
 mod pending;
 pub mod replica;
+#[cfg(test)]
+mod simulation;
 mod tell;
 mod trace;
 mod verdicts;
