@@ -772,6 +772,11 @@ impl Shared {
     /// Judges an error: a connection that is gone, or that leads to a replica that may not write,
     /// is ended.
     fn failed(&self, live: &Live, operation: &'static str, source: Error) -> StoreError {
+        if !self.is_live(live.generation) {
+            // It failed because the connection was ended here, and counts by why that was done.
+            let reason = *self.away.read().unwrap_or_else(PoisonError::into_inner);
+            return StoreError::Disconnected { target: self.target(), reason };
+        }
         let gone = matches!(
             source.kind(),
             ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Protocol | ErrorKind::Auth
