@@ -75,7 +75,6 @@ async fn a_crowd_of_scrapers_holds_no_heartbeat_up() {
         "43 a crowd of {CROWD}: {answered} answered, {refused} turned away in {:?}",
         begun.elapsed()
     ));
-    assert!(answered > 0);
     let counted = wait_until("it answers again", SOON, async || {
         stage.subscriber.metrics().await?.value("heartbeat_http_rejected_total", &[]).ok_or("none".to_owned())
     })
