@@ -9,6 +9,8 @@ help: ## Say what there is
 up: ## Start everything on loopback, under .run/, with a live line of state; Ctrl-C stops it
 	@scripts/up.sh
 
+# Tests wait more than they compute: four at a time take half as long on two cores as two do.
+test: export RUST_TEST_THREADS ?= 4
 test: install ## Install what is missing, then run every test on servers of their own
 	cargo test
 
