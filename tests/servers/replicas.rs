@@ -110,5 +110,12 @@ async fn what_a_replica_takes_that_is_cut_off_is_not_silence() {
     watch.end();
     bridge.drained(&cut_off, SOON).await;
     bridge.drained(&other, SOON).await;
+    // What the one stored last the other shows as soon as it has followed.
+    for publisher in &fleet {
+        #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+        let newest = publisher.sequence as f64;
+        let id = [("publisher", publisher.id.as_str())];
+        other.wait_value(SOON, "heartbeat_publisher_sequence", &id, newest).await;
+    }
     bridge.assert_newest(&other, &fleet).await;
 }
