@@ -81,7 +81,7 @@ async fn a_crowd_of_scrapers_holds_no_heartbeat_up() {
     .await;
     assert!(counted > 0.0, "nobody was turned away: too small a crowd");
     drop((mute, slow));
-    stage.back("43 a crowd of scrapers", begun, BACK).await;
+    stage.back("43 a crowd of scrapers", Instant::now(), BACK).await;
     nothing_leaked(&stage.subscriber, &before).await;
     stage.end().await;
 }
