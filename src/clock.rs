@@ -3,7 +3,17 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::heartbeat::Timestamp;
+
+/// Waits until then; for ever, where there is no such moment. For a branch of `select!`.
+pub async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Time since the machine started, sleep included: it never steps, and goes on in suspend, unlike
 /// [`std::time::Instant`]. Two readings tell how much time passed for everybody else.

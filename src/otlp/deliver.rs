@@ -11,6 +11,7 @@ use super::metrics::SignalMetrics;
 use super::signal::{Request, Signal};
 use super::transport::{Advice, SendError, Taken, Transport};
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::telemetry::Chain;
 
 /// Longest wait that a receiver may ask for between two attempts: a wrong one must not end the exports.
@@ -176,7 +177,7 @@ impl Deliverer {
         }
         let tried = tokio::select! {
             tried = self.attempt(part) => tried,
-            () = at(end) => Err(Advice::Retry(None)),
+            () = clock::at(end) => Err(Advice::Retry(None)),
             () = give_up.cancelled() => Err(Advice::Retry(None)),
         };
         match tried {
@@ -265,12 +266,5 @@ impl Deliverer {
         } else {
             warn!(signal, target_address, %error, check, "Not exported: refused, dropped and counted");
         }
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }

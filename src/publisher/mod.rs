@@ -179,8 +179,8 @@ impl Emitter {
                     }
                 }
                 () = sleep_until(self.beat_at), if !self.beat_due => self.beat_due = true,
-                () = at(round_ends), if self.publishing.is_none() => self.publish(),
-                () = at(self.turn_due), if self.publishing.is_none() => self.publish(),
+                () = clock::at(round_ends), if self.publishing.is_none() => self.publish(),
+                () = clock::at(self.turn_due), if self.publishing.is_none() => self.publish(),
                 result = published(&mut self.publishing) => {
                     self.publishing = None;
                     self.confirmed(result);
@@ -387,13 +387,6 @@ async fn finished(round: &mut Option<JoinHandle<()>>) {
 async fn published(publishing: &mut Option<Publishing>) -> Result<(), PublishFailure> {
     match publishing {
         Some(publishing) => publishing.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
 }

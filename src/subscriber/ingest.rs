@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::intake::{Command, Intake, Load, OnItsWay};
 use crate::amqp::consume::{Event, Window};
 use crate::backoff::Backoff;
+use crate::clock;
 use crate::store::{Store, StoreError, Written};
 
 /// Commands that wait: the follower sends one a round.
@@ -95,7 +96,7 @@ impl Ingest {
                     None => break,
                 },
                 (refused, taken) = self.intake.dead_letters.next() => self.intake.dead_lettered(refused, taken),
-                () = at(retry_at) => self.retry_at = None,
+                () = clock::at(retry_at) => self.retry_at = None,
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
             }
             self.start_put();
@@ -173,13 +174,6 @@ async fn put(store: Store, load: Load) -> Put {
 async fn joined(putting: &mut Option<JoinHandle<Put>>) -> Option<Put> {
     match putting {
         Some(handle) => handle.await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
-async fn at(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
         None => std::future::pending().await,
     }
 }
