@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
 use super::pem;
@@ -135,12 +135,13 @@ impl Loaded {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, TlsError> {
         let roots = match (&files.ca, &contents.ca) {
-            (Some(path), Some(text)) => roots_in_file(path, text)?,
+            (Some(path), Some(text)) => pem::roots(text).map_err(|why| content(TlsFile::Ca, path, why))?,
             _ => system_roots()?,
         };
         let own = match (&files.client, &contents.client) {
             (Some(ClientFiles { cert, key }), Some((cert_text, key_text))) => {
-                let chain = certificates(TlsFile::ClientCert, cert, cert_text)?;
+                let chain =
+                    pem::certificates(cert_text).map_err(|why| content(TlsFile::ClientCert, cert, why))?;
                 let private_key = private_key(key, key_text)?;
                 let pair = CertifiedKey::from_der(chain, private_key, provider)
                     .map_err(|source| TlsError::Pair { cert: cert.clone(), key: key.clone(), source })?;
@@ -167,19 +168,6 @@ impl Loaded {
     }
 }
 
-fn roots_in_file(path: &Path, text: &[u8]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(TlsFile::Ca, path, text)? {
-        // Skipping one that cannot be used would surface as an "unknown issuer" much later.
-        roots.add(certificate).map_err(|_| TlsError::Content {
-            file: TlsFile::Ca,
-            path: path.to_owned(),
-            why: "holds a certificate that cannot be used as a root",
-        })?;
-    }
-    Ok(roots)
-}
-
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     // A system's store holds oddities that some library refuses; what is left has to serve.
@@ -187,13 +175,12 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoSystemRoots) } else { Ok(roots) }
 }
 
-fn certificates(file: TlsFile, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    pem::certificates(text).map_err(|why| TlsError::Content { file, path: path.to_owned(), why })
+pub(super) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    pem::private_key(text).map_err(|why| content(TlsFile::ClientKey, path, why))
 }
 
-pub(super) fn private_key(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let file = TlsFile::ClientKey;
-    pem::private_key(text).map_err(|why| TlsError::Content { file, path: path.to_owned(), why })
+fn content(file: TlsFile, path: &Path, why: &'static str) -> TlsError {
+    TlsError::Content { file, path: path.to_owned(), why }
 }
 
 fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -1,5 +1,6 @@
 //! PEM texts. What is wrong with one is a clause without its subject, and says nothing of the content.
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -8,6 +9,16 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     let found = found.map_err(|_| "is not well-formed PEM")?;
     if found.is_empty() { Err("holds no certificate in PEM form") } else { Ok(found) }
+}
+
+/// Every certificate of the text as a root. Skipping one that cannot be used would surface as an "unknown
+/// issuer" much later.
+pub(super) fn roots(text: &[u8]) -> Result<RootCertStore, &'static str> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(text)? {
+        roots.add(certificate).map_err(|_| "holds a certificate that cannot be used as a root")?;
+    }
+    Ok(roots)
 }
 
 /// A key that is not encrypted.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, NamedGroup, RootCertStore,
-    ServerConfig, SignatureScheme, SupportedProtocolVersion,
+    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, NamedGroup, ServerConfig,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -124,10 +124,10 @@ pub fn server_config(tls: &ServerTls) -> Result<Served, ServerTlsError> {
         None => builder.with_no_client_auth(),
         Some(clients) => builder.with_client_cert_verifier(verifier(clients, provider)?),
     };
-    let chain = certificates(Part::Cert, &tls.cert)?;
+    let chain = read(Part::Cert, &tls.cert, pem::certificates)?;
     let not_after =
         expiry::not_after(&chain[0]).ok_or_else(|| wrong(Part::Cert, "it is no certificate of X.509"))?;
-    let key = private_key(&tls.key)?;
+    let key = read(Part::Key, &tls.key, pem::private_key)?;
     let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
         rustls::Error::InconsistentKeys(_) => wrong(Part::Key, "it does not belong to the certificate"),
         error => wrong(Part::Key, format!("certificate and key cannot be used together: {error}")),
@@ -168,12 +168,7 @@ fn verifier(
     clients: &Clients,
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<dyn ClientCertVerifier>, ServerTlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(Part::ClientCa, &clients.ca)? {
-        roots
-            .add(certificate)
-            .map_err(|_| wrong(Part::ClientCa, "it holds a certificate that cannot be used as a root"))?;
-    }
+    let roots = read(Part::ClientCa, &clients.ca, pem::roots)?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = if clients.required { builder } else { builder.allow_unauthenticated() };
     let by_root = builder.build().map_err(|error| wrong(Part::ClientCa, error))?;
@@ -258,20 +253,14 @@ fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<String> {
     names.value.general_names.iter().filter_map(text).collect()
 }
 
-fn certificates(part: Part, pem: &Pem) -> Result<Vec<CertificateDer<'static>>, ServerTlsError> {
-    pem::certificates(&text_of(part, pem)?).map_err(|why| wrong(part, format!("it {why}")))
-}
-
-fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, ServerTlsError> {
-    let part = Part::Key;
-    pem::private_key(&text_of(part, pem)?).map_err(|why| wrong(part, format!("it {why}")))
-}
-
-fn text_of(part: Part, pem: &Pem) -> Result<Vec<u8>, ServerTlsError> {
-    match pem {
-        Pem::Inline(text) => Ok(text.expose().as_bytes().to_vec()),
+/// What is in a PEM text.
+fn read<T>(part: Part, pem: &Pem, parse: fn(&[u8]) -> Result<T, &'static str>) -> Result<T, ServerTlsError> {
+    let parsed = match pem {
+        Pem::Inline(text) => parse(text.expose().as_bytes()),
         Pem::File(path) => {
-            std::fs::read(path).map_err(|source| ServerTlsError::Read { part, path: path.clone(), source })
+            let text = std::fs::read(path);
+            parse(&text.map_err(|source| ServerTlsError::Read { part, path: path.clone(), source })?)
         }
-    }
+    };
+    parsed.map_err(|why| wrong(part, format!("it {why}")))
 }
