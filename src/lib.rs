@@ -41,7 +41,7 @@
 //! - [`telemetry`]: the program's own log and metrics.
 //! - [`config`] and [`cli`]: the table of settings, the files, the command line.
 //! - [`role`]: from a configuration to running tasks and back to an exit code.
-//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`trace`], [`build_info`].
+//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`watched`], [`trace`], [`build_info`].
 //!
 //! # What there is not
 //!
@@ -80,3 +80,4 @@ pub mod subscriber;
 pub mod telemetry;
 pub mod tls;
 pub mod trace;
+pub mod watched;

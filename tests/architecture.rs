@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "dial",
     "secret",
     "telemetry",
+    "watched",
     "tls",
     "trace",
     "heartbeat",

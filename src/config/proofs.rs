@@ -9,7 +9,8 @@ use super::problem::Problem;
 use super::reader::{Reader, why_unreadable};
 use super::sections::warn_unused;
 use super::settings as s;
-use crate::signing::{Policy, Rules, SigningKey, Stance, TrustedKeys, watched};
+use crate::signing::{Policy, Rules, SigningKey, Stance, TrustedKeys};
+use crate::watched;
 
 /// A line that would be right in the file of trusted keys.
 const LINE: &str = "oslo ed25519 11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";

@@ -4,7 +4,6 @@
 //! What cannot be used, or asks less of clients than before, changes nothing: the policy before stays in force, and
 //! the log and a metric say so.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +19,10 @@ use crate::config::Problems;
 use crate::config::web::{self, WebFile};
 use crate::tls::server::Served;
 use crate::tls::{Certificate, Expiry};
+use crate::watched::Stamp;
 
 /// The policy in force, for all connections.
 pub(super) type InForce = watch::Sender<Arc<Policy>>;
-
-/// What tells one state of a file from another without reading it: its device, its inode, when the inode changed
-/// last (seconds and nanoseconds), and its length. `None`: it is not there.
-type Print = Option<(u64, u64, i64, i64, u64)>;
 
 /// A web configuration that is watched.
 #[derive(Debug)]
@@ -35,8 +31,8 @@ pub(super) struct Reload {
     health_without_auth: bool,
     expiry: Expiry,
     in_force: InForce,
-    /// The file and those that it names, as they were before they were read last.
-    seen: Vec<(PathBuf, Print)>,
+    /// The file and those that it names, as they were before they were read last; `None`: not there.
+    seen: Vec<(PathBuf, Option<Stamp>)>,
     /// Why the files as they are now do not count.
     failure: Option<String>,
     metrics: Metrics,
@@ -90,7 +86,7 @@ impl Reload {
 
     /// Reads the files again if they changed, or could not be used the last time.
     fn look(&mut self) {
-        let changed = self.seen.iter().any(|(path, seen)| print(path) != *seen);
+        let changed = self.seen.iter().any(|(path, seen)| Stamp::of(path).ok() != *seen);
         if !changed && self.failure.is_none() {
             return;
         }
@@ -137,18 +133,18 @@ fn tell_end(expiry: &Expiry, served: Option<&Served>) {
 
 type Loaded = Result<(WebFile, Option<Served>), Problems>;
 
-/// Loads the web configuration, with the prints of its files from before. `files`: those that it is thought to have.
-fn load(path: &Path, mut files: Vec<PathBuf>) -> (Vec<(PathBuf, Print)>, Loaded) {
+/// Loads the web configuration, with the stamps of its files from before. `files`: those that it is thought to have.
+fn load(path: &Path, mut files: Vec<PathBuf>) -> (Vec<(PathBuf, Option<Stamp>)>, Loaded) {
     loop {
-        let prints: Vec<Print> = files.iter().map(|file| print(file)).collect();
+        let stamps: Vec<Option<Stamp>> = files.iter().map(|file| Stamp::of(file).ok()).collect();
         let loaded = web::load(path);
         let named = match &loaded {
             Ok((file, _)) => [path].into_iter().chain(file.files()).map(Path::to_path_buf).collect(),
             Err(_) => files.clone(),
         };
-        // One that was not thought of has no print from before it was read.
+        // One that was not thought of has no stamp from before it was read.
         if named.iter().all(|file| files.contains(file)) {
-            return (files.into_iter().zip(prints).collect(), loaded);
+            return (files.into_iter().zip(stamps).collect(), loaded);
         }
         files = named;
     }
@@ -157,9 +153,4 @@ fn load(path: &Path, mut files: Vec<PathBuf>) -> (Vec<(PathBuf, Print)>, Loaded)
 fn on_one_line(problems: &Problems) -> String {
     let all = problems.iter().map(|problem| format!("{}: {}", problem.name, problem.why));
     all.collect::<Vec<_>>().join("; ")
-}
-
-fn print(path: &Path) -> Print {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.len()))
 }

@@ -27,9 +27,9 @@ use crate::config::targets::Targets;
 use crate::health::Pulse;
 use crate::heartbeat::{ComponentKey, Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
 use crate::otlp::heartbeat::message_id;
-use crate::signing::watched::Held;
 use crate::signing::{KEY_ID_HEADER, SIGNATURE_HEADER, SigningKey};
 use crate::trace::TRACEPARENT;
+use crate::watched::Held;
 
 use metrics::Metrics;
 use round::Plan;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::KeysCommand;
 use crate::config::KeysConfig;
-use crate::signing::{KeyError, SigningKey, trusted_line, watched};
+use crate::signing::{KeyError, SigningKey, trusted_line};
+use crate::watched;
 
 /// Only the owner reads a private key.
 const MODE: u32 = 0o600;

@@ -15,9 +15,9 @@ use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, RABBITMQ};
 use crate::publisher::{Emitter, KeyInUse, Link};
 use crate::signing::SigningKey;
-use crate::signing::watched::{Format, Watcher};
 use crate::telemetry::registry;
 use crate::tls::Expiry;
+use crate::watched::{Format, Watcher};
 
 /// Runs until `stop`. Says whether it ended in order.
 pub(super) async fn run(

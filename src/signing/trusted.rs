@@ -14,8 +14,8 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::key::{ALGORITHM, KeyId, PublicKey};
 use super::proof::{Claim, Doubt, Unproven};
-use super::watched::Format;
 use crate::heartbeat::{PublisherId, Timestamp};
+use crate::watched::Format;
 
 /// What would end a field or begin a comment.
 const IN_A_FIELD: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'#');

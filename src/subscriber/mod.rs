@@ -39,11 +39,11 @@ use crate::backoff::Backoff;
 use crate::clock::StoreClock;
 use crate::heartbeat::Timestamp;
 use crate::signing::TrustedKeys;
-use crate::signing::watched::{Held, Watcher};
 use crate::state::Policy;
 use crate::state::hearing::Spans;
 use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, StoreLink};
 use crate::telemetry::Chain;
+use crate::watched::{Held, Watcher};
 
 use company::Company;
 use dead_letter::DeadLetters;

@@ -7,7 +7,7 @@ use super::metrics::Metrics;
 use crate::amqp::consume::Event;
 use crate::clock::StoreClock;
 use crate::signing::TrustedKeys;
-use crate::signing::watched::Held;
+use crate::watched::Held;
 
 /// Events between this task and the ingest. Small: what waits here counts as taken.
 const EVENTS_MAX: usize = 64;

@@ -1,4 +1,5 @@
-//! A file that is read anew when it changes. While it cannot be used, what it held before counts.
+//! Files that are read anew when they change: a [`Stamp`] tells that one did, and a [`Watcher`] looks after one. While
+//! it cannot be used, what it held before counts.
 
 use std::fs::Metadata;
 use std::io;
@@ -58,13 +59,23 @@ pub struct Watcher<T> {
 }
 
 /// What tells one form of a file from the next without reading it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
     device: u64,
     inode: u64,
     bytes: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Of a file as it is now.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        std::fs::metadata(path).map(|file| Self::from(&file))
+    }
 }
 
 impl From<&Metadata> for Stamp {
@@ -152,8 +163,8 @@ fn look_at<T>(
     parse: fn(&[u8]) -> Result<T, Why>,
 ) -> Option<(Option<Stamp>, Result<T, Why>)> {
     // Before it is read: what is written meanwhile is seen at the next look.
-    let stamp = match std::fs::metadata(path) {
-        Ok(file) => Stamp::from(&file),
+    let stamp = match Stamp::of(path) {
+        Ok(stamp) => stamp,
         Err(error) => return Some((None, Err(error.to_string()))),
     };
     if seen == Some(stamp) {
