@@ -30,10 +30,11 @@ impl Backoff {
         wait
     }
 
-    /// The next wait after a peer refused who this is, or what it may not do: a second at least. An operator
+    /// The next wait; a second at least where a peer `refused` who this is, or what it may not do: an operator
     /// has to change something, and brokers log each attempt.
-    pub fn next_wait_refused(&mut self) -> Duration {
-        self.next_wait().max(REFUSED.mul_f64(rand::random_range(1.0..=1.5)))
+    pub fn next_wait_after(&mut self, refused: bool) -> Duration {
+        let wait = self.next_wait();
+        if refused { wait.max(REFUSED.mul_f64(rand::random_range(1.0..=1.5))) } else { wait }
     }
 
     /// Begins again: something worked.
@@ -58,7 +59,7 @@ mod tests {
                 let wait = backoff.next_wait();
                 prop_assert!(wait <= cap && !wait.is_zero());
             }
-            prop_assert!(backoff.next_wait_refused() >= REFUSED);
+            prop_assert!(backoff.next_wait_after(true) >= REFUSED);
             backoff.reset();
             prop_assert!(backoff.next_wait() <= FIRST);
         }

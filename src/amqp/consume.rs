@@ -180,10 +180,8 @@ impl ConsumerTask {
             }
             let Err(error) = ended else { return };
             warn!(error = %Chain(&error), "Not consuming; trying again");
-            let wait =
-                if error.is_refusal() { self.backoff.next_wait_refused() } else { self.backoff.next_wait() };
             tokio::select! {
-                () = sleep(wait) => {}
+                () = sleep(self.backoff.next_wait_after(error.is_refusal())) => {}
                 () = stop.cancelled() => {}
             }
         }

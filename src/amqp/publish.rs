@@ -195,8 +195,7 @@ impl PublisherTask {
 
     /// Waits before the next attempt, refusing requests meanwhile.
     async fn wait(&mut self, refused: bool, stop: &CancellationToken) {
-        let wait = if refused { self.backoff.next_wait_refused() } else { self.backoff.next_wait() };
-        let pause = sleep(wait);
+        let pause = sleep(self.backoff.next_wait_after(refused));
         tokio::pin!(pause);
         loop {
             tokio::select! {

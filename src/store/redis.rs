@@ -593,9 +593,8 @@ impl RedisTask {
                 }
             }
             let denied = shared.denied.swap(false, Ordering::Relaxed);
-            let wait = if denied { backoff.next_wait_refused() } else { backoff.next_wait() };
             tokio::select! {
-                () = sleep(wait) => {}
+                () = sleep(backoff.next_wait_after(denied)) => {}
                 () = stop.cancelled() => {}
             }
         }
