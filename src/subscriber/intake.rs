@@ -240,7 +240,8 @@ impl Intake {
             }
         };
         let now = self.replica.clock().now();
-        let known = self.replica.get(publisher_of(&message));
+        let named = publisher_of(&message).clone();
+        let mut known = self.replica.get(&named);
         let mut receipt = Receipt {
             live: delivery.live,
             live_since: delivery.live_since,
@@ -252,17 +253,16 @@ impl Intake {
             Judged { message: &message, delivery: &delivery, receipt: &receipt, known: known.as_deref() };
         match self.authenticity.judge(&judged, &self.metrics) {
             Ok(guarded) => receipt.guarded = guarded,
-            Err(unproven) => {
-                let publisher = publisher_of(&message).clone();
-                return self.refuse_unproven(delivery, publisher.as_str(), unproven);
-            }
+            Err(unproven) => return self.refuse_unproven(delivery, named.as_str(), unproven),
         }
         let message = self.kept(message);
         let id = publisher_of(&message).clone();
         if self.pending.attach(&id, &message, &delivery) {
             return;
         }
-        let known = self.replica.get(&id);
+        if id != named {
+            known = self.replica.get(&id);
+        }
         let traced = self.teller.begin(&delivery);
         let context = traced.as_ref().map(|traced| traced.context);
         receipt.trace = context.filter(|_| self.teller.records());
