@@ -145,6 +145,28 @@ pub struct Component {
     pub figures: Option<QueueFigures>,
 }
 
+#[cfg(test)]
+impl Component {
+    /// A host that was checked once, for tests.
+    pub(crate) fn checked(name: &str, outcome: Outcome, checked_at: Timestamp) -> Self {
+        Self {
+            key: ComponentKey::host(name),
+            target: None,
+            outcome,
+            reason: (outcome != Outcome::Up).then_some(Reason::Refused),
+            checked_at,
+            changed_at: None,
+            last_up_at: None,
+            last_down_at: None,
+            last_unknown_at: None,
+            duration_seconds: None,
+            checks_total: Some(1),
+            failures_total: Some(0),
+            figures: None,
+        }
+    }
+}
+
 /// How full a queue is and how many read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueFigures {

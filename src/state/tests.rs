@@ -43,27 +43,9 @@ impl Publisher {
             interval: Duration::from_millis(INTERVAL_MS.try_into().unwrap()),
             version: "1".into(),
             totals: PublisherTotals::default(),
-            components: vec![component("db", Outcome::Up, wall)],
+            components: vec![Component::checked("db", Outcome::Up, wall)],
             trace: None,
         }))
-    }
-}
-
-fn component(name: &str, outcome: Outcome, checked_at: Timestamp) -> Component {
-    Component {
-        key: ComponentKey::host(name),
-        target: None,
-        outcome,
-        reason: (outcome != Outcome::Up).then_some(Reason::Refused),
-        checked_at,
-        changed_at: None,
-        last_up_at: None,
-        last_down_at: None,
-        last_unknown_at: None,
-        duration_seconds: None,
-        checks_total: Some(1),
-        failures_total: Some(0),
-        figures: None,
     }
 }
 

@@ -77,22 +77,9 @@ mod tests {
     }
 
     fn component(outcome: Outcome) -> Component {
-        Component {
-            key: ComponentKey::host("db"),
-            target: None,
-            outcome,
-            reason: (outcome != Outcome::Up).then_some(Reason::Refused),
-            // Its publisher's clock is an hour ahead.
-            checked_at: at(3_610),
-            changed_at: Some(at(3_600)),
-            last_up_at: None,
-            last_down_at: None,
-            last_unknown_at: None,
-            duration_seconds: None,
-            checks_total: None,
-            failures_total: None,
-            figures: None,
-        }
+        // Its publisher's clock is an hour ahead.
+        let changed_at = Some(at(3_600));
+        Component { changed_at, ..Component::checked("db", outcome, at(3_610)) }
     }
 
     fn doubted(outcome: Outcome) -> Doubted {

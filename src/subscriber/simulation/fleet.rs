@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::heartbeat::wire::encode;
 use crate::heartbeat::{
-    Component, ComponentKey, Epoch, Heartbeat, Outcome, PublisherId, PublisherTotals, Reason, Timestamp,
+    Component, Epoch, Heartbeat, Outcome, PublisherId, PublisherTotals, Reason, Timestamp,
 };
 
 /// What each announces, in milliseconds.
@@ -49,7 +49,7 @@ impl Publisher {
             began: now,
             clock_ms,
             next_beat: now,
-            component: component(&format!("db{number}"), at(now + clock_ms)),
+            component: Component::checked(&format!("db{number}"), Outcome::Up, at(now + clock_ms)),
         }
     }
 
@@ -63,7 +63,7 @@ impl Publisher {
         self.clock_ms += step_ms;
         self.next_beat = now;
         let name = self.component.key.name.to_string();
-        self.component = component(&name, at(now + self.clock_ms));
+        self.component = Component::checked(&name, Outcome::Up, at(now + self.clock_ms));
     }
 
     /// Its wall clock is set anew. What it told before moves with it, as the program does it.
@@ -118,24 +118,6 @@ impl Publisher {
             component: component.clone(),
             body: encode(&heartbeat),
         }
-    }
-}
-
-fn component(name: &str, at: Timestamp) -> Component {
-    Component {
-        key: ComponentKey::host(name),
-        target: None,
-        outcome: Outcome::Up,
-        reason: None,
-        checked_at: at,
-        changed_at: None,
-        last_up_at: None,
-        last_down_at: None,
-        last_unknown_at: None,
-        duration_seconds: None,
-        checks_total: Some(1),
-        failures_total: Some(0),
-        figures: None,
     }
 }
 
