@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::amqp;
@@ -277,7 +278,7 @@ impl Parts {
                 (events, state, Some(tokio::spawn(task.run(stop, acked))))
             }
         };
-        let events = self.verified(&config, events);
+        let (events, _looking) = self.verified(&config, events);
         let relay = tokio::spawn(relay(consumer.clone(), consumer_out));
         let (commands_out, commands) = mpsc::channel(COMMANDS_MAX);
         let stop_following = CancellationToken::new();
@@ -358,15 +359,20 @@ impl Parts {
         }
     }
 
-    /// Has signatures looked at on the way, where they are asked for.
-    fn verified(&self, config: &Config, events: mpsc::Receiver<Event>) -> mpsc::Receiver<Event> {
+    /// Has signatures looked at on the way, where they are asked for, by tasks that end with their handles.
+    fn verified(
+        &self,
+        config: &Config,
+        events: mpsc::Receiver<Event>,
+    ) -> (mpsc::Receiver<Event>, Vec<AbortOnDropHandle<()>>) {
         if !config.ingest.rules.ask_for_signatures() {
-            return events;
+            return (events, Vec::new());
         }
+        let mut tasks = Vec::new();
         let keys = match &config.trusted {
             Some((path, keys)) => {
                 let (watcher, held) = Watcher::new(path.clone(), TrustedKeys::FORMAT, Arc::clone(keys));
-                tokio::spawn(watcher.run(self.stop.clone()));
+                tasks.push(AbortOnDropHandle::new(tokio::spawn(watcher.run(self.stop.clone()))));
                 held
             }
             None => watch::channel(Held { value: Arc::default(), current: true }).1,
@@ -374,9 +380,9 @@ impl Parts {
         let (out, verified) = verify::channel();
         let message_bytes = config.ingest.limits.message_bytes;
         let verifier = Verifier { events, out, keys, message_bytes, metrics: self.metrics.clone() };
-        // It ends with the consumer, or with the ingest.
-        tokio::spawn(verifier.run(Arc::clone(&self.clock)));
-        verified
+        let verifying = tokio::spawn(verifier.run(Arc::clone(&self.clock)));
+        tasks.push(AbortOnDropHandle::new(verifying));
+        (verified, tasks)
     }
 
     fn dead_letters(&self, config: &Config) -> (DeadLetters, Option<JoinHandle<()>>) {
