@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::intake::{Command, Intake, Load, OnItsWay};
+use super::intake::{Command, Intake};
+use super::load::{Load, OnItsWay};
 use crate::amqp::consume::{Event, Window};
 use crate::backoff::Backoff;
 use crate::clock;

@@ -11,8 +11,9 @@ use tracing::{debug, info, warn};
 
 use super::authenticity::{Authenticity, Judged, publisher_of};
 use super::dead_letter::{DeadLetters, Refused, Waiting};
+use super::load::{Load, OnItsWay};
 use super::metrics::{Hop, Metrics, OVER_LIMIT, Outcome};
-use super::pending::{Due, Held, Pending, Released, Settled};
+use super::pending::{Held, Pending, Released, Settled};
 use super::replica::Replica;
 use super::tell::{Teller, log_changes};
 use super::trace::Stored;
@@ -23,7 +24,7 @@ use crate::heartbeat::{Message, PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
 use crate::signing::{Rules, Unproven};
 use crate::state::{Receipt, Record};
-use crate::store::{Batch, StoreError, Write, Written, contract};
+use crate::store::{StoreError, Written};
 use crate::telemetry::Chain;
 use crate::trace::TraceContext;
 
@@ -81,46 +82,6 @@ pub(super) struct Intake {
     consumer_ended: bool,
     /// Of this channel, a message that is too long was spoken of.
     oversize_told: bool,
-}
-
-/// What is to be stored in one round trip.
-pub(super) struct Load {
-    due: Vec<Due>,
-    refused: Vec<Refused>,
-    contract_keys: bool,
-    /// When it was made, in the store's clock.
-    sent_at: Timestamp,
-}
-
-/// A batch whose answer is awaited.
-pub(super) struct OnItsWay {
-    records: Vec<Arc<Record>>,
-    refused: Vec<Refused>,
-    sent_at: Timestamp,
-}
-
-impl Load {
-    /// Encodes it; the slow part, fit to be done elsewhere.
-    pub(super) fn into_batch(self) -> (Batch, OnItsWay) {
-        let mut keys = HashMap::new();
-        let mut records = Vec::with_capacity(self.due.len());
-        let mut writes = Vec::with_capacity(self.due.len());
-        for Due { record, expected, messages } in self.due {
-            if self.contract_keys {
-                for message in &messages {
-                    contract::add_keys(message, &mut keys);
-                }
-                if messages.is_empty() {
-                    contract::add_record_keys(&record, &mut keys);
-                }
-            }
-            records.push(Arc::clone(&record));
-            writes.push(Write::new(record, expected));
-        }
-        let rejected = self.refused.iter().filter_map(Refused::to_text).collect();
-        let batch = Batch { writes, contract: keys, rejected };
-        (batch, OnItsWay { records, refused: self.refused, sent_at: self.sent_at })
-    }
 }
 
 impl Intake {

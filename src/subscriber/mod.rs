@@ -11,6 +11,7 @@ mod flaps;
 mod follow;
 mod ingest;
 mod intake;
+mod load;
 pub mod metrics;
 mod pending;
 pub mod replica;
