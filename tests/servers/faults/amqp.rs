@@ -141,6 +141,7 @@ async fn a_queue_that_stands_still_proves_nobody_dead() {
         )
     };
     let broker = RabbitMq::shared().await;
+    let watch = Watch::start(&subscriber, nobody_down(&[]));
     broker.control(&["eval", &of_leader("suspend")]).await;
     wait_failures(&ours, "unconfirmed", 1.0).await;
     // It lives, and cannot be heard: whoever is shown as dead now is lied about, and whoever is shown as alive after
@@ -160,6 +161,7 @@ async fn a_queue_that_stands_still_proves_nobody_dead() {
     subscriber.wait_value(SOON, "heartbeat_publisher_up", &oslo, 1.0).await;
     // Its watchdog gives an answer ten seconds, and the next attempt a pause.
     within("22 quorum queue stalled", "a verdict", resumed.elapsed(), Duration::from_secs(25));
+    watch.end();
 }
 
 /// Its exchange is deleted under a publisher: nothing counts as published until it is there again.

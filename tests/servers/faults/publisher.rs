@@ -65,7 +65,9 @@ async fn the_killed_and_the_frozen_turn_stale_at_their_deadline() {
     let checks = config(&[host("port", port.address)], &[]).to_string();
     let mut killed = bridge.publisher("killed", &checks).start();
     let frozen = bridge.publisher("frozen", &checks).env("RABBITMQ_HEARTBEAT", "60s").start();
-    for id in ["killed", "frozen"] {
+    // It goes on, and tells several times what it found once.
+    let _seldom = bridge.publisher("seldom", &checks).env("PROBE_INTERVAL", "1m").start();
+    for id in ["killed", "frozen", "seldom"] {
         subscriber.wait_value(SOON, "heartbeat_publisher_up", &of(id), 1.0).await;
     }
     killed.kill();
