@@ -9,6 +9,10 @@ use crate::heartbeat::{Reason, Timestamp};
 /// went back, and says nothing.
 const AHEAD_MS: i64 = 5_000;
 
+/// The broker is asked once a second whether everything sent has come, so its answer for a moment comes at
+/// most so much later. A last verdict stands so long.
+const ANSWER: Duration = Duration::from_secs(1);
+
 /// A verdict on one publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
@@ -35,7 +39,8 @@ impl Freshness {
 /// told since `first_received`. Returns the verdict, and when it turns or turned stale.
 ///
 /// Deaf is not dead: a deadline that passes while nobody listens proves nothing. Only a whole grace
-/// of silence in one unbroken time of listening does.
+/// of silence in one unbroken time of listening does, and only once the broker has confirmed that nothing
+/// was on its way.
 pub fn judge(
     last_seen: Option<Timestamp>,
     first_received: Timestamp,
@@ -59,6 +64,10 @@ pub fn judge(
         return (Freshness::Stale, proven_at);
     }
     match hearing.since(now) {
+        // All that is missing is the broker's word that nothing is on its way.
+        Some(since) if since <= base && last_seen.is_some() && now < deadline.plus(ANSWER) => {
+            (Freshness::Fresh, deadline)
+        }
         Some(since) => (Freshness::Unproven(Reason::Unconfirmed), since.max(base).plus(grace)),
         None => (Freshness::Unproven(Reason::View), deadline),
     }
@@ -131,6 +140,24 @@ mod tests {
     fn a_sign_of_life_from_the_future_is_none() {
         assert_eq!(verdict(1000, 10, &hearing(&[(0, 10)])), Freshness::Unproven(Reason::Unconfirmed));
         assert_eq!(verdict(12, 10, &hearing(&[(0, 10)])), Freshness::Fresh);
+    }
+
+    /// A broker that stands still delivers nothing and confirms nothing.
+    #[test]
+    fn a_deadline_that_passed_unconfirmed_proves_nothing() {
+        let unconfirmed = |since, until| {
+            let mut hearing = hearing(&[(since, until)]);
+            hearing.go_on(Span { since: at(since), until: at(until) });
+            move |last, ms: i64| judge(Some(at(last)), at(0), GRACE, at(0).plus_ms(ms), &hearing).0
+        };
+        let verdict = unconfirmed(0, 39);
+        assert_eq!(verdict(10, 40_000), Freshness::Fresh);
+        assert_eq!(verdict(10, 40_999), Freshness::Fresh);
+        assert_eq!(verdict(10, 41_000), Freshness::Unproven(Reason::Unconfirmed));
+        // Who had been silent for its grace when the broker answered last, is stale.
+        assert_eq!(verdict(9, 41_000), Freshness::Stale);
+        // Heard since after it spoke: an answer would prove nothing either.
+        assert_eq!(unconfirmed(20, 39)(10, 40_000), Freshness::Unproven(Reason::Unconfirmed));
     }
 
     proptest! {

@@ -30,7 +30,11 @@ impl Span {
 /// Spans apart from each other, in order of time, and only those that can prove anything: one that
 /// a later one outlasts is left out, since the later one proves all that it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spans(Vec<Span>);
+pub struct Spans {
+    apart: Vec<Span>,
+    /// Since when what was heard without a break goes on, beyond what is confirmed.
+    goes_on: Option<Timestamp>,
+}
 
 impl Spans {
     /// Heard without a break since then, until then.
@@ -45,11 +49,11 @@ impl Spans {
 
     /// Adds spans in any order; those that touch become one.
     pub fn add_all(&mut self, spans: impl IntoIterator<Item = Span>) {
-        self.0.extend(spans);
-        self.0.retain(|span| span.since <= span.until);
-        self.0.sort_unstable_by_key(|span| span.since);
-        let mut apart: Vec<Span> = Vec::with_capacity(self.0.len());
-        for span in self.0.drain(..) {
+        self.apart.extend(spans);
+        self.apart.retain(|span| span.since <= span.until);
+        self.apart.sort_unstable_by_key(|span| span.since);
+        let mut apart: Vec<Span> = Vec::with_capacity(self.apart.len());
+        for span in self.apart.drain(..) {
             match apart.last_mut() {
                 Some(last) if span.since <= last.until => last.until = last.until.max(span.until),
                 _ => apart.push(span),
@@ -60,25 +64,32 @@ impl Spans {
         for span in apart.into_iter().rev() {
             if span.length_ms() > longest {
                 longest = span.length_ms();
-                self.0.push(span);
+                self.apart.push(span);
             }
         }
-        self.0.reverse();
+        self.apart.reverse();
         // The latest stays, since it is the one that goes on.
-        if let Some(latest) = self.0.pop() {
-            self.0.truncate(SPANS_MAX - 1);
-            self.0.push(latest);
+        if let Some(latest) = self.apart.pop() {
+            self.apart.truncate(SPANS_MAX - 1);
+            self.apart.push(latest);
         }
     }
 
-    /// All of them, in order of time.
+    /// Somebody listens still, without a break since then. That proves no silence until it is confirmed.
+    pub fn go_on(&mut self, current: Span) {
+        let within = self.iter().find(|span| span.since <= current.until && current.until <= span.until);
+        self.goes_on = Some(within.map_or(current.since, |span| span.since.min(current.since)));
+    }
+
+    /// All of them, in order of time, as far as they are confirmed.
     pub fn iter(&self) -> impl Iterator<Item = Span> {
-        self.0.iter().copied()
+        self.apart.iter().copied()
     }
 
     /// Since when somebody has listened without a break; `None` if nobody does now.
     pub fn since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.iter().find(|span| span.since <= now && now <= span.until).map(|span| span.since)
+        let confirmed = || self.iter().find(|span| span.since <= now && now <= span.until);
+        self.goes_on.or_else(|| confirmed().map(|span| span.since))
     }
 
     /// When it was proven that whoever spoke last at `base` had been silent for a whole `grace`

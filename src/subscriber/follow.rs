@@ -43,7 +43,7 @@ const STRANGER_MEETINGS: u32 = 3;
 /// store that hangs holds up.
 pub(super) async fn hear(
     replica: Arc<Replica>,
-    consumer: watch::Receiver<ConsumerState>,
+    mut consumer: watch::Receiver<ConsumerState>,
     stop: CancellationToken,
 ) {
     let mut tick = interval(HEAR);
@@ -51,9 +51,10 @@ pub(super) async fn hear(
     loop {
         tokio::select! {
             _ = tick.tick() => {}
+            Ok(()) = consumer.changed() => {}
             () = stop.cancelled() => return,
         }
-        let consumer = *consumer.borrow();
+        let consumer = *consumer.borrow_and_update();
         let now = replica.clock().now();
         let confirmed_at = match consumer.confirmed {
             Confirmed::Always => Some(now),

@@ -151,20 +151,22 @@ impl Standing {
         self.own.past.iter().chain(current).collect()
     }
 
-    /// What can be judged at `now`.
+    /// What can be judged at `now`: silence by what is confirmed, and whether somebody listens still.
     pub(super) fn hearing(&self, now: Timestamp) -> Spans {
-        let awake = self.own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
-        let current = self.own.current.filter(|current| awake && now <= current.until.plus(CONFIRMED));
-        let current = current.map(|current| Span { until: current.until.max(now), ..current });
         let followed_until =
             self.followed_at.filter(|_| self.others).map_or(now, |at| at.plus(FOLLOWED).min(now));
-        let current = current.map(|span| Span { until: span.until.min(self.known_until(now)), ..span });
         let heard = self.heard(now);
-        let own = heard.iter().chain(current);
-        let own = own.map(|span| Span { until: span.until.min(followed_until), ..span });
+        let own = heard.iter().map(|span| Span { until: span.until.min(followed_until), ..span });
         // What lies in the future was told by a clock that has gone back since, and proves nothing.
         let past = |span: &Span| span.until <= now.plus(AWAKE);
-        own.chain(self.others_heard.iter()).filter(past).collect()
+        let mut hearing: Spans = own.chain(self.others_heard.iter()).filter(past).collect();
+        let awake = self.own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
+        let knows_all = followed_until.min(self.known_until(now)) >= now;
+        let current = self.own.current.filter(|current| now <= current.until.plus(CONFIRMED));
+        if let Some(current) = current.filter(|span| awake && knows_all && past(span)) {
+            hearing.go_on(current);
+        }
+        hearing
     }
 }
 
@@ -366,6 +368,10 @@ mod tests {
         listens(&mut standing, 0, 10_000);
         for ms in (10_250..=20_000).step_by(250) {
             standing.hears(at(ms), Some(at(10_000)));
+            // It listens still for all it knows, and that proves nothing yet.
+            let hearing = standing.hearing(at(ms));
+            assert_eq!(hearing.since(at(ms)), (ms <= 13_000).then_some(at(0)));
+            assert!(hearing.iter().eq([Span { since: at(0), until: at(10_000) }]), "{hearing:?}");
         }
         assert_eq!(standing.hearing(at(20_000)).since(at(20_000)), None);
         // Its answer shows that nothing was lost in between.
@@ -433,6 +439,7 @@ mod tests {
         // The broker's latest answer is still one of the clock before.
         standing.hears(at(0), Some(at(200_000)));
         listens(&mut standing, 250, 1_000);
-        assert_eq!(standing.hearing(at(1_000)), Spans::from_iter([Span { since: at(0), until: at(1_000) }]));
+        let hearing = standing.hearing(at(1_000));
+        assert!(hearing.iter().eq([Span { since: at(0), until: at(1_000) }]), "{hearing:?}");
     }
 }
