@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::support::bridge::{Bridge, SOON, report};
+use crate::support::bridge::{Bridge, QUEUE, SOON, report};
 use crate::support::proxy::{Direction, Proxy, Toxics};
 use crate::support::v2::Chance;
 use crate::support::wait::wait_until;
@@ -152,4 +152,35 @@ async fn a_line_that_is_dead_without_a_word_is_noticed() {
     stage.back("5 both stand still", Instant::now(), Duration::from_secs(15)).await;
     nothing_leaked(&stage.subscriber, &before).await;
     stage.end().await;
+}
+
+/// The broker takes the consumer away while nothing from here reaches it: what is on its way there is thrown away with
+/// the connection. Closed in order, it would hold what was delivered for as long as the line is stalled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_given_up_is_cut_off() {
+    let bridge = Bridge::new().await;
+    let proxy = Proxy::start(SocketAddr::from((Ipv4Addr::LOCALHOST, bridge.vhost.ports.amqp)));
+    let setup = bridge.subscriber().env("RABBITMQ_PORT", &proxy.port().to_string());
+    let subscriber = setup.env("RABBITMQ_HEARTBEAT", "60s").start_ready().await;
+    assert_eq!(connections_to(proxy.port()), 1);
+    proxy.set_existing(Direction::Upstream, Toxics::stall());
+    bridge.vhost.delete_queue(QUEUE).await;
+    wait_until("it consumes by another connection, and that is the only one", SOON / 2, async || {
+        let (anew, connections) = (proxy.counts().accepted > 1, connections_to(proxy.port()));
+        match subscriber.metrics().await?.value("heartbeat_subscriber_listening", &[]) {
+            Some(1.0) if anew && connections == 1 => Ok(()),
+            listening => {
+                Err(format!("listening {listening:?}, connected anew {anew}, {connections} connections"))
+            }
+        }
+    })
+    .await;
+}
+
+/// Connections to a port of this machine, as their clients' side of the kernel has them.
+fn connections_to(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // The third column is the peer, and ends in its port.
+    let peers = table.lines().filter_map(|line| line.split_whitespace().nth(2));
+    peers.filter(|peer| peer.ends_with(&format!(":{port:04X}"))).count()
 }
