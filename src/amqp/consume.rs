@@ -423,14 +423,10 @@ impl ConsumerTask {
         // In a stream without a pause something is always on its way. By the rate since the last
         // look, so much of it waits for less than a fifth of a second, which is no backlog.
         let on_its_way = session.deliveries_since_look / 5;
-        let now = self.clock.now();
-        if consumers > 0 {
-            session.gate.looked(asked, now, ready.saturating_sub(on_its_way));
-        } else {
-            // It has forgotten this one, or answers for a queue whose leader it does not reach, and then calls
-            // empty what is not.
-            session.gate.something_waits(now);
-        }
+        // One that counts no consumer has forgotten this one, or answers for a queue whose leader it does not reach:
+        // it calls empty what is not.
+        let waits = (consumers > 0).then(|| ready.saturating_sub(on_its_way));
+        session.gate.looked(asked, self.clock.now(), waits);
 
         let silent = ready > 0 && session.deliveries_since_look == 0 && !full;
         session.silent_looks = if silent { session.silent_looks + 1 } else { 0 };

@@ -73,9 +73,11 @@ impl LiveGate {
         self.waiting_at = now;
     }
 
-    /// The broker, asked at `asked`, answered that so many messages are ready.
-    pub fn looked(&mut self, asked: Timestamp, now: Timestamp, ready: u64) {
+    /// The broker, asked at `asked`, answered that so many messages are ready; `None` if its answer is not to be
+    /// believed.
+    pub fn looked(&mut self, asked: Timestamp, now: Timestamp, ready: Option<u64>) {
         self.at(now);
+        let Some(ready) = ready else { return self.something_waits(now) };
         if self.broker_holds || ready > 0 || now.ms_since(asked) > millis(STOOD_STILL) {
             self.something_waits(now);
         }
@@ -132,7 +134,7 @@ mod tests {
 
     /// A look that is answered at once.
     fn look(gate: &mut LiveGate, ms: i64, ready: u64) {
-        gate.looked(at(ms), at(ms), ready);
+        gate.looked(at(ms), at(ms), Some(ready));
     }
 
     /// On an empty queue, a second after the beginning.
@@ -227,7 +229,7 @@ mod tests {
     fn what_comes_after_a_standstill_is_backlog() {
         let mut gate = flowing();
         assert!(!gate.delivered(at(10_000), false), "no look was answered for nine seconds");
-        gate.looked(at(2_000), at(10_010), 0);
+        gate.looked(at(2_000), at(10_010), Some(0));
         assert!(!gate.delivered(at(10_020), false));
         look(&mut gate, 11_010, 0);
         assert!(gate.delivered(at(11_020), false));
@@ -241,6 +243,17 @@ mod tests {
         assert_eq!(gate.caught_up(at(2_400)), None);
         look(&mut gate, 3_000, 7);
         assert_eq!(gate.caught_up(at(3_100)), None);
+    }
+
+    /// A broker that forgot the consumer, or that does not reach the queue's leader, calls the queue empty.
+    #[test]
+    fn an_answer_that_is_not_to_be_believed_confirms_nothing() {
+        let mut gate = flowing();
+        gate.looked(at(2_000), at(2_000), None);
+        assert_eq!(gate.caught_up(at(2_100)), None);
+        assert!(!gate.delivered(at(2_200), false), "it may have waited");
+        look(&mut gate, 3_000, 0);
+        assert_eq!(gate.caught_up(at(3_100)), Some(at(3_000)));
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Process {
         }
         if now - self.looked_at >= LOOK_MS {
             self.looked_at = now;
-            self.gate.looked(at(now), at(now), ready as u64);
+            self.gate.looked(at(now), at(now), Some(ready as u64));
         }
         self.confirmed = self.gate.caught_up(at(now)).or(self.confirmed);
         let mut standing = self.replica.standing();
