@@ -553,8 +553,10 @@ impl RedisStore {
             match answer {
                 Ok(value) => values.push(value),
                 Err(error) => {
-                    if error.details().starts_with("NOSCRIPT") {
-                        shared.load_scripts(&live.client).await;
+                    if error.details().starts_with("NOSCRIPT")
+                        && let Err(denied) = shared.load_scripts(&live.client).await
+                    {
+                        return Err(denied);
                     }
                     return Err(shared.failed(live, operation, error));
                 }
@@ -733,22 +735,30 @@ impl Shared {
                 return Err(StoreError::Deadline { target: self.target(), operation: "connecting" });
             }
         };
-        self.load_scripts(&client).await;
+        // Whoever may not load them may still use them, where somebody else did.
+        let _ = self.load_scripts(&client).await;
         Ok((client, handle))
     }
 
-    /// A failure shows at the first use of a script, which loads it again.
-    async fn load_scripts(&self, client: &Client) {
+    /// A failure shows at the first use of a script, which loads it again; an error is that this is not allowed.
+    async fn load_scripts(&self, client: &Client) -> Result<(), StoreError> {
         let Scripts { compare_and_set, newer_only, bury } = &self.scripts;
+        let mut denied = Ok(());
         for script in [compare_and_set, newer_only, bury] {
             let Some(lua) = script.lua() else { continue };
-            if self.config.topology.is_cluster() {
+            let loaded = if self.config.topology.is_cluster() {
                 let everywhere = client.script_load_cluster::<(), _>(lua.clone());
-                let _ = timeout(self.config.timeout, everywhere).await;
+                timeout(self.config.timeout, everywhere).await
             } else {
-                let _ = timeout(self.config.timeout, client.script_load::<(), _>(lua.clone())).await;
+                timeout(self.config.timeout, client.script_load::<(), _>(lua.clone())).await
+            };
+            if let Ok(Err(source)) = loaded
+                && is_denial(&source)
+            {
+                denied = Err(self.refused("loading its scripts", source));
             }
         }
+        denied
     }
 
     async fn within<T>(
@@ -803,8 +813,11 @@ impl Shared {
 
 /// Whether Redis said no to who this is, or to what it may do, for which the library has no kind.
 fn is_denial(error: &Error) -> bool {
-    *error.kind() == ErrorKind::Auth || error.details().starts_with("NOPERM")
+    reason(error) == "denied"
 }
+
+/// How Redis refuses what a script does: version 7.0, and later ones.
+const DENIED_IN_SCRIPT: [&str; 2] = ["ERR The user executing the script can't", "ERR ACL failure in script"];
 
 /// What an error of the library, or an answer of Redis, is counted by. Redis begins each of its own
 /// with a word in capitals.
@@ -820,6 +833,7 @@ pub(super) fn reason(error: &Error) -> &'static str {
         "BUSY" => "busy",
         "NOSCRIPT" => "no_script",
         "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN" | "CROSSSLOT" => "cluster",
+        _ if DENIED_IN_SCRIPT.iter().any(|words| error.details().starts_with(words)) => "denied",
         // The library's own words for a cluster that serves no slots, which it calls a protocol error.
         _ if error.details().ends_with("missing cluster state.") => "cluster",
         _ => match error.kind() {

@@ -86,6 +86,32 @@ pub(super) struct Follower {
     pub(super) verdicts: Verdicts,
     pub(super) doubts: Doubts,
     pub(super) teller: Arc<Teller>,
+    pub(super) failing: Failing,
+}
+
+/// What the store refuses of late, each told once until it ends.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    follow: bool,
+    meet: bool,
+    bury: bool,
+}
+
+/// Warns of a failure, unless it goes on. That there is no connection is told where there should be one.
+fn tell<T>(failing: &mut bool, text: &'static str, done: Result<T, StoreError>) -> Option<T> {
+    match done {
+        Ok(done) => {
+            *failing = false;
+            return Some(done);
+        }
+        Err(StoreError::Disconnected { .. }) => {}
+        Err(error) => {
+            if !std::mem::replace(failing, true) {
+                warn!(error = %Chain(&error), "{text}");
+            }
+        }
+    }
+    None
 }
 
 impl Follower {
@@ -94,7 +120,6 @@ impl Follower {
         let mut follow = interval(FOLLOW);
         follow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut meet_at, mut tidy_at) = (Instant::now(), Instant::now() + TIDY);
-        let mut failing = false;
         loop {
             tokio::select! {
                 _ = follow.tick() => {}
@@ -107,15 +132,8 @@ impl Follower {
                 self.note_verdicts();
                 self.note_doubts();
             }
-            match self.follow().await {
-                Ok(()) => failing = false,
-                Err(StoreError::Disconnected { .. }) => {}
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!(error = %Chain(&error), "Not following the other replicas");
-                    }
-                }
-            }
+            let followed = self.follow().await;
+            tell(&mut self.failing.follow, "Not following the other replicas", followed);
             if Instant::now() >= tidy_at {
                 tidy_at = Instant::now() + TIDY;
                 self.tidy().await;
@@ -160,7 +178,10 @@ impl Follower {
         self.own.consumers = consumer.consumers;
         self.own.heard = self.replica.standing().heard(self.own.at);
         // While the store is away nobody knows who is there; the last meeting counts.
-        let Ok(others) = self.store.meet(&self.own).await else { return };
+        let met = self.store.meet(&self.own).await;
+        let Some(others) = tell(&mut self.failing.meet, "Not meeting the other replicas", met) else {
+            return;
+        };
         // The answer may have come late: who is there is judged by now.
         let now = self.replica.clock().now();
         {
@@ -316,7 +337,12 @@ impl Follower {
         if !retired.is_empty() {
             let _ = self.commands.send(Command::Forget(retired, "replaced")).await;
         }
-        if !buried.is_empty() && self.store.bury(&buried).await.is_ok() {
+        if buried.is_empty() {
+            return;
+        }
+        let removed = self.store.bury(&buried).await;
+        if tell(&mut self.failing.bury, "What was forgotten is not removed from the store", removed).is_some()
+        {
             let ids = buried.iter().map(|record| record.id.clone()).collect();
             let _ = self.commands.send(Command::Bury(ids)).await;
         }

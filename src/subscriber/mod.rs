@@ -50,7 +50,7 @@ use crate::watched::{Held, Watcher};
 use company::Company;
 use dead_letter::DeadLetters;
 use doubts::Doubts;
-use follow::Follower;
+use follow::{Failing, Follower};
 use ingest::{COMMANDS_MAX, Ingest};
 use intake::Intake;
 use metrics::Metrics;
@@ -305,6 +305,7 @@ impl Parts {
             retention: config.retention,
             strangers: 0,
             company: Company::default(),
+            failing: Failing::default(),
             neighbours: 0,
             verdicts: Verdicts::default(),
             doubts: Doubts::default(),
