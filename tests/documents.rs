@@ -137,6 +137,7 @@ fn pages_name_no_variable_that_there_is_not() {
         "CHANGELOG.md",
         "docs/moving-over.md",
         "docs/configuration.md",
+        "docs/least-privilege.md",
         "docs/otlp.md",
         "docs/runbooks.md",
         "docs/web-configuration.md",
@@ -167,11 +168,13 @@ fn the_page_on_the_message_has_every_reason() {
 fn links_between_pages_lead_somewhere() {
     for name in [
         "README.md",
+        "SECURITY.md",
         "CHANGELOG.md",
         "docs/moving-over.md",
         "docs/metrics.md",
         "docs/message.md",
         "docs/configuration.md",
+        "docs/least-privilege.md",
         "docs/otlp.md",
         "docs/runbooks.md",
         "docs/web-configuration.md",

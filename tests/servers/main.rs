@@ -41,6 +41,8 @@ mod outages;
 #[cfg(test)]
 mod poison;
 #[cfg(test)]
+mod privileges;
+#[cfg(test)]
 mod proxy_harness;
 #[cfg(test)]
 mod publishing;

@@ -150,10 +150,8 @@ async fn who_is_silent_for_long_or_replaced_is_forgotten() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_behind_tls_an_acl_user_and_a_password() {
-    // What the program needs and nothing else: to be documented for operators.
-    let least = "user least on >canary-least ~heartbeat:* ~service:* ~queue:* resetchannels -@all +@connection \
-                 +info +time +evalsha +script|load +get +set +mget +mset +hget +hset +hmget +hdel +hvals \
-                 +hgetall +hexists +lpush +ltrim +xadd +xread +xrevrange";
+    let least =
+        "user least on >canary-least ~heartbeat:* ~service:* ~queue:* -@all +@read +@write +@scripting +time";
     let options = redis::Options {
         password: Some("canary-default".into()),
         tls: true,

@@ -211,6 +211,15 @@ impl RabbitMq {
         assert!(output.status.success(), "rabbitmqctl {args:?}: {output:?}");
     }
 
+    /// A shell in which `rabbitmqctl` leads to it, as it does on an operator's machine.
+    pub fn shell(&self) -> Command {
+        let mut shell = Command::new("sh");
+        let tools = self.home.join("sbin");
+        shell.env_clear().env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", tools.display()));
+        shell.envs(self.environment());
+        shell
+    }
+
     /// The process id, while it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.lock().unwrap().as_ref().map(Process::pid)
