@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::model::{GraceRules, LegacyId, LegacyMatch, ListenAddress, LogFormat, LogLevel};
+use super::problem::shown;
 use crate::heartbeat::PublisherId;
 use crate::signing::{Policy, Stance, UserNames};
 
@@ -159,13 +160,16 @@ pub fn url_path(text: &str) -> Result<String, Why> {
 pub fn listen_address(text: &str) -> Result<ListenAddress, Why> {
     let text = text.trim();
     let (name, port) =
-        text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port; write it as host:port"))?;
-    let port = port.parse::<u16>().map_err(|_| format!("{text:?} has no port from 0 to 65535"))?;
+        text.rsplit_once(':').ok_or_else(|| format!("{} has no port; write it as host:port", shown(text)))?;
+    let port = port.parse::<u16>().map_err(|_| format!("{} has no port from 0 to 65535", shown(text)))?;
     if name.contains(':') && !name.starts_with('[') {
-        return Err(format!("{text:?} is an IPv6 address without brackets; write it as [::1]:port"));
+        return Err(format!("{} is an IPv6 address without brackets; write it as [::1]:port", shown(text)));
     }
-    let name =
-        if name.is_empty() { None } else { Some(host(name).map_err(|why| format!("{text:?}: {why}"))?) };
+    let name = if name.is_empty() {
+        None
+    } else {
+        Some(host(name).map_err(|why| format!("{}: {why}", shown(text)))?)
+    };
     Ok(ListenAddress { host: name, port })
 }
 
@@ -197,7 +201,7 @@ pub fn nodes(text: &str) -> Result<Vec<(String, u16)>, Why> {
     list(text)
         .map(|item| match listen_address(item)? {
             ListenAddress { host: Some(host), port } if port > 0 => Ok((host, port)),
-            _ => Err(format!("{item:?} is not host:port")),
+            _ => Err(format!("{} is not host:port", shown(item))),
         })
         .collect()
 }
@@ -217,7 +221,7 @@ pub fn publisher_id(text: &str) -> Result<PublisherId, Why> {
 pub fn publisher_ids(text: &str) -> Result<Vec<PublisherId>, Why> {
     let mut ids = Vec::new();
     for item in list(text) {
-        let id = publisher_id(item).map_err(|why| format!("{item:?}: {why}"))?;
+        let id = publisher_id(item).map_err(|why| format!("{}: {why}", shown(item)))?;
         if !ids.contains(&id) {
             ids.push(id);
         }
@@ -231,7 +235,7 @@ fn pair(item: &str) -> Result<(&str, &str), Why> {
         Some((left, right)) if !left.trim().is_empty() && !right.trim().is_empty() => {
             Ok((left.trim(), right.trim()))
         }
-        _ => Err(format!("{item:?} is not of the form left=right")),
+        _ => Err(format!("{} is not of the form left=right", shown(item))),
     }
 }
 
@@ -247,9 +251,9 @@ pub fn legacy_ids(text: &str) -> Result<Vec<LegacyId>, Why> {
             Some(queue) => LegacyMatch::Queue(amqp_name(queue)?),
             None => LegacyMatch::RoutingKey(amqp_name(left)?),
         };
-        let id = publisher_id(right).map_err(|why| format!("{item:?}: {why}"))?;
+        let id = publisher_id(right).map_err(|why| format!("{}: {why}", shown(item)))?;
         if ids.iter().any(|known| known.matches == matches && known.id != id) {
-            return Err(format!("{left:?} is given two ids"));
+            return Err(format!("{} is given two ids", shown(left)));
         }
         ids.push(LegacyId { matches, id });
     }
@@ -266,15 +270,15 @@ pub fn grace_rules(text: &str) -> Result<GraceRules, Why> {
     let mut rules = GraceRules { everybody: None, by_publisher: BTreeMap::new() };
     for item in list(text) {
         let (left, right) = pair(item)?;
-        let grace = duration(right, MIN, MAX).map_err(|why| format!("{item:?}: {why}"))?;
+        let grace = duration(right, MIN, MAX).map_err(|why| format!("{}: {why}", shown(item)))?;
         let before = if left == "*" {
             rules.everybody.replace(grace)
         } else {
-            let id = publisher_id(left).map_err(|why| format!("{item:?}: {why}"))?;
+            let id = publisher_id(left).map_err(|why| format!("{}: {why}", shown(item)))?;
             rules.by_publisher.insert(id, grace)
         };
         if before.is_some() {
-            return Err(format!("{left:?} is given twice"));
+            return Err(format!("{} is given twice", shown(left)));
         }
     }
     Ok(rules)
@@ -293,16 +297,16 @@ pub fn policy(text: &str) -> Result<Policy, Why> {
             "accept" => Stance::Accept,
             "warn" => Stance::Warn,
             "refuse" => Stance::Refuse,
-            _ => return Err(format!("{right:?} is none of accept, warn, refuse")),
+            _ => return Err(format!("{} is none of accept, warn, refuse", shown(right))),
         };
         let before = if left == "*" {
             everybody.replace(stance)
         } else {
-            let id = publisher_id(left).map_err(|why| format!("{item:?}: {why}"))?;
+            let id = publisher_id(left).map_err(|why| format!("{}: {why}", shown(item)))?;
             by_publisher.insert(id, stance)
         };
         if before.is_some() {
-            return Err(format!("{left:?} is given twice"));
+            return Err(format!("{} is given twice", shown(left)));
         }
     }
     Ok(Policy { everybody: everybody.unwrap_or_default(), by_publisher })
@@ -316,9 +320,9 @@ pub fn user_names(text: &str) -> Result<UserNames, Why> {
     let mut names = UserNames::default();
     for item in list(text) {
         let (left, right) = pair(item)?;
-        let id = publisher_id(left).map_err(|why| format!("{item:?}: {why}"))?;
+        let id = publisher_id(left).map_err(|why| format!("{}: {why}", shown(item)))?;
         if names.0.insert(id, amqp_name(right)?).is_some() {
-            return Err(format!("{left:?} is given twice"));
+            return Err(format!("{} is given twice", shown(left)));
         }
     }
     Ok(names)

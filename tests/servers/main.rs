@@ -9,6 +9,8 @@ mod authenticity;
 #[cfg(test)]
 mod beside_original;
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod chaos;
 #[cfg(test)]
 mod contract;

@@ -8,6 +8,7 @@ use http::{HeaderName, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::super::parse::{self, Why, list};
+use super::super::problem::shown;
 use crate::otlp::config::{Compression, Protocol, Root, Sampler};
 use crate::secret::Secret;
 
@@ -18,7 +19,7 @@ use crate::secret::Secret;
 pub(super) fn exporter(text: &str) -> Result<bool, Why> {
     let words: Vec<String> = list(text).map(str::to_ascii_lowercase).collect();
     if let Some(other) = words.iter().find(|word| !matches!(word.as_str(), "otlp" | "none")) {
-        return Err(format!("{other:?} is not supported; otlp and none are"));
+        return Err(format!("{} is not supported; otlp and none are", shown(other)));
     }
     match words.iter().filter(|word| *word == "none").count() {
         0 if !words.is_empty() => Ok(true),
@@ -126,15 +127,15 @@ pub(super) fn resource(text: &str) -> Result<Vec<(String, String)>, Why> {
     let mut attributes: Vec<(String, String)> = Vec::new();
     for item in list(text) {
         let (key, value) =
-            item.split_once('=').ok_or_else(|| format!("{item:?} is not of the form key=value"))?;
+            item.split_once('=').ok_or_else(|| format!("{} is not of the form key=value", shown(item)))?;
         let (key, value) = decoded(key.trim())
             .zip(decoded(value.trim()))
-            .ok_or_else(|| format!("{item:?} is not percent-encoded UTF-8"))?;
+            .ok_or_else(|| format!("{} is not percent-encoded UTF-8", shown(item)))?;
         if key.is_empty() {
-            return Err(format!("{item:?} is not of the form key=value"));
+            return Err(format!("{} is not of the form key=value", shown(item)));
         }
         if attributes.iter().any(|(known, _)| *known == key) {
-            return Err(format!("{key:?} is given twice"));
+            return Err(format!("{} is given twice", shown(&key)));
         }
         attributes.push((key, value));
     }

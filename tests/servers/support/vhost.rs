@@ -23,6 +23,7 @@ pub struct Vhost {
     pub ports: Ports,
     /// The broker's management API.
     pub api: Api,
+    password: String,
 }
 
 impl Vhost {
@@ -34,7 +35,12 @@ impl Vhost {
         api.create_user(&name, &name, &name, "administrator", Permissions::ALL).await;
         // guest, as which the API is called, sees into a vhost only with an entry of its own.
         api.permit(&name, "guest", Permissions::ALL).await;
-        Self { name, ports, api }
+        Self { password: name.clone(), name, ports, api }
+    }
+
+    /// The same, once its user has another password.
+    pub fn with_password(&self, password: &str) -> Self {
+        Self { password: password.to_owned(), ..self.clone() }
     }
 
     /// The contract's variables that lead a program here.
@@ -53,8 +59,8 @@ impl Vhost {
 
     /// An AMQP URI with this vhost's user.
     pub fn uri(&self) -> String {
-        let name = encode(&self.name);
-        format!("amqp://{name}:{name}@127.0.0.1:{}/{name}", self.ports.amqp)
+        let (name, password) = (encode(&self.name), encode(&self.password));
+        format!("amqp://{name}:{password}@127.0.0.1:{}/{name}", self.ports.amqp)
     }
 
     /// A connection and a channel on it with confirms; both are gone when the connection is dropped.
