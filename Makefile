@@ -1,6 +1,6 @@
 # `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos fuzz install
+.PHONY: help up test chaos fuzz deny install
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -26,6 +26,9 @@ chaos: install ## Many faults at once on real servers, judged by an oracle: MINU
 
 fuzz: ## Run each fuzz target for a minute, or for SECONDS=...
 	@scripts/fuzz.sh $(or $(SECONDS),60)
+
+deny: ## Look for known holes, licences that do not fit, second versions and strange sources in what is built in
+	@scripts/deny.sh
 
 install: ## Install the Debian packages that are missing (root or sudo)
 	@scripts/install-debian-packages.sh
