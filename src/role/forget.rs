@@ -11,6 +11,7 @@ use super::{EXIT_FAILURE, EXIT_OK, convert};
 use crate::clock::StoreClock;
 use crate::config::ForgetConfig;
 use crate::heartbeat::PublisherId;
+use crate::state::revision::Revisions;
 use crate::store::{Batch, RedisStore, Store, StoreError, Write, Written};
 use crate::telemetry::Chain;
 use crate::tls::Expiry;
@@ -84,6 +85,7 @@ async fn try_forget(
     id: &PublisherId,
     clock_set_back: bool,
 ) -> Result<Option<bool>, StoreError> {
+    let mut revisions = Revisions::seeded(rand::random());
     for _ in 0..ATTEMPTS {
         let Some(record) = store.get(id).await?.filter(|record| clock_set_back || !record.is_forgotten())
         else {
@@ -94,7 +96,7 @@ async fn try_forget(
         if clock_set_back {
             tombstone = tombstone.without_starts();
         }
-        tombstone.revision = expected + 1;
+        tombstone.revision = revisions.after(expected);
         let batch = Batch { writes: vec![Write::new(Arc::new(tombstone), expected)], ..Batch::default() };
         if let Some(Written::Stored) = store.put(&batch).await?.first() {
             return Ok(Some(true));

@@ -23,6 +23,7 @@ use crate::heartbeat::wire::{Limits, Rejection, decode};
 use crate::heartbeat::{Message, PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
 use crate::signing::{Rules, Unproven};
+use crate::state::revision::Revisions;
 use crate::state::{Receipt, Record};
 use crate::store::{StoreError, Written};
 use crate::telemetry::Chain;
@@ -92,6 +93,7 @@ impl Intake {
         metrics: Metrics,
         teller: Arc<Teller>,
         dead_letters: DeadLetters,
+        revisions: Revisions,
     ) -> Self {
         Self {
             authenticity: Authenticity::new(config.rules.clone()),
@@ -102,7 +104,7 @@ impl Intake {
             dead_letters,
             acks: Acks::none(),
             generation: 0,
-            pending: Pending::default(),
+            pending: Pending::new(revisions),
             refused: Waiting::default(),
             store_down: false,
             consumer_ended: false,
@@ -538,6 +540,7 @@ pub(super) mod tests {
             Metrics::register(&mut Registry::default()),
             Arc::new(Teller::new(Outlets::none())),
             DeadLetters::new(None),
+            Revisions::seeded(1),
         )
     }
 

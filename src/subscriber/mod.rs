@@ -43,6 +43,7 @@ use crate::heartbeat::Timestamp;
 use crate::signing::TrustedKeys;
 use crate::state::Policy;
 use crate::state::hearing::Spans;
+use crate::state::revision::Revisions;
 use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, StoreLink};
 use crate::telemetry::Chain;
 use crate::watched::{Held, Watcher};
@@ -313,7 +314,9 @@ impl Parts {
         };
         let follower = tokio::spawn(follower.run(stop_following.clone()));
         let (dead_letters, dead_letter_task) = self.dead_letters(&config);
-        let intake = Intake::new(config.ingest, self.replica, self.metrics, self.teller, dead_letters);
+        let revisions = Revisions::seeded(rand::random());
+        let intake =
+            Intake::new(config.ingest, self.replica, self.metrics, self.teller, dead_letters, revisions);
         let ingest = Ingest::new(intake, self.store, self.window, events, commands);
         ingest.run(self.stop, self.give_up, self.acked).await;
         if let Some(task) = consumer_task {

@@ -9,6 +9,7 @@ use crate::amqp::consume::Delivery;
 use crate::heartbeat::{LegacyHeartbeat, Message, PublisherId, Timestamp};
 use crate::state::change::Changes;
 use crate::state::join::join;
+use crate::state::revision::Revisions;
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
 use crate::trace::TraceContext;
@@ -102,9 +103,11 @@ pub(super) struct Released {
 }
 
 /// All publishers that are ahead of the store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pending {
     entries: HashMap<PublisherId, Entry>,
+    /// What the next forms are numbered by.
+    revisions: Revisions,
     /// Whose turn it is to be stored, in the order in which they came: under any load nobody waits for ever.
     queue: VecDeque<PublisherId>,
     /// Who is on the way to the store.
@@ -118,6 +121,12 @@ pub(super) struct Pending {
 const RELEASED_MAX: usize = 250_000;
 
 impl Pending {
+    /// Nobody is ahead of the store.
+    pub(super) fn new(revisions: Revisions) -> Self {
+        let (entries, queue, on_the_way) = (HashMap::new(), VecDeque::new(), Vec::new());
+        Self { entries, revisions, queue, on_the_way, released: 0 }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -218,7 +227,8 @@ impl Pending {
             }
             let sent = entry.unsure.take().unwrap_or_else(|| {
                 let stored = entry.base.as_ref().map_or(0, |record| record.revision);
-                let record = Record { revision: stored.max(entry.expected) + 1, ..(*entry.current).clone() };
+                let revision = self.revisions.after(stored.max(entry.expected));
+                let record = Record { revision, ..(*entry.current).clone() };
                 let (record, expected) = (Arc::new(record), entry.expected);
                 Sent { record, expected, held: entry.held.len(), again: false }
             });
@@ -535,7 +545,7 @@ mod tests {
 
     #[test]
     fn what_was_given_back_and_came_again_is_held_from_then() {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(Revisions::seeded(1));
         let first = held(1, 1);
         let (id, message) = (id(&first), Arc::clone(&first.message));
         pending.add(&id, None, first);
@@ -550,7 +560,7 @@ mod tests {
     /// Held messages that went to another replica are not kept whole either.
     #[test]
     fn what_was_given_back_is_let_go_too() {
-        let mut pending = Pending::default();
+        let mut pending = Pending::new(Revisions::seeded(1));
         let first = held(1, 1);
         let id = id(&first);
         pending.add(&id, None, first);
@@ -562,7 +572,7 @@ mod tests {
 
     #[test]
     fn no_more_is_let_go_than_may_be_kept_of_it() {
-        let mut pending = Pending { released: RELEASED_MAX - 1, ..Pending::default() };
+        let mut pending = Pending { released: RELEASED_MAX - 1, ..Pending::new(Revisions::seeded(1)) };
         let first = held(1, 1);
         let id = id(&first);
         pending.add(&id, None, first);

@@ -13,6 +13,7 @@ use crate::amqp::consume::{Delivery, Event};
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::live::LiveGate;
+use crate::state::revision::Revisions;
 use crate::state::view::Policy;
 use crate::store::{Batch, StoreError, Written};
 use crate::subscriber::dead_letter::DeadLetters;
@@ -76,7 +77,14 @@ const LOOK_MS: i64 = 1_000;
 
 impl Process {
     /// Starts one that has loaded what is stored, and consumes.
-    pub(super) fn start(now: i64, redis: &Redis, config: Config, policy: Policy, ready: usize) -> Self {
+    pub(super) fn start(
+        now: i64,
+        redis: &Redis,
+        config: Config,
+        policy: Policy,
+        ready: usize,
+        revisions: Revisions,
+    ) -> Self {
         let clock = Arc::new(StoreClock::held(at(now)));
         let replica = Arc::new(Replica::new(policy, Arc::clone(&clock)));
         for record in redis.load() {
@@ -87,7 +95,8 @@ impl Process {
         let metrics = Metrics::register(&mut Registry::default());
         let messages = metrics.messages.clone();
         let teller = Arc::new(Teller::new(Outlets::none()));
-        let intake = Intake::new(config, Arc::clone(&replica), metrics, teller, DeadLetters::new(None));
+        let dead_letters = DeadLetters::new(None);
+        let intake = Intake::new(config, Arc::clone(&replica), metrics, teller, dead_letters, revisions);
         let mut this = Self {
             intake,
             replica,

@@ -11,6 +11,7 @@ use super::process::{Flight, Process, Surroundings};
 use super::redis::Redis;
 use crate::heartbeat::Outcome;
 use crate::heartbeat::wire::Limits;
+use crate::state::revision::Revisions;
 use crate::state::view::Policy;
 use crate::store::{StoreError, Written};
 use crate::subscriber::intake::{Config, tests};
@@ -104,8 +105,10 @@ impl World {
             ..tests::config()
         };
         let policy = Policy { publishers_max: 1_000, components_max: 1_000, ..Policy::default() };
-        self.processes[number] =
-            Some(Process::start(self.now, &self.redis, config, policy, self.broker.ready()));
+        let revisions = Revisions::seeded(self.chance.below(u64::MAX));
+        let ready = self.broker.ready();
+        let process = Process::start(self.now, &self.redis, config, policy, ready, revisions);
+        self.processes[number] = Some(process);
     }
 
     /// All its steps.
@@ -440,7 +443,9 @@ impl World {
         let records: Vec<_> = self.redis.load().iter().map(|record| (**record).clone()).collect();
         let alive: HashMap<_, _> =
             self.publishers.iter().map(|publisher| (publisher.id.clone(), publisher.alive)).collect();
-        self.oracle.at_rest(&alive, &records, &self.redis.contract);
+        let views: Vec<_> =
+            self.processes.iter().flatten().map(|process| process.replica.snapshot()).collect();
+        self.oracle.at_rest(&alive, &records, &views, &self.redis.contract);
         for number in 0..self.processes.len() {
             self.look(number);
             let process = self.processes[number].as_ref().expect("all were started");
