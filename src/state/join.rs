@@ -23,7 +23,7 @@ pub fn join(a: &Record, b: &Record) -> Record {
     let over = [a, b].into_iter().filter_map(|record| record.forgotten_at).max();
     if let Some(forgotten_at) = over {
         // Only a later sign of life ends a tombstone.
-        if newer.is_forgotten() || newer.last_seen.is_none_or(|seen| seen <= forgotten_at) {
+        if newer.is_forgotten() || joined.last_seen.is_none_or(|seen| seen <= forgotten_at) {
             return joined.forget(forgotten_at);
         }
     }
@@ -33,15 +33,16 @@ pub fn join(a: &Record, b: &Record) -> Record {
     joined
 }
 
-/// Whether the first is the later one: by when the publisher was last heard, and by its number.
+/// Whether the first is the later one: of one process by its number, whenever which of them came, and otherwise by
+/// when the publisher was last heard.
 fn is_newer(a: &Record, b: &Record) -> bool {
     let number = |record: &Record| match record.detail {
         Detail::V2 { sequence, .. } => sequence,
         Detail::Legacy => 0,
     };
-    let same_life = a.shown == b.shown;
+    let by_number = a.shown == b.shown && !a.is_forgotten() && !b.is_forgotten();
     let rank =
-        |record: &Record| (record.last_seen, if same_life { number(record) } else { 0 }, record.revision);
+        |record: &Record| (if by_number { number(record) } else { 0 }, record.last_seen, record.revision);
     rank(a) >= rank(b)
 }
 
@@ -136,6 +137,19 @@ mod tests {
                 let seen = a.contains(&number) || b.contains(&number);
                 prop_assert_eq!(window.saw(number), seen, "{}", number);
             }
+        }
+    }
+
+    /// One had it live and early, the other late, from a backlog.
+    #[test]
+    fn of_one_process_the_higher_number_is_shown() {
+        let early = took(&[1, 2]).unwrap();
+        let backlog = Receipt::at(Timestamp::from_unix_ms(9_000));
+        let late = apply(None, &beat(6), &backlog).0;
+        assert!(late.last_seen < early.last_seen);
+        for joined in [join(&early, &late), join(&late, &early)] {
+            assert!(matches!(joined.detail, Detail::V2 { sequence: 6, .. }), "{joined:?}");
+            assert_eq!(joined.last_seen, early.last_seen);
         }
     }
 
