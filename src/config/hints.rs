@@ -1,6 +1,6 @@
 //! Guesses about what an operator meant, and about names that machines make up.
 
-use super::problem::Warning;
+use super::problem::{Problem, Warning};
 use super::setting::Setting;
 use super::settings;
 
@@ -16,31 +16,41 @@ const REPLACED: &[(&str, &str)] = &[
     ("OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT bounds each request"),
 ];
 
-/// Warns of variables that begin like a setting's and are most likely a misspelt one, and, where
-/// something is exported, of all of OpenTelemetry's that are no setting.
+/// Variables that begin like a setting's and are most likely a misspelt one, and, where something is exported,
+/// all of OpenTelemetry's that are no setting. A misspelt protection is a problem, anything else a warning.
 ///
 /// Only near misses count among the others: `RABBITMQ_NODENAME` is the broker's own,
 /// `REDIS_SERVICE_HOST` comes from Kubernetes, and neither is anybody's mistake.
-pub(crate) fn unread_variables(names: &[String], exports: bool) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = Vec::new();
+pub(crate) fn unread_variables(names: &[String], exports: bool) -> (Vec<Problem>, Vec<Warning>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    let mut names: Vec<&String> = names.iter().collect();
+    names.sort_unstable();
     for name in names {
         if settings::ALL.iter().any(|setting| is_of(setting, name)) {
             continue;
         }
         let near =
             settings::ALL.iter().filter_map(|setting| Some((remoteness(name, setting.variable)?, setting)));
-        let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting.variable);
+        let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting);
+        // Others' names may hold anything; this goes to a terminal.
+        let shown = name.escape_debug().to_string();
         let text = match meant {
-            Some(meant) if name.starts_with(OTEL) => format!("{UNSUPPORTED}; is {meant} meant?"),
-            Some(meant) => format!("it is not a setting and is not read; is {meant} meant?"),
+            Some(meant) if meant.protects => {
+                let why = format!(
+                    "it is not a setting, and {} protects; write that, or take this one away",
+                    meant.variable
+                );
+                problems.push(Problem { name: shown, value: None, why, example: String::new() });
+                continue;
+            }
+            Some(meant) if name.starts_with(OTEL) => format!("{UNSUPPORTED}; is {} meant?", meant.variable),
+            Some(meant) => format!("it is not a setting and is not read; is {} meant?", meant.variable),
             None if exports && name.starts_with(OTEL) => unsupported(name),
             None => continue,
         };
-        // Others' names may hold anything; this goes to a terminal.
-        warnings.push(Warning::new(name.escape_debug().to_string(), text));
+        warnings.push(Warning::new(shown, text));
     }
-    warnings.sort_by(|a, b| a.name.cmp(&b.name));
-    warnings
+    (problems, warnings)
 }
 
 const UNSUPPORTED: &str = "it is not supported and has no effect";
@@ -128,7 +138,24 @@ mod tests {
     use super::*;
 
     fn hint(name: &str) -> Option<String> {
-        unread_variables(&[name.to_owned()], false).first().map(ToString::to_string)
+        let (problems, warnings) = unread_variables(&[name.to_owned()], false);
+        assert_eq!(problems, [], "{name}");
+        warnings.first().map(ToString::to_string)
+    }
+
+    /// However one letter of one is left out.
+    #[test]
+    fn a_misspelt_protection_is_a_problem() {
+        for setting in settings::ALL.iter().filter(|setting| setting.protects) {
+            let (prefix, _) = setting.variable.split_once('_').unwrap();
+            for left_out in prefix.len() + 1..setting.variable.len() {
+                let mut name = setting.variable.to_owned();
+                name.remove(left_out);
+                let (problems, warnings) = unread_variables(std::slice::from_ref(&name), true);
+                assert_eq!((problems.len(), warnings.len()), (1, 0), "{name}");
+                assert!(problems[0].why.contains(" protects;"), "{name}: {}", problems[0]);
+            }
+        }
     }
 
     #[test]

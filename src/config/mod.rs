@@ -129,11 +129,7 @@ fn listening(r: &mut Reader<'_>) -> WebConfig {
 /// Flags of another role (possible only where the mode decides), and variables that are most
 /// likely misspelt.
 fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, otlp: &otlp::Config) {
-    let is_set = |name: &String| r.source.get(name).is_some_and(|value| !value.is_empty());
-    let mut names = r.source.names();
-    names.retain(|name| !name.starts_with(hints::OTEL) || is_set(name));
-    let exports = otlp.traces.is_some() || otlp.metrics.is_some() || otlp.logs.is_some();
-    r.warnings.extend(hints::unread_variables(&names, exports));
+    note_misspelt_variables(r, otlp.traces.is_some() || otlp.metrics.is_some() || otlp.logs.is_some());
     let unused = settings::ALL.iter().filter(|setting| {
         r.has_flag(setting) && !setting.scopes.meets(role.scope()) && setting.scopes != Scopes::ROOT
     });
@@ -141,6 +137,15 @@ fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, otlp: &otlp::Config)
         .map(|setting| Warning::new(setting.title(), format!("it is not used by the {}", role.as_str())))
         .collect();
     r.warnings.extend(unused);
+}
+
+fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
+    let is_set = |name: &String| r.source.get(name).is_some_and(|value| !value.is_empty());
+    let mut names = r.source.names();
+    names.retain(|name| !name.starts_with(hints::OTEL) || is_set(name));
+    let (problems, warnings) = hints::unread_variables(&names, exports);
+    r.problems.extend(problems);
+    r.warnings.extend(warnings);
 }
 
 /// Reads what `heartbeat forget` needs.
@@ -152,6 +157,7 @@ pub fn load_forget(flags: &Flags, source: &dyn Source) -> Result<(ForgetConfig, 
     let r = &mut reader;
     let reconnect_max = r.time(&settings::RECONNECT_MAX);
     let config = ForgetConfig { log: sections::log(r), store: sections::redis(r, reconnect_max) };
+    note_misspelt_variables(r, false);
     reader.finish(config)
 }
 

@@ -129,6 +129,8 @@ pub struct Setting {
     pub heading: Heading,
     /// The subcommands that read it.
     pub scopes: Scopes,
+    /// Whoever sets it relies on being protected by it, so that a name that is nearly its own ends the start.
+    pub protects: bool,
     /// The setting that counts where this one, for a part of the same, is not set; `--help` leaves it to that.
     pub general: Option<&'static Setting>,
 }
@@ -153,6 +155,7 @@ impl Setting {
             help,
             heading,
             scopes,
+            protects: false,
             general: None,
         }
     }
@@ -161,7 +164,12 @@ impl Setting {
     pub(crate) const fn part_of(general: &'static Self, flag: &'static str, help: &'static str) -> Self {
         let place = (general.heading, general.scopes);
         let part = Self::new(flag, place, general.kind, "", help).derived_from(general.variable);
-        Self { general: Some(general), ..part }
+        Self { general: Some(general), protects: general.protects, ..part }
+    }
+
+    /// What it forbids must not happen because its name was misspelt.
+    pub(crate) const fn that_protects(self) -> Self {
+        Self { protects: true, ..self }
     }
 
     /// Names the variable.

@@ -103,7 +103,8 @@ settings! {
     RABBITMQ_PASS = new("rabbitmq.pass", RABBIT, Kind::Secret, "guest",
         "Password of RABBITMQ_USER");
     RABBITMQ_AUTH_MECHANISM = new("rabbitmq.auth-mechanism", RABBIT, Kind::Text("MECHANISM"), "plain",
-        "How to log in at the broker: plain, by user and password, or external, by the client certificate");
+        "How to log in at the broker: plain, by user and password, or external, by the client certificate")
+        .that_protects();
     RABBITMQ_VHOST = new("rabbitmq.vhost", RABBIT, Kind::Text("VHOST"), "/",
         "Virtual host");
     RABBITMQ_EXCHANGE = new("rabbitmq.exchange", RABBIT, Kind::Required("EXCHANGE"), "my_topic_exchange",
@@ -113,20 +114,21 @@ settings! {
     RABBITMQ_ROUTING_KEY = new("rabbitmq.routing-key", RABBIT, Kind::Required("KEY"), "service.heartbeat",
         "Key from the exchange to the queue; must not be empty");
     RABBITMQ_TLS = new("rabbitmq.tls", RABBIT, Kind::Boolean, "false",
-        "TLS to the broker and, unless set apart, to its management API");
+        "TLS to the broker and, unless set apart, to its management API").that_protects();
     RABBITMQ_TLS_PORT = new("rabbitmq.tls-port", RABBIT, PORT, "5671",
         "Port of the broker, with TLS");
     RABBITMQ_CA_CERT_PATH = new("rabbitmq.ca-cert-path", RABBIT, Kind::File, "",
         "PEM file with the only roots that the broker and its management API are trusted by")
-        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem");
+        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem").that_protects();
     RABBITMQ_CLIENT_CERT_PATH = new("rabbitmq.client-cert-path", RABBIT, Kind::File, "",
-        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem");
+        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem")
+        .that_protects();
     RABBITMQ_CLIENT_KEY_PATH = new("rabbitmq.client-key-path", RABBIT, Kind::File, "",
         "PEM file with the client's key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
-        .such_as("/etc/heartbeat/client.key");
+        .such_as("/etc/heartbeat/client.key").that_protects();
     RABBITMQ_TLS_SERVER_NAME = new("rabbitmq.tls-server-name", RABBIT, Kind::Host, "",
         "Name that the broker's certificate must be for, where it is reached by an address or through a tunnel")
-        .derived_from("RABBITMQ_HOST").such_as("rabbitmq.example.org");
+        .derived_from("RABBITMQ_HOST").such_as("rabbitmq.example.org").that_protects();
     RABBITMQ_HEARTBEAT = new("rabbitmq.heartbeat", RABBIT, time_s(1, HOUR), "10s",
         "AMQP heartbeat to ask for; silence of twice that ends the connection");
     RABBITMQ_PREFETCH = new("rabbitmq.prefetch", (Heading::RabbitMq, Scopes::SUBSCRIBER), PORT, "8192",
@@ -140,10 +142,10 @@ settings! {
     RABBITMQ_MANAGEMENT_PORT = new("rabbitmq.management-port", MANAGEMENT, PORT, "15672",
         "Port of the management API; with TLS it is usually 15671");
     RABBITMQ_MANAGEMENT_TLS = new("rabbitmq.management-tls", MANAGEMENT, Kind::Boolean, "",
-        "https to the management API").derived_from("RABBITMQ_TLS").such_as("true");
+        "https to the management API").derived_from("RABBITMQ_TLS").such_as("true").that_protects();
     RABBITMQ_MANAGEMENT_TLS_SERVER_NAME = new("rabbitmq.management-tls-server-name", MANAGEMENT, Kind::Host, "",
         "Name that the management API's certificate must be for, where that is not its host's")
-        .derived_from("RABBITMQ_TLS_SERVER_NAME").such_as("rabbitmq.example.org");
+        .derived_from("RABBITMQ_TLS_SERVER_NAME").such_as("rabbitmq.example.org").that_protects();
 
     REDIS_HOST = new("redis.host", REDIS, Kind::Host, "redis",
         "Host name or address of Redis");
@@ -163,18 +165,19 @@ settings! {
     REDIS_PASSWORD = new("redis.password", REDIS, Kind::Secret, "",
         "Password of REDIS_USERNAME, or of the default user");
     REDIS_TLS = new("redis.tls", REDIS, Kind::Boolean, "false",
-        "TLS to Redis");
+        "TLS to Redis").that_protects();
     REDIS_CA_CERT_PATH = new("redis.ca-cert-path", REDIS, Kind::File, "",
         "PEM file with the only roots that Redis is trusted by")
-        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem");
+        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem").that_protects();
     REDIS_CLIENT_CERT_PATH = new("redis.client-cert-path", REDIS, Kind::File, "",
-        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem");
+        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem")
+        .that_protects();
     REDIS_CLIENT_KEY_PATH = new("redis.client-key-path", REDIS, Kind::File, "",
         "PEM file with the client's key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
-        .such_as("/etc/heartbeat/client.key");
+        .such_as("/etc/heartbeat/client.key").that_protects();
     REDIS_TLS_SERVER_NAME = new("redis.tls-server-name", REDIS, Kind::Host, "",
         "Name that the certificates of Redis must be for, of every node and Sentinel")
-        .derived_from("the host's, as it is connected to").such_as("redis.example.org");
+        .derived_from("the host's, as it is connected to").such_as("redis.example.org").that_protects();
     REDIS_TIMEOUT = new("redis.timeout", REDIS, time_ms(10, 600_000), "2s",
         "Longest time of one command");
     REDIS_CONTRACT_KEYS = new("redis.contract-keys", (Heading::Redis, Scopes::SUBSCRIBER), Kind::Boolean, "true",
@@ -210,20 +213,21 @@ settings! {
 
     SIGNING_KEY_FILE = new("signing.key-file", PROVES, Kind::File, "",
         "PEM file with the Ed25519 key (PKCS#8, not encrypted) that signs the heartbeats; read anew when it changes")
-        .derived_from("none, they are not signed").such_as("/etc/heartbeat/signing.pem");
+        .derived_from("none, they are not signed").such_as("/etc/heartbeat/signing.pem").that_protects();
 
     TRUSTED_KEYS_FILE = new("trusted-keys.file", DEMANDS, Kind::File, "",
         "File with the keys that may sign, and for whom: a line each, as `heartbeat keys` prints it; read anew when it changes")
-        .derived_from("none").such_as("/etc/heartbeat/trusted.keys");
+        .derived_from("none").such_as("/etc/heartbeat/trusted.keys").that_protects();
     SIGNATURE_POLICY = new("signature.policy", DEMANDS, Kind::List("ID=POLICY"), "accept",
         "What is done with a heartbeat that no trusted key of its publisher signed: accept, warn or refuse, and \
-         id=policy for single publishers, separated by commas").such_as("warn,oslo=refuse");
+         id=policy for single publishers, separated by commas").such_as("warn,oslo=refuse").that_protects();
     RABBITMQ_SEND_USER_ID = new("rabbitmq.send-user-id", (Heading::Authenticity, Scopes::PUBLISHER), Kind::Boolean,
-        "false", "Name RABBITMQ_USER in each message, which the broker refuses if another user sent it");
+        "false", "Name RABBITMQ_USER in each message, which the broker refuses if another user sent it")
+        .that_protects();
     USER_ID_POLICY = new("user-id.policy", DEMANDS, Kind::List("ID=POLICY"), "accept",
         "What is done with a heartbeat of which the broker does not say that the user of its publisher sent it: \
          accept, warn or refuse, and id=policy for single publishers, separated by commas")
-        .such_as("refuse,oslo=warn");
+        .such_as("refuse,oslo=warn").that_protects();
     USER_ID_MAP = new("user-id.map", DEMANDS, Kind::List("ID=USER"), "",
         "Users of publishers that are not called as their publisher, separated by commas")
         .derived_from("the publisher's id").such_as("oslo=mq-oslo");
@@ -231,13 +235,13 @@ settings! {
     BATCH_MAX_PUBLISHERS = new("batch.max-publishers", LIMITS, Kind::Number(1, 65_535), "4096",
         "Most publishers that are stored in one round trip");
     LIMIT_MESSAGE_BYTES = new("limit.message-bytes", LIMITS, Kind::Bytes(1024, MESSAGE_BYTES_MAX), "1MiB",
-        "Longest message; longer ones are refused");
+        "Longest message; longer ones are refused").that_protects();
     LIMIT_COMPONENTS_PER_MESSAGE = new("limit.components-per-message", LIMITS, Kind::Number(1, COUNT_MAX), "2000",
-        "Most components in one message");
+        "Most components in one message").that_protects();
     LIMIT_PUBLISHERS = new("limit.publishers", LIMITS, Kind::Number(1, COUNT_MAX), "10000",
-        "Most publishers that are shown; further ones are dropped and counted");
+        "Most publishers that are shown; further ones are dropped and counted").that_protects();
     LIMIT_COMPONENTS = new("limit.components", LIMITS, Kind::Number(1, COUNT_MAX), "250000",
-        "Most components that are shown; further ones are dropped and counted");
+        "Most components that are shown; further ones are dropped and counted").that_protects();
 
     WEB_LISTEN_ADDRESS = new("web.listen-address", (Heading::Web, SHOWS), Kind::List("ADDRESS"), ":11911",
         "Address to listen on: :port, host:port or [ipv6]:port; may be given several times");
@@ -247,12 +251,12 @@ settings! {
     WEB_TELEMETRY_PATH = new("web.telemetry-path", WEB, Kind::Text("PATH"), "/metrics",
         "Path of the exposition");
     WEB_MAX_CONNECTIONS = new("web.max-connections", WEB, Kind::Number(1, 65_535), "64",
-        "Most connections that are open at one time");
+        "Most connections that are open at one time").that_protects();
     WEB_MAX_CONNECTIONS_PER_CLIENT = new("web.max-connections-per-client", WEB, Kind::Number(1, 65_535), "32",
-        "Most of them from one address; of IPv6, from one network of 64 bits");
+        "Most of them from one address; of IPv6, from one network of 64 bits").that_protects();
     WEB_CONFIG_FILE = new("web.config.file", WEB, Kind::File, "",
         "YAML file with TLS, passwords, headers and a rate limit for all that is served, as exporter-toolkit has it")
-        .derived_from("none, http for everybody").such_as("/etc/heartbeat/web.yml");
+        .derived_from("none, http for everybody").such_as("/etc/heartbeat/web.yml").that_protects();
     WEB_HEALTH_WITHOUT_AUTH = new("web.health-without-auth", WEB, Kind::Boolean, "false",
         "Whether /-/healthy and /-/ready answer without the password that WEB_CONFIG_FILE asks for");
 

@@ -53,12 +53,13 @@ settings! {
         "Compression of requests: none or gzip");
     OTEL_EXPORTER_OTLP_CERTIFICATE = new("otel.exporter-otlp-certificate", OTEL, Kind::File, "",
         "PEM file with the only roots that the receiver is trusted by")
-        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem");
+        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem").that_protects();
     OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE = new("otel.exporter-otlp-client-certificate", OTEL, Kind::File, "",
-        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem");
+        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem")
+        .that_protects();
     OTEL_EXPORTER_OTLP_CLIENT_KEY = new("otel.exporter-otlp-client-key", OTEL, Kind::File, "",
         "PEM file with the client's key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
-        .such_as("/etc/heartbeat/client.key");
+        .such_as("/etc/heartbeat/client.key").that_protects();
     OTEL_EXPORTER_OTLP_INSECURE = new("otel.exporter-otlp-insecure", OTEL, Kind::Boolean, "false",
         "Whether a gRPC endpoint that is written without a scheme is http, and not https");
 
