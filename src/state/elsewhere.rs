@@ -13,7 +13,7 @@ pub enum Elsewhere {
     Nobody,
     /// Another replica, which may be slow: what it holds is stored soon, or comes back to the queue.
     Replica,
-    /// Another replica, which cannot store it now. It will.
+    /// Another replica, which cannot store it now, or the queue, behind a backlog. It will come.
     HeldBack,
     /// A stranger who shares the queue. Nobody will ever hear of it.
     Stranger,

@@ -265,7 +265,8 @@ impl Replica {
     /// Who else may have heartbeats of this publisher that came to our queue.
     ///
     /// A stranger, if one was there lately, or since the publisher was last heard, however slowly that
-    /// beats. Another replica, which may be slow, or cannot tell while the store is away.
+    /// beats. Another replica, which may be slow, or cannot tell while the store is away. The queue, while a
+    /// backlog is taken in: what was given back may stand behind what came later, at the end even.
     pub(super) fn elsewhere(&self, now: Timestamp, record: Option<&Record>) -> Elsewhere {
         const REMEMBERED: Duration = Duration::from_secs(60);
         let last_seen = record.and_then(|record| record.last_seen);
@@ -273,11 +274,13 @@ impl Replica {
         let strange = standing.foreign_at.is_some_and(|at| {
             now < at.plus(REMEMBERED) || last_seen.is_some_and(|last_seen| last_seen < at.plus(PRESENT))
         });
-        match (strange, standing.others, standing.cut_off) {
-            (true, ..) => Elsewhere::Stranger,
-            (false, true, true) => Elsewhere::HeldBack,
-            (false, true, false) => Elsewhere::Replica,
-            (false, false, _) => Elsewhere::Nobody,
+        let backlog = standing.own.current.is_none();
+        match (strange, standing.others) {
+            (true, _) => Elsewhere::Stranger,
+            (false, true) if standing.cut_off => Elsewhere::HeldBack,
+            (false, _) if backlog => Elsewhere::HeldBack,
+            (false, true) => Elsewhere::Replica,
+            (false, false) => Elsewhere::Nobody,
         }
     }
 }
