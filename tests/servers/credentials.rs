@@ -212,6 +212,33 @@ async fn another_name_than_the_certificate_has_is_refused() {
     led.terminate(SOON).await;
 }
 
+/// A Redis that asks for a certificate lets nobody in without, nor with one of another CA.
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_asks_for_a_certificate() {
+    let config = vec!["tls-auth-clients yes".into()];
+    let options = redis::Options { tls: true, config, ..redis::Options::default() };
+    let bridge = Bridge::with(RabbitMq::vhost().await, options).await;
+    let own = bridge.redis.certificates.as_ref().unwrap();
+    let other = Certificates::make(&folder("other-ca"));
+    let bare = || {
+        let setup = bridge.subscriber().env("REDIS_HOST", "localhost").env("REDIS_TLS", "true");
+        setup.env("REDIS_PORT", &bridge.redis.tls_port.to_string()).env("REDIS_CA_CERT_PATH", text(&own.ca))
+    };
+    let with = |of: &Certificates| {
+        bare()
+            .env("REDIS_CLIENT_CERT_PATH", text(&of.client))
+            .env("REDIS_CLIENT_KEY_PATH", text(&of.client_key))
+    };
+    for setup in [bare(), with(&other)] {
+        let mut refused = setup.start();
+        refused.wait_log(SOON, "No connection to Redis; trying again").await;
+        let connected = refused.metrics().await.unwrap();
+        assert_eq!(connected.value("heartbeat_subscriber_connected", &[("peer", "redis")]), Some(0.0));
+        refused.terminate(SOON).await;
+    }
+    with(own).start_ready().await.terminate(SOON).await;
+}
+
 /// Redis gets a certificate of another CA; the file of the program follows, and it does not restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ca_that_rotates_needs_no_restart() {
