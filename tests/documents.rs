@@ -309,6 +309,33 @@ fn head_of<'a>(mutation: &'a str, key: &str) -> Option<&'a str> {
     mutation.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
+/// A test, named as `path::test`.
+fn assert_is_there(test: &str) {
+    let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no path::test"));
+    assert!(text_of(file).contains(&format!("fn {name}(")), "{file} has no {name}");
+}
+
+#[test]
+fn each_protection_has_a_test_that_it_turns_something_away() {
+    let text = text_of("SECURITY.md");
+    let rows: Vec<Vec<&str>> =
+        text.lines().filter(|line| line.starts_with("| `")).map(cells).filter(|row| row.len() == 3).collect();
+    let named: Vec<&str> = rows.iter().flat_map(|row| quoted(row[0])).collect();
+    for setting in settings::ALL.iter().filter(|setting| setting.protects && setting.general.is_none()) {
+        // What begins alike is written once.
+        let is_it = |name: &&str| {
+            *name == setting.variable
+                || name.strip_prefix('…').is_some_and(|end| setting.variable.ends_with(end))
+        };
+        assert!(named.iter().any(is_it), "SECURITY.md does not say what {} turns away", setting.variable);
+    }
+    for row in &rows {
+        let tests = quoted(row[2]);
+        assert!(!tests.is_empty(), "{row:?} names no test");
+        tests.into_iter().for_each(assert_is_there);
+    }
+}
+
 #[test]
 fn the_page_on_faults_names_tests_and_mutations_that_there_are() {
     let text = text_of("docs/faults.md");
@@ -324,10 +351,7 @@ fn the_page_on_faults_names_tests_and_mutations_that_there_are() {
         let [tests, mutations] = row[6..] else { panic!("{row:?} has other columns") };
         let tests = quoted(tests);
         assert!(!tests.is_empty() || row[2].contains("not injected"), "fault {} has no test", row[0]);
-        for test in &tests {
-            let (file, name) = test.split_once("::").unwrap_or_else(|| panic!("{test} is no path::test"));
-            assert!(text_of(file).contains(&format!("fn {name}(")), "{file} has no {name}");
-        }
+        tests.iter().copied().for_each(assert_is_there);
         for mutation in quoted(mutations) {
             let patch = text_of(&format!("scripts/mutations/{mutation}.patch"));
             let test = head_of(&patch, "Test").unwrap_or_else(|| panic!("{mutation} names no test"));
