@@ -102,15 +102,41 @@ impl Bench {
     }
 
     fn shown(&self, now: i64) -> snapshot::PublisherView {
+        self.shown_by(&Spans::unbroken(at(-HOUR_MS * 24), at(now)), now)
+    }
+
+    fn shown_by(&self, hearing: &Spans, now: i64) -> snapshot::PublisherView {
+        self.view().snapshot(at(now), hearing, &Policy::default(), true, Duration::ZERO).publishers.remove(0)
+    }
+
+    fn view(&self) -> View {
         let mut view = View::default();
         view.put(std::sync::Arc::new(self.record.clone().unwrap()));
-        let hearing = Spans::unbroken(at(-HOUR_MS * 24), at(now));
-        let policy = Policy::default();
-        view.snapshot(at(now), &hearing, &policy, true, Duration::ZERO).publishers.remove(0)
+        view
     }
 
     fn counts(&self) -> snapshot::PublisherCounts {
         self.record.as_ref().unwrap().counts
+    }
+}
+
+/// Until the broker has answered for its deadline, the last verdict stands: on its components, too.
+#[test]
+fn in_the_second_before_the_answer_no_component_is_in_doubt() {
+    let mut bench = Bench::default();
+    bench.take(&Publisher::start(0, 0).beat(10_000), live(10_000));
+    let grace = 30_000;
+    let mut hearing = Spans::unbroken(at(0), at(39_900));
+    hearing.go_on(hearing.iter().last().unwrap());
+    for (now, up, known) in [(10_000 + grace + 500, Some(true), true), (10_000 + grace + 1_000, None, false)]
+    {
+        let shown = bench.shown_by(&hearing, now);
+        assert_eq!(shown.up, up, "{now}");
+        assert!(!shown.components.is_empty());
+        for component in &shown.components {
+            assert_eq!(component.outcome != Some(Outcome::Unknown), known, "{now}: {component:?}");
+        }
+        assert!(bench.view().doubted(at(now), &hearing, &Policy::default()).is_empty(), "{now}");
     }
 }
 

@@ -182,7 +182,7 @@ impl View {
         let doubted = fresh.flat_map(|(record, ..)| {
             let grace = policy.grace(record);
             record.components.iter().filter_map(move |state| {
-                let reason = component_doubt(state.seen, now, grace, hearing, &record.detail)?;
+                let reason = component_doubt(state.seen, record, now, grace, hearing)?;
                 // Without a time it was never known.
                 let since = state.seen?.plus(grace);
                 let (publisher, component) = (record.id.clone(), state.component.clone());
@@ -278,7 +278,7 @@ fn publisher_view(
             let doubt = match freshness {
                 Freshness::Stale => Some(Reason::Stale),
                 Freshness::Unproven(reason) => Some(reason),
-                Freshness::Fresh => component_doubt(state.seen, now, grace, hearing, &record.detail),
+                Freshness::Fresh => component_doubt(state.seen, record, now, grace, hearing),
             };
             match doubt {
                 Some(reason) => {
@@ -329,26 +329,27 @@ fn publisher_view(
 /// hung prober behind a beating publisher, or one of several originals that fell silent).
 fn component_doubt(
     seen: Option<Timestamp>,
+    record: &Record,
     now: Timestamp,
     grace: Duration,
     hearing: &Spans,
-    detail: &Detail,
 ) -> Option<Reason> {
     let Some(seen) = seen else {
         return Some(Reason::Unconfirmed);
     };
-    if now < seen.plus(grace) {
+    let deadline = seen.plus(grace);
+    if now < deadline {
         return None;
     }
-    match detail {
-        // Its publisher was heard, so the check would have been, too.
-        Detail::V2 { .. } => Some(Reason::Stale),
-        // Each of several originals is heard by itself.
-        Detail::Legacy => match judge(Some(seen), seen, grace, now, hearing).0 {
-            Freshness::Fresh => None,
-            Freshness::Stale => Some(Reason::Stale),
-            Freshness::Unproven(reason) => Some(reason),
-        },
+    // Its publisher was heard since, so the check would have been, too.
+    if matches!(record.detail, Detail::V2 { .. }) && record.last_seen >= Some(deadline) {
+        return Some(Reason::Stale);
+    }
+    // Its silence is judged as a publisher's: so each of several originals is heard by itself.
+    match judge(Some(seen), seen, grace, now, hearing).0 {
+        Freshness::Fresh => None,
+        Freshness::Stale => Some(Reason::Stale),
+        Freshness::Unproven(reason) => Some(reason),
     }
 }
 

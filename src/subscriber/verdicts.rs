@@ -43,6 +43,8 @@ pub(super) struct Turn {
 struct Known {
     /// The latest that was given: one that is withheld for a while does not turn anything.
     up: Option<bool>,
+    /// What the latest look gave.
+    fresh: bool,
     since: Option<Timestamp>,
     last_seen: Option<Timestamp>,
     trace: Option<TraceContext>,
@@ -104,7 +106,7 @@ impl Verdicts {
 
     /// Whether a publisher was fresh at the latest look.
     pub(super) fn is_up(&self, publisher: &PublisherId) -> bool {
-        self.known.get(publisher).is_some_and(|known| known.up == Some(true))
+        self.known.get(publisher).is_some_and(|known| known.fresh)
     }
 
     /// Compares with the look before. Returns every turn, for this replica's own log.
@@ -131,7 +133,7 @@ impl Verdicts {
             let turned = up.is_some() && up != was;
             let first = before.is_none();
             let since = if turned && !first { Some(at) } else { since };
-            self.known.insert(id, Known { up: up.or(was), since, last_seen, trace });
+            self.known.insert(id, Known { up: up.or(was), fresh: up == Some(true), since, last_seen, trace });
         }
         for (publisher, known) in gone {
             let Known { since, last_seen, trace, .. } = known;
@@ -185,6 +187,17 @@ mod tests {
         assert_eq!(told(&look(39, Some(true))), [("a", What::Back, Some(30))]);
         assert_eq!(told(&verdicts.look(at(50_000), Vec::new())), [("a", What::Forgotten, Some(11))]);
         assert_eq!(verdicts.look(at(51_000), Vec::new()), []);
+    }
+
+    /// It turns nothing, and still nobody may call its components up.
+    #[test]
+    fn who_has_no_verdict_is_not_up() {
+        let mut verdicts = Verdicts::default();
+        let p = PublisherId::new("p").unwrap();
+        verdicts.look(at(0), vec![judged("p", Some(true))]);
+        assert!(verdicts.is_up(&p));
+        assert_eq!(verdicts.look(at(1_000), vec![judged("p", None)]), []);
+        assert!(!verdicts.is_up(&p));
     }
 
     #[test]
