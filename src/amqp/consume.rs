@@ -30,6 +30,10 @@ use crate::telemetry::Chain;
 /// Deliveries between the consumer and the ingest. Small: what waits here counts as waiting.
 const EVENTS_MAX: usize = 1024;
 
+/// Between the broker's answer about the queue and the next question: less than [`LOOK`] by the time that an answer may
+/// take, so that what it confirms is not older than that.
+const PAUSE: Duration = LOOK.saturating_sub(Duration::from_millis(200));
+
 /// How often the task looks at the time, to notice that it slept.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -293,20 +297,18 @@ impl ConsumerTask {
             sleep(pause).await;
             look(&looker, &queue, &clock).await
         };
-        let mut looking = pin!(look_after(LOOK));
+        let mut looking = pin!(look_after(PAUSE));
         loop {
             tokio::select! {
                 delivery = session.consumer.next() => self.next(session, delivery, stop).await?,
                 looked = &mut looking => {
                     self.looked(session, &looked?)?;
-                    looking.set(look_after(LOOK));
+                    looking.set(look_after(PAUSE));
+                    self.take_what_has_come(session, stop).await?;
                 }
                 _ = tick.tick() => {
                     note_sleep(session, &self.clock);
-                    match session.consumer.next().now_or_never() {
-                        Some(delivery) => self.next(session, delivery, stop).await?,
-                        None => self.caught_up(session),
-                    }
+                    self.take_what_has_come(session, stop).await?;
                     self.tick(session);
                     if self.window.give_back.swap(false, Ordering::Relaxed) {
                         return Err(AmqpError::HeldTooLong { held: HOLD_MAX });
@@ -319,6 +321,21 @@ impl ConsumerTask {
             }
             if stop.is_cancelled() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Takes one delivery that has come; where there is none, all of them are taken in.
+    async fn take_what_has_come(
+        &mut self,
+        session: &mut Session,
+        stop: &CancellationToken,
+    ) -> Result<(), AmqpError> {
+        match session.consumer.next().now_or_never() {
+            Some(delivery) => self.next(session, delivery, stop).await,
+            None => {
+                self.caught_up(session);
+                Ok(())
             }
         }
     }
