@@ -380,6 +380,13 @@ fn a_misspelt_protection_ends_the_start_of_every_role() {
         assert!(run.stderr.contains(&expected), "{}", run.stderr);
         assert!(!run.stderr.contains("canary"), "{}", run.stderr);
     }
+    for command in [&["publisher"][..], &["subscriber"], &["standalone"], &["forget", "oslo"]] {
+        let run = run(command, &[("REDIS_TSL", "true"), ("PUBLISHER_CONFIG_PATH", &checks)]);
+        assert_eq!((run.code, run.stdout.as_str()), (Some(64), ""), "{command:?}: {}", run.stderr);
+        let expected = "1 problem in the configuration:\n\nREDIS_TSL: it is not a setting, and REDIS_TLS protects; \
+                        write that, or take this one away\n";
+        assert!(run.stderr.contains(expected), "{command:?}: {}", run.stderr);
+    }
 }
 
 #[test]

@@ -7,6 +7,9 @@ use super::settings;
 /// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
 const SHORT_NAME: usize = 12;
 
+/// How variables begin that no other program has.
+const OURS_ALONE: &[&str] = &["SIGNATURE_", "SIGNING_", "TRUSTED_"];
+
 /// How OpenTelemetry's variables begin.
 pub(crate) const OTEL: &str = "OTEL_";
 
@@ -19,9 +22,15 @@ const REPLACED: &[(&str, &str)] = &[
 /// Variables that begin like a setting's and are most likely a misspelt one, and, where something is exported,
 /// all of OpenTelemetry's that are no setting. A misspelt protection is a problem, anything else a warning.
 ///
+/// Whoever has set the protection itself too means something else by the other name.
+///
 /// Only near misses count among the others: `RABBITMQ_NODENAME` is the broker's own,
 /// `REDIS_SERVICE_HOST` comes from Kubernetes, and neither is anybody's mistake.
-pub(crate) fn unread_variables(names: &[String], exports: bool) -> (Vec<Problem>, Vec<Warning>) {
+pub(crate) fn unread_variables(
+    names: &[String],
+    is_set: impl Fn(&str) -> bool,
+    exports: bool,
+) -> (Vec<Problem>, Vec<Warning>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut names: Vec<&String> = names.iter().collect();
     names.sort_unstable();
@@ -35,7 +44,7 @@ pub(crate) fn unread_variables(names: &[String], exports: bool) -> (Vec<Problem>
         // Others' names may hold anything; this goes to a terminal.
         let shown = name.escape_debug().to_string();
         let text = match meant {
-            Some(meant) if meant.protects => {
+            Some(meant) if meant.protects && !is_set(meant.variable) => {
                 let why = format!(
                     "it is not a setting, and {} protects; write that, or take this one away",
                     meant.variable
@@ -66,9 +75,11 @@ fn is_of(setting: &Setting, name: &str) -> bool {
 
 /// How far a name is from a variable that may be meant by it; `None`: too far.
 fn remoteness(name: &str, variable: &str) -> Option<usize> {
-    // The part before the first underscore says whose variable it is; a typo in there is not ours to see.
+    // The part before the first underscore says whose variable it is; where that may be another program's, a typo in
+    // there is not ours to see.
     let prefix = variable.split_inclusive('_').next().unwrap_or(variable);
-    if !name.starts_with(prefix) || !prefix.ends_with('_') {
+    let begins = name.starts_with(prefix) || OURS_ALONE.contains(&prefix);
+    if !begins || !prefix.ends_with('_') {
         return None;
     }
     // RABBITMQ_PASSWORD for RABBITMQ_PASS, REDIS_PASS for REDIS_PASSWORD.
@@ -138,7 +149,7 @@ mod tests {
     use super::*;
 
     fn hint(name: &str) -> Option<String> {
-        let (problems, warnings) = unread_variables(&[name.to_owned()], false);
+        let (problems, warnings) = unread_variables(&[name.to_owned()], |_| false, false);
         assert_eq!(problems, [], "{name}");
         warnings.first().map(ToString::to_string)
     }
@@ -151,7 +162,7 @@ mod tests {
             for left_out in prefix.len() + 1..setting.variable.len() {
                 let mut name = setting.variable.to_owned();
                 name.remove(left_out);
-                let (problems, warnings) = unread_variables(std::slice::from_ref(&name), true);
+                let (problems, warnings) = unread_variables(std::slice::from_ref(&name), |_| false, true);
                 assert_eq!((problems.len(), warnings.len()), (1, 0), "{name}");
                 assert!(problems[0].why.contains(" protects;"), "{name}: {}", problems[0]);
             }
@@ -178,6 +189,14 @@ mod tests {
                 "{hint:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_misspelt_protection_is_seen_in_its_first_word_and_is_none_beside_the_right_one() {
+        let name = ["SIGNATURES_POLICY".to_owned()];
+        assert_eq!(unread_variables(&name, |_| false, false).0.len(), 1);
+        let (problems, warnings) = unread_variables(&name, |variable| variable == "SIGNATURE_POLICY", false);
+        assert_eq!((problems.len(), warnings.len()), (0, 1));
     }
 
     #[test]
