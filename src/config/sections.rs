@@ -268,10 +268,17 @@ pub(super) fn redis(r: &mut Reader<'_>, reconnect_max: Duration) -> RedisConfig 
     let tls = r.switch(&s::REDIS_TLS);
     let files = tls_files(r, &REDIS_TLS, tls);
     let name = server_name(r, &s::REDIS_TLS_SERVER_NAME, &s::REDIS_TLS, tls);
+    let username = r.given(&s::REDIS_USERNAME, |text| Ok(text.to_owned()));
+    let password = r.secret(&s::REDIS_PASSWORD);
+    if username.is_some() && password.is_none() {
+        let why = "it is set and REDIS_PASSWORD is not, so that Redis would take this for its default user, which may \
+                   do everything; set REDIS_PASSWORD or REDIS_PASSWORD_FILE";
+        r.problem(&s::REDIS_USERNAME, username.clone(), why);
+    }
     RedisConfig {
         topology: redis_topology(r),
-        username: r.given(&s::REDIS_USERNAME, |text| Ok(text.to_owned())),
-        password: r.secret(&s::REDIS_PASSWORD),
+        username,
+        password,
         tls: tls.then_some(TlsConfig { files, server_name: name }),
         timeout: r.time(&s::REDIS_TIMEOUT),
         reconnect_max,
