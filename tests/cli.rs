@@ -163,6 +163,7 @@ fn a_key_is_made_shown_and_followed_by_the_next() {
     for step in ["1. Add the line", &format!("mv {file}.next {file}"), "3. When the publisher"] {
         assert!(next.stderr.contains(step), "{step}: {}", next.stderr);
     }
+    assert!(next.stderr.contains("remove the line of ") && next.stderr.contains(line));
     assert_eq!(keys("show").stdout, made.stdout, "the old one stays in use");
     assert_eq!(keys("rotate").code, Some(1), "nor is the next one written over");
     fs::rename(&next_path, &path).expect("the second step");

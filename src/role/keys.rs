@@ -91,13 +91,14 @@ pub fn run(command: KeysCommand, config: &KeysConfig) -> Result<Said, KeysError>
             next.push(".next");
             let next = PathBuf::from(next);
             let key = write_new(&next)?;
+            let old_line = trusted_line(publisher, &old.public());
             let (next, old) = (next.display(), old.id());
             let notes = format!(
                 "Wrote the key {} to {next}, readable by its owner alone. {shown} is as it was, with the key {old}.\n\
                  1. Add the line above to the file of trusted keys of every subscriber, and leave that of {old} there.\n\
                  2. When every subscriber has read it (\"File read anew\" in its log): mv {next} {shown}\n\
                  3. When the publisher has read it (\"File read anew\" in its log) and what it sent before is taken in,\n   \
-                 remove the line of {old}.",
+                 remove the line of {old}: {old_line}",
                 key.id()
             );
             Ok(said(&key, notes))
