@@ -85,7 +85,7 @@ impl Authenticity {
             && is_delayed(known, heartbeat, receipt)
         {
             metrics.unproven(Doubt::Delayed);
-            let detail = "it was made long before it came, by both clocks of its publisher";
+            let detail = "it was made long before it came, by both clocks of its publisher; it counts if it came for the first time";
             self.tell(delivery, id.as_str(), &Unproven::new(Doubt::Delayed, detail), true, receipt.at);
         }
         Ok(guarded)
@@ -110,7 +110,10 @@ impl Authenticity {
         let (reason, detail) = (unproven.doubt.as_str(), unproven.detail.as_str());
         let routing_key = &*delivery.routing_key;
         if taken {
-            warn!(publisher, reason, detail, routing_key, left_out, "Heartbeat taken that is not proven");
+            warn!(
+                publisher,
+                reason, detail, routing_key, left_out, "Heartbeat let through that is not proven"
+            );
         } else {
             warn!(publisher, reason, detail, routing_key, left_out, "Heartbeat refused: it is not proven");
         }

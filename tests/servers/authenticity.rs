@@ -141,7 +141,7 @@ async fn what_is_not_refused_is_taken_and_told_where_it_is_warned_of() {
         assert_eq!(by_reason(&subscriber, "heartbeat_subscriber_unproven_total").await, told, "{policy}");
         let scrape = subscriber.metrics().await.unwrap();
         assert_eq!(scrape.value("heartbeat_publisher_up", &[("publisher", "oslo")]), Some(1.0), "{policy}");
-        assert_eq!(subscriber.log().contains("Heartbeat taken that is not proven"), policy == "warn");
+        assert_eq!(subscriber.log().contains("Heartbeat let through that is not proven"), policy == "warn");
         let odd = "nobody's signature is asked for";
         assert_eq!(subscriber.log().contains(odd), policy == "accept", "{}", subscriber.log());
     }
