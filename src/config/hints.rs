@@ -7,8 +7,8 @@ use super::settings;
 /// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
 const SHORT_NAME: usize = 12;
 
-/// How variables begin that no other program has.
-const OURS_ALONE: &[&str] = &["SIGNATURE_", "SIGNING_", "TRUSTED_"];
+/// How the variable ends that names the file of a secret.
+const FILE: &str = "_FILE";
 
 /// How OpenTelemetry's variables begin.
 pub(crate) const OTEL: &str = "OTEL_";
@@ -38,17 +38,15 @@ pub(crate) fn unread_variables(
         if settings::ALL.iter().any(|setting| is_of(setting, name)) {
             continue;
         }
-        let near =
-            settings::ALL.iter().filter_map(|setting| Some((remoteness(name, setting.variable)?, setting)));
+        let near = settings::ALL.iter().filter_map(|setting| Some((nearness(name, setting)?, setting)));
         let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting);
         // Others' names may hold anything; this goes to a terminal.
         let shown = name.escape_debug().to_string();
         let text = match meant {
-            Some(meant) if meant.protects && !is_set(meant.variable) => {
-                let why = format!(
-                    "it is not a setting, and {} protects; write that, or take this one away",
-                    meant.variable
-                );
+            Some(meant) if protects(name, meant) && !names_of(meant).any(|name| is_set(&name)) => {
+                let meant = names_of(meant).last().unwrap_or_default();
+                let why =
+                    format!("it is not a setting, and {meant} protects; write that, or take this one away");
                 problems.push(Problem { name: shown, value: None, why, example: String::new() });
                 continue;
             }
@@ -73,13 +71,41 @@ fn is_of(setting: &Setting, name: &str) -> bool {
     setting.variable == name || setting.file_variable().as_deref() == Some(name)
 }
 
+/// The variable of a setting and, of a secret's, that of its file.
+fn names_of(setting: &Setting) -> impl Iterator<Item = String> {
+    [setting.variable.to_owned()].into_iter().chain(setting.file_variable())
+}
+
+/// Whether one who misspelt a setting so is without what was to protect: a secret in a file protects, too, while a name
+/// that is a secret's own, in another program's words, may be that program's.
+fn protects(name: &str, meant: &Setting) -> bool {
+    meant.protects || (meant.is_secret() && name.ends_with(FILE))
+}
+
+/// How far a name is from the nearest of a setting's; `None`: too far.
+fn nearness(name: &str, setting: &Setting) -> Option<usize> {
+    let file = setting.file_variable().filter(|_| name.ends_with(FILE));
+    let near = file.map_or_else(
+        || remoteness(name, setting.variable),
+        |file| remoteness(name.strip_suffix(FILE)?, file.strip_suffix(FILE)?),
+    );
+    near.or_else(|| {
+        // One letter anywhere, what kind of thing it names left out or another, and the old name of TLS.
+        let stem = |name: &str| {
+            let name = name.replace("_SSL", "_TLS");
+            [FILE, "_PATH"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned()
+        };
+        let (name, variable) = (stem(name), stem(setting.variable));
+        let near = name.len().abs_diff(variable.len()) <= 1 && distance(&name, &variable) <= 1;
+        (setting.protects && near).then_some(1)
+    })
+}
+
 /// How far a name is from a variable that may be meant by it; `None`: too far.
 fn remoteness(name: &str, variable: &str) -> Option<usize> {
-    // The part before the first underscore says whose variable it is; where that may be another program's, a typo in
-    // there is not ours to see.
+    // The part before the first underscore says whose variable it is.
     let prefix = variable.split_inclusive('_').next().unwrap_or(variable);
-    let begins = name.starts_with(prefix) || OURS_ALONE.contains(&prefix);
-    if !begins || !prefix.ends_with('_') {
+    if !name.starts_with(prefix) || !prefix.ends_with('_') {
         return None;
     }
     // RABBITMQ_PASSWORD for RABBITMQ_PASS, REDIS_PASS for REDIS_PASSWORD.
@@ -193,8 +219,30 @@ mod tests {
 
     #[test]
     fn a_misspelt_protection_is_seen_in_its_first_word_and_is_none_beside_the_right_one() {
+        for name in [
+            "SIGNATURES_POLICY",
+            "RABITMQ_TLS",
+            "USERID_POLICY",
+            "RABBITMQ_SSL",
+            "REDIS_CA_CERT",
+            "REDIS_CA_CERT_FILE",
+            "WEB_CONFIG",
+            "WEB_CONFIG_PATH",
+            "SIGNING_KEY",
+            "TRUSTED_KEYS",
+            "RABBITMQ_CLIENT_CERT",
+            "REDIS_PASWORD_FILE",
+            "REDIS_PASS_FILE",
+            "RABBITMQ_PASSWORD_FILE",
+        ] {
+            assert_eq!(unread_variables(&[name.to_owned()], |_| false, false).0.len(), 1, "{name}");
+        }
+        for name in
+            ["REDIS_TLS_PORT", "RABBITMQ_SSL_CACERTFILE", "REDIS_TLS_ENABLED", "LIMIT", "REDIS_PID_FILE"]
+        {
+            assert_eq!(unread_variables(&[name.to_owned()], |_| false, false), (vec![], vec![]), "{name}");
+        }
         let name = ["SIGNATURES_POLICY".to_owned()];
-        assert_eq!(unread_variables(&name, |_| false, false).0.len(), 1);
         let (problems, warnings) = unread_variables(&name, |variable| variable == "SIGNATURE_POLICY", false);
         assert_eq!((problems.len(), warnings.len()), (0, 1));
     }
