@@ -35,7 +35,7 @@ pub(crate) fn unread_variables(
     let mut names: Vec<&String> = names.iter().collect();
     names.sort_unstable();
     for name in names {
-        if settings::ALL.iter().any(|setting| is_of(setting, name)) {
+        if settings::ALL.iter().any(|setting| names_of(setting).any(|known| known == *name)) {
             continue;
         }
         let near = settings::ALL.iter().filter_map(|setting| Some((nearness(name, setting)?, setting)));
@@ -65,10 +65,6 @@ const UNSUPPORTED: &str = "it is not supported and has no effect";
 fn unsupported(name: &str) -> String {
     let replaced = REPLACED.iter().find(|(replaced, _)| *replaced == name);
     replaced.map_or_else(|| UNSUPPORTED.into(), |(_, instead)| format!("{UNSUPPORTED}; {instead}"))
-}
-
-fn is_of(setting: &Setting, name: &str) -> bool {
-    setting.variable == name || setting.file_variable().as_deref() == Some(name)
 }
 
 /// The variable of a setting and, of a secret's, that of its file.

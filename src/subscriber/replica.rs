@@ -275,12 +275,12 @@ impl Replica {
             now < at.plus(REMEMBERED) || last_seen.is_some_and(|last_seen| last_seen < at.plus(PRESENT))
         });
         let backlog = standing.own.current.is_none();
-        match (strange, standing.others) {
-            (true, _) => Elsewhere::Stranger,
-            (false, true) if standing.cut_off => Elsewhere::HeldBack,
-            (false, _) if backlog => Elsewhere::HeldBack,
-            (false, true) => Elsewhere::Replica,
-            (false, false) => Elsewhere::Nobody,
+        let held_back = backlog || (standing.others && standing.cut_off);
+        match (strange, held_back, standing.others) {
+            (true, ..) => Elsewhere::Stranger,
+            (false, true, _) => Elsewhere::HeldBack,
+            (false, false, true) => Elsewhere::Replica,
+            (false, false, false) => Elsewhere::Nobody,
         }
     }
 }
