@@ -15,7 +15,8 @@ pub const LIVE_AFTER: Duration = Duration::from_secs(1);
 /// look was due, tells of a broker or a network that stood still.
 const STOOD_STILL: Duration = Duration::from_millis(600);
 
-/// How often the queue is looked at: its depth, and how many consume it.
+/// How long two looks at the queue lie apart at most, while the broker answers: at its depth, and at how many
+/// consume it.
 pub const LOOK: Duration = Duration::from_secs(1);
 
 /// Follows one consumer. Times are in the store's clock.

@@ -1,8 +1,8 @@
 //! The latest state of every publisher, and the decisions about it.
 //!
 //! Pure: `now` is always a parameter, nothing waits, nothing reads a clock. In reading order:
-//! [`record`] is what is kept of a publisher, [`revision`] what its forms are told apart by, [`apply()`] what a message does to it, [`change`] what of
-//! that is worth telling,
+//! [`record`] is what is kept of a publisher, [`revision`] what its forms are told apart by,
+//! [`apply()`] what a message does to it, [`change`] what of that is worth telling,
 //! [`sequence`] which numbers came, [`elsewhere`] which may be with others,
 //! [`join`] what two forms of a record know together, [`live`] whether a delivery speaks of now, [`hearing`] what would have been heard,
 //! [`freshness`] what silence means, [`view`] all records together, and [`snapshot`] what
