@@ -52,13 +52,18 @@ impl TagPattern {
         if pattern.len() > PATTERN_BYTES_MAX {
             return Err(PatternError::TooLong);
         }
-        let regex = RegexBuilder::new(&translate(pattern))
+        let (translated, asked_for) = translate(pattern);
+        let regex = RegexBuilder::new(&translated)
             .backtrack_limit(BACKTRACK_LIMIT)
             .delegate_size_limit(COMPILED_BYTES_MAX)
             .delegate_dfa_size_limit(COMPILED_BYTES_MAX)
             .max_prog_size(PROGRAM_SIZE_MAX)
             .build()
             .map_err(|error| PatternError::Syntax(one_line(&error.to_string())))?;
+        // As Python has it. The engine does not look, and panics at a match.
+        if asked_for >= regex.captures_len() {
+            return Err(PatternError::Syntax(format!("it asks for group {asked_for}, which there is not")));
+        }
         Ok(Self { source: pattern.into(), regex })
     }
 
@@ -95,9 +100,11 @@ fn one_line(text: &str) -> String {
 
 /// Rewrites what Python reads otherwise than the engine: `\Z` is the very end, an escaped punctuation mark
 /// is itself (`\<` is no word boundary), a comment is nothing, and within `[...]` only ranges, escapes and
-/// the closing bracket are special (`[`, `&&` and `--` are not).
-fn translate(pattern: &str) -> String {
+/// the closing bracket are special (`[`, `&&` and `--` are not). Says, too, which is the highest group that is asked for
+/// as in `(?(1)yes|no)`; 0 if none is.
+fn translate(pattern: &str) -> (String, usize) {
     let mut out = String::with_capacity(pattern.len() + 16);
+    let mut asked_for = 0;
     let mut rest = pattern;
     while let Some(c) = rest.chars().next() {
         if let Some(comment) = rest.strip_prefix("(?#") {
@@ -117,11 +124,20 @@ fn translate(pattern: &str) -> String {
         } else if c == '\\' {
             rest = escape(&rest[1..], &mut out);
         } else {
+            asked_for = asked_for.max(condition(rest));
             out.push(c);
             rest = &rest[c.len_utf8()..];
         }
     }
-    out
+    (out, asked_for)
+}
+
+/// The group that is asked for by number, where a text begins so; 0 if it does not.
+fn condition(text: &str) -> usize {
+    let group = text.strip_prefix("(?(").and_then(|rest| rest.split_once(')')).map_or("", |(group, _)| group);
+    let is_number = !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
+    // One that no number holds is not there either.
+    if is_number { group.parse().unwrap_or(usize::MAX) } else { 0 }
 }
 
 /// One `[...]`, from after its opening bracket; returns what follows it.
@@ -194,6 +210,19 @@ fn literal(c: char, out: &mut String) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_group_that_is_asked_for_is_there() {
+        for pattern in ["a(?(9)b)*c", "(a)?(?(2)b|c)"] {
+            let error = TagPattern::new(pattern).expect_err(pattern).to_string();
+            assert!(error.contains("which there is not"), "{pattern}: {error}");
+        }
+        for (pattern, tag) in
+            [("(a)?(?(1)b|c)d", "abd"), ("[(?(9)]", "9"), (r"\(?(9)", "9"), (r"\(?(9)x", "9x")]
+        {
+            assert_eq!(TagPattern::new(pattern).expect(pattern).is_match(tag), Ok(true), "{pattern}");
+        }
+    }
 
     /// Pattern, tag, and what Python 3.11 says of `re.search(pattern, tag) is not None`.
     const AS_PYTHON: &[(&str, &str, bool)] = &[
