@@ -13,11 +13,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::http;
-use super::ports::free_port;
+use super::ports::{free_port, listen};
 use super::process::{Process, folder};
 use super::wait::wait_until;
 
@@ -115,8 +114,8 @@ pub struct Webhook {
 impl Webhook {
     /// Listens.
     pub async fn listen() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, free_port())).await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let listener = listen(address);
         let inbox = Inbox::default();
         let taken = Arc::clone(&inbox);
         let task = tokio::spawn(async move {

@@ -1,6 +1,6 @@
 //! TCP peers that behave, vanish, swallow, hang and answer nonsense.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use super::ports::free_port;
+use super::ports::{free_port, listen};
 
 /// Connects that fill a backlog of none; the kernel lets one or two more in than asked.
 const FILLERS: usize = 4;
@@ -39,7 +39,7 @@ impl Accepting {
 
     /// Opens the same port again.
     pub fn reopen(&mut self) {
-        let listener = tokio_listener(self.address);
+        let listener = listen(self.address);
         self.task = Some(tokio::spawn(async move {
             loop {
                 // What connects is dropped at once: a check needs no more.
@@ -72,6 +72,7 @@ impl BlackHole {
     /// Opens one at an address of one's choice.
     pub fn at(address: SocketAddr) -> Self {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.set_reuse_address(true).unwrap();
         listener.bind(&address.into()).unwrap();
         listener.listen(0).unwrap();
         let fillers = (0..FILLERS).map(|_| filler(address)).collect();
@@ -119,7 +120,7 @@ impl FakeHttp {
     fn start(answers: Vec<(String, String)>) -> Self {
         let answers: Arc<[(String, String)]> = answers.into();
         let address = loopback(free_port());
-        let listener = tokio_listener(address);
+        let listener = listen(address);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(serve(stream, Arc::clone(&answers)));
@@ -160,11 +161,4 @@ fn message(status: &str, content_type: &str, body: &str) -> String {
 
 fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
-}
-
-/// std binds with SO_REUSEADDR, so the same port can be opened again at once.
-fn tokio_listener(address: SocketAddr) -> tokio::net::TcpListener {
-    let listener = TcpListener::bind(address).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    tokio::net::TcpListener::from_std(listener).unwrap()
 }

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use tonic::codegen::Service;
 
 use super::super::certificates::Certificates;
+use super::super::ports::listen;
 use super::received::Inbox;
 use super::{grpc, http};
 
@@ -77,10 +78,7 @@ impl Serving {
         protocol: Protocol,
         inbox: &Arc<Inbox>,
     ) {
-        // std binds with SO_REUSEADDR, so the same port can be opened again at once.
-        let listener = std::net::TcpListener::bind(address).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let listener = TcpListener::from_std(listener).unwrap();
+        let listener = listen(address);
         let (tasks, inbox) = (self.tasks.clone(), Arc::clone(inbox));
         self.tasks.spawn(async move {
             loop {

@@ -25,7 +25,7 @@ use self::counts::{Tally, add};
 use self::pump::{End, Pump};
 #[allow(unused_imports, reason = "a harness offers more than the tests of one day name")]
 pub use self::toxics::{Direction, Ending, Latency, Limit, Slicer, Toxics};
-use super::ports::free_port;
+use super::ports::{free_port, listen};
 use super::v2::Chance;
 
 /// A side of a connection.
@@ -151,11 +151,7 @@ impl Proxy {
     pub fn accept(&self) {
         let mut accepting = self.accepting.lock().unwrap();
         if accepting.is_none() {
-            // std binds with SO_REUSEADDR, so the same port can be opened again at once.
-            let listener = std::net::TcpListener::bind(self.address).unwrap();
-            listener.set_nonblocking(true).unwrap();
-            let listener = TcpListener::from_std(listener).unwrap();
-            *accepting = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
+            *accepting = Some(tokio::spawn(accept(listen(self.address), Arc::clone(&self.shared))));
         }
     }
 
