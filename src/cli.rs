@@ -411,7 +411,7 @@ mod tests {
             &["publisher", "--redis.host=x"],
             &["publisher", "extra"],
             &["publisher", "--rabbitmq.host"],
-            &["publisher", "--rabbitmq.host=a", "--rabbitmq.host=b"],
+            &["publisher", "--rabbitmq.port=1", "--rabbitmq.port=2"],
             &["--rabbitmq.host=a", "publisher"],
             &["forget"],
             &["healthcheck", "nobody"],

@@ -1,27 +1,25 @@
 //! One connection to the broker, each step of its making under a deadline.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{Connection, ConnectionProperties};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
 
 use super::AmqpError;
-use crate::dial;
+use super::nodes::{Node, Nodes, NotConnected};
+use super::topology::QueueType;
 use crate::secret::SecretSource;
 use crate::tls::PeerTls;
 
 /// How to reach the broker, and what to find there.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Host name or address.
-    pub host: String,
-    /// Port, of TLS where that is on.
-    pub port: u16,
+    /// Where it is.
+    pub nodes: Nodes,
     /// How the broker is told who this is.
     pub mechanism: Mechanism,
     /// User name.
@@ -34,6 +32,8 @@ pub struct Config {
     pub exchange: String,
     /// Queue; empty for a link that only sends, to whatever is bound.
     pub queue: String,
+    /// What the queue is to be where it is made here; `None` leaves that to the broker.
+    pub queue_type: Option<QueueType>,
     /// Key that binds the queue to the exchange.
     pub routing_key: String,
     /// TLS, where it is on.
@@ -81,17 +81,13 @@ impl Mechanism {
 }
 
 impl Config {
-    /// Host and port, for people.
+    /// Hosts and ports, for people.
     pub fn target(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        self.nodes.to_string()
     }
 
     /// Built by hand: lapin reads an IPv6 address in a URI as `localhost`.
-    fn uri(&self) -> AMQPUri {
+    fn uri(&self, node: &Node) -> AMQPUri {
         let (mechanism, userinfo) = match self.mechanism {
             Mechanism::Plain => {
                 let (username, password) = (self.user.clone(), self.password.read().expose().to_owned());
@@ -104,7 +100,7 @@ impl Config {
         };
         AMQPUri {
             scheme: if self.tls.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
-            authority: AMQPAuthority { userinfo, host: self.host.clone(), port: self.port },
+            authority: AMQPAuthority { userinfo, host: node.host.clone(), port: node.port },
             vhost: self.vhost.clone(),
             query: AMQPQueryString {
                 auth_mechanism: Some(mechanism),
@@ -130,14 +126,23 @@ impl Cutter {
     }
 }
 
-/// Opens a connection.
+/// A connection as it was opened.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) cutter: Cutter,
+    /// The node, for people.
+    pub(super) target: String,
+}
+
+/// Opens a connection, to any node that takes it.
 ///
 /// # Errors
 /// Says which step failed. A handshake that is given up is also cut off, so that nothing of it
 /// stays behind.
-pub(super) async fn open(config: &Config) -> Result<(Connection, Cutter), AmqpError> {
-    let target = config.target();
-    let socket = connect(config).await?;
+pub(super) async fn open(config: &Config) -> Result<Opened, AmqpError> {
+    let (socket, node) = connect(config).await?;
+    let target = node.to_string();
     let cutter = prepare(&socket).map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
 
     let stream = AsyncTcpStream::Plain(async_compat::Compat::new(socket));
@@ -145,7 +150,7 @@ pub(super) async fn open(config: &Config) -> Result<(Connection, Cutter), AmqpEr
         None => stream,
         Some(tls) => {
             let connector = RustlsConnector::from(tls.client_config());
-            let name = tls.server_name().map_or(config.host.as_str().into(), |name| name.to_str());
+            let name = tls.server_name().map_or(node.host.as_str().into(), |name| name.to_str());
             timeout(CONNECT_TIMEOUT, stream.into_rustls(&connector, &name))
                 .await
                 .map_err(|_| AmqpError::Deadline {
@@ -167,11 +172,11 @@ pub(super) async fn open(config: &Config) -> Result<(Connection, Cutter), AmqpEr
         .with_connection_name(config.name.as_str().into())
         .with_client_property("product".into(), "heartbeat".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
-    let runtime = lapin::runtime::default_runtime().map_err(|source| not_opened(config, source))?;
-    let opening = Connection::connector(config.uri(), runtime, hand_over, properties);
+    let runtime = lapin::runtime::default_runtime().map_err(|source| not_opened(config, &target, source))?;
+    let opening = Connection::connector(config.uri(node), runtime, hand_over, properties);
     match timeout(CONNECT_TIMEOUT, opening).await {
-        Ok(Ok(connection)) => Ok((connection, cutter)),
-        Ok(Err(source)) => Err(not_opened(config, source)),
+        Ok(Ok(connection)) => Ok(Opened { connection, cutter, target }),
+        Ok(Err(source)) => Err(not_opened(config, &target, source)),
         Err(_) => {
             // Ends the library's thread, which would wait for this peer for ever.
             cutter.cut();
@@ -183,28 +188,20 @@ pub(super) async fn open(config: &Config) -> Result<(Connection, Cutter), AmqpEr
     }
 }
 
-/// A TCP connection to any address of the host: behind a name that stands for several nodes, one that
-/// is dead hides none of the others.
-async fn connect(config: &Config) -> Result<TcpStream, AmqpError> {
-    let target = config.target();
-    let end = Instant::now() + CONNECT_TIMEOUT;
-    let out_of_time = |operation: &str| AmqpError::Deadline {
-        operation: format!("{operation} {target}"),
-        limit: CONNECT_TIMEOUT,
-    };
-    let failed = |source| AmqpError::Connect { target: target.clone(), source };
-    let looking_up = lookup_host((config.host.as_str(), config.port));
-    let found = timeout_at(end, looking_up).await.map_err(|_| out_of_time("looking up the addresses of"))?;
-    let addresses: Vec<SocketAddr> = found.map_err(failed)?.collect();
-    dial::first(&addresses, end, TcpStream::connect).await.map_err(|mut told| match told.errors.pop() {
-        Some(source) if !told.out_of_time => failed(source),
-        _ => out_of_time("connecting to"),
+async fn connect(config: &Config) -> Result<(TcpStream, &Node), AmqpError> {
+    let connected = config.nodes.connect(Instant::now() + CONNECT_TIMEOUT).await;
+    connected.map_err(|told| match told {
+        NotConnected::Failed(source) => AmqpError::Connect { target: config.target(), source },
+        NotConnected::OutOfTime(what) => {
+            let operation = format!("{what} {}", config.target());
+            AmqpError::Deadline { operation, limit: CONNECT_TIMEOUT }
+        }
     })
 }
 
 /// Since TLS 1.3 a client's certificate is refused only after the handshake.
-fn not_opened(config: &Config, source: lapin::Error) -> AmqpError {
-    let target = config.target();
+fn not_opened(config: &Config, target: &str, source: lapin::Error) -> AmqpError {
+    let target = target.to_owned();
     match source.kind() {
         lapin::ErrorKind::IOError(error)
             if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) =>

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::acks::Acks;
-use super::connection::{self, CALL_TIMEOUT, Config, Cutter, call};
+use super::connection::{self, CALL_TIMEOUT, Config, Cutter, Opened, call};
 pub use super::delivery::Delivery;
 use super::delivery::stamp;
 use super::{AmqpError, topology};
@@ -116,8 +116,8 @@ struct Look {
 pub struct Window {
     /// Deliveries that the ingest holds unsettled.
     pub open: AtomicUsize,
-    /// Deliveries are held for want of the store: the window should grow.
-    pub wants_more: std::sync::atomic::AtomicBool,
+    /// Deliveries are held for want of the store: the window should grow, and nothing worn be taken again.
+    pub store_is_away: std::sync::atomic::AtomicBool,
     /// Give everything back and begin anew: it was held for too long.
     pub give_back: std::sync::atomic::AtomicBool,
 }
@@ -133,10 +133,13 @@ pub struct ConsumerTask {
     state: watch::Sender<ConsumerState>,
     backoff: Backoff,
     generation: u64,
+    /// Something worn was given back.
+    worn: bool,
 }
 
 /// One consumer on one channel.
 struct Session {
+    target: String,
     cutter: Cutter,
     channel: Channel,
     looker: Channel,
@@ -165,7 +168,8 @@ impl ConsumerTask {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let (state, state_out) = watch::channel(ConsumerState::default());
         let backoff = Backoff::new(config.reconnect_max);
-        let task = Self { config, prefetch, tag, clock, window, events, state, backoff, generation: 0 };
+        let task =
+            Self { config, prefetch, tag, clock, window, events, state, backoff, generation: 0, worn: false };
         (task, receiver, state_out)
     }
 
@@ -173,6 +177,7 @@ impl ConsumerTask {
     /// that what is being stored can still be acknowledged.
     pub async fn run(mut self, stop: CancellationToken, acked: CancellationToken) {
         while !stop.is_cancelled() {
+            self.spare_the_worn(&stop).await;
             let ended = self.session(&stop, &acked).await;
             self.state.send_modify(|state| {
                 let reconnects = state.reconnects;
@@ -191,6 +196,23 @@ impl ConsumerTask {
         }
     }
 
+    /// Each delivery that is not acknowledged brings a message nearer to its queue's delivery limit, where it is dropped.
+    /// One that is near waits in the queue until it can be stored.
+    async fn spare_the_worn(&mut self, stop: &CancellationToken) {
+        if !std::mem::take(&mut self.worn) || !self.window.store_is_away.load(Ordering::Relaxed) {
+            return;
+        }
+        let queue = &self.config.queue;
+        warn!(
+            queue,
+            "Heartbeats were delivered so often that RabbitMQ may drop them: not consuming until the store is back. \
+             Raise the queue's delivery-limit by a policy"
+        );
+        while self.window.store_is_away.load(Ordering::Relaxed) && !stop.is_cancelled() {
+            sleep(TICK).await;
+        }
+    }
+
     /// Connects, consumes until something goes wrong, or ends orderly when told to stop.
     async fn session(
         &mut self,
@@ -204,7 +226,7 @@ impl ConsumerTask {
         let (connection, mut session) = opened;
         self.backoff.reset();
         let queue = self.config.queue.clone();
-        info!(queue, prefetch = session.prefetch, "Consuming");
+        info!(queue, target_address = session.target, prefetch = session.prefetch, "Consuming");
         let result = self.consume(&mut session, stop).await;
         if result.is_ok() {
             // Whatever was delivered and not taken in goes back to the queue with the connection.
@@ -230,8 +252,11 @@ impl ConsumerTask {
     }
 
     async fn open(&mut self) -> Result<(lapin::Connection, Session), AmqpError> {
-        let (connection, cutter) = connection::open(&self.config).await?;
+        let Opened { connection, cutter, target } = connection::open(&self.config).await?;
         topology::ensure(&connection, &self.config).await?;
+        if self.generation == 0 {
+            topology::compare(&connection, &self.config).await;
+        }
         let channel = topology::channel(&connection).await?;
         let looker = topology::channel(&connection).await?;
         let Look { ready, consumers, .. } = look(&looker, &self.config.queue, &self.clock).await?;
@@ -242,7 +267,7 @@ impl ConsumerTask {
         self.window.give_back.store(false, Ordering::Relaxed);
         let began = Event::Began { generation: self.generation, acks };
         if self.events.send(began).await.is_err() {
-            return Err(AmqpError::Ended { target: self.config.target() });
+            return Err(AmqpError::Ended { target });
         }
         let reconnected = self.generation > 1;
         self.state.send_modify(|state| {
@@ -252,6 +277,7 @@ impl ConsumerTask {
             state.consumers = consumers;
         });
         let session = Session {
+            target,
             cutter,
             channel,
             looker,
@@ -370,6 +396,7 @@ impl ConsumerTask {
         session.deliveries_since_look += 1;
         session.deliveries += 1;
         let delivery = stamp(delivery, self.generation, at, live, session.gate.live_since());
+        self.worn |= delivery.worn;
         match self.events.try_send(Event::Delivered(delivery)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
@@ -382,7 +409,7 @@ impl ConsumerTask {
                 sent
             }
             Err(mpsc::error::TrySendError::Closed(_)) => {
-                Err(AmqpError::Ended { target: self.config.target() })
+                Err(AmqpError::Ended { target: session.target.clone() })
             }
         }
     }
@@ -461,7 +488,7 @@ impl ConsumerTask {
 
     fn should_grow(&self, session: &Session) -> bool {
         let open = self.open_deliveries();
-        self.window.wants_more.load(Ordering::Relaxed)
+        self.window.store_is_away.load(Ordering::Relaxed)
             && session.prefetch < PREFETCH_MAX
             && open >= usize::from(session.prefetch) / 5 * 4
     }

@@ -26,6 +26,8 @@ pub struct Delivery {
     /// It survives a restart of the broker, does not expire, and was seldom redelivered: a message
     /// that it supersedes may be let go.
     pub durable: bool,
+    /// It was redelivered so often that its queue may drop it soon.
+    pub worn: bool,
     /// When it came, in the store's clock.
     pub at: Timestamp,
     /// Whether nothing had been waiting (see [`LiveGate`](crate::state::live::LiveGate)).
@@ -40,9 +42,9 @@ pub struct Delivery {
     pub proof: Proof,
 }
 
-/// Redeliveries of a message after which it may not stand in for others: RabbitMQ 4.0 drops a
-/// message after 20 of them by default.
-const DELIVERY_COUNT_MAX: i64 = 15;
+/// Redeliveries of a message after which it is worn: it may not stand in for others, nor be taken again while it cannot
+/// be stored. RabbitMQ 4 drops a message after 20 of them by default, and others may take it, too.
+const WORN: i64 = 10;
 
 fn text_in<'a>(properties: &'a BasicProperties, header: &str) -> Option<&'a str> {
     match properties.headers().as_ref()?.inner().get(header)? {
@@ -77,9 +79,8 @@ pub(super) fn stamp(
             _ => None,
         }
     };
-    let durable = *properties.delivery_mode() == Some(2)
-        && properties.expiration().is_none()
-        && header("x-delivery-count").is_none_or(|count| count < DELIVERY_COUNT_MAX);
+    let worn = header("x-delivery-count").is_some_and(|count| count >= WORN);
+    let durable = *properties.delivery_mode() == Some(2) && properties.expiration().is_none() && !worn;
     let broker_at = header("timestamp_in_ms").map(Timestamp::from_unix_ms);
     let trace = text_in(properties, TRACEPARENT).and_then(TraceContext::parse);
     let proof = proof_of(properties);
@@ -89,6 +90,7 @@ pub(super) fn stamp(
         routing_key: delivery.routing_key.as_str().into(),
         redelivered: delivery.redelivered,
         durable,
+        worn,
         at,
         live,
         live_since,

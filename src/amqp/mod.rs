@@ -11,9 +11,12 @@ pub mod consume;
 mod delivery;
 mod error;
 mod inspect;
+mod nodes;
 pub mod publish;
 mod send;
 mod topology;
 
 pub use connection::{Config, Mechanism};
 pub use error::{AmqpError, REASONS};
+pub use nodes::{Node, Nodes};
+pub use topology::QueueType;

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::connection::{self, Config, Cutter, call};
+use super::connection::{self, Config, Cutter, Opened, call};
 use super::inspect::inspect_all;
 use super::send::{Reply, Sender};
 use super::{AmqpError, topology};
@@ -127,6 +127,7 @@ struct Session {
     connection: Connection,
     cutter: Cutter,
     channel: Channel,
+    target: String,
 }
 
 impl Session {
@@ -138,13 +139,12 @@ impl Session {
 impl PublisherTask {
     /// Runs until `stop`, then closes the connection.
     pub async fn run(mut self, stop: CancellationToken) {
-        let target = self.config.target();
         let mut connected_before = false;
         while !stop.is_cancelled() {
             let mut refused = false;
-            match self.open_session(&stop).await {
+            match self.open_session(!connected_before, &stop).await {
                 Some(Ok(session)) => {
-                    info!(target_address = target, "Connected to RabbitMQ");
+                    info!(target_address = session.target, "Connected to RabbitMQ");
                     self.state.send_modify(|state| {
                         state.connected = true;
                         state.reconnects += u64::from(connected_before);
@@ -174,15 +174,22 @@ impl PublisherTask {
     }
 
     /// Opens a session, refusing requests meanwhile. `None` when told to stop.
-    async fn open_session(&mut self, stop: &CancellationToken) -> Option<Result<Session, AmqpError>> {
+    async fn open_session(
+        &mut self,
+        is_first: bool,
+        stop: &CancellationToken,
+    ) -> Option<Result<Session, AmqpError>> {
         let config = self.config.clone();
         let mut opening = Box::pin(async move {
-            let (connection, cutter) = connection::open(&config).await?;
+            let Opened { connection, cutter, target } = connection::open(&config).await?;
             topology::ensure(&connection, &config).await?;
+            if is_first {
+                topology::compare(&connection, &config).await;
+            }
             let channel = topology::channel(&connection).await?;
             let confirm = channel.confirm_select(ConfirmSelectOptions::default());
             call(|| "asking for confirms".into(), confirm).await?;
-            Ok(Session { connection, cutter, channel })
+            Ok(Session { connection, cutter, channel, target })
         });
         loop {
             tokio::select! {
@@ -218,14 +225,14 @@ impl PublisherTask {
     ) -> Result<(), AmqpError> {
         let mut events = std::pin::pin!(session.connection.events_listener());
         if !session.is_open() {
-            return Err(AmqpError::Ended { target: self.config.target() });
+            return Err(AmqpError::Ended { target: session.target.clone() });
         }
         let sender = Sender { config: &self.config, confirm_timeout: self.confirm_timeout };
         let (mut sending, mut looking) = (None, None);
         loop {
             tokio::select! {
                 biased;
-                event = events.next() => note(&self.config, &self.state, event, session, blocked_since)?,
+                event = events.next() => note(&self.state, event, session, blocked_since)?,
                 sent = under_way(&mut sending) => {
                     sending = None;
                     self.backoff.reset();
@@ -277,7 +284,6 @@ impl Requests {
 
 /// Takes in what the connection tells of itself.
 fn note(
-    config: &Config,
     state: &watch::Sender<LinkState>,
     event: Option<Event>,
     session: &Session,
@@ -300,7 +306,7 @@ fn note(
             return Err(AmqpError::Call { operation: "staying connected".into(), source });
         }
         Some(_) => {}
-        None => return Err(AmqpError::Ended { target: config.target() }),
+        None => return Err(AmqpError::Ended { target: session.target.clone() }),
     }
     Ok(())
 }

@@ -1,12 +1,42 @@
 //! Exchange, queue and binding: used as they are where they stand, created where they are missing.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind, Queue};
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::AmqpError;
 use super::connection::{Config, call};
+use crate::telemetry::Chain;
+
+/// What a queue is to be that is made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueType {
+    /// On one node.
+    Classic,
+    /// On several nodes of a cluster, of which most must be there.
+    Quorum,
+}
+
+/// How often a quorum queue may deliver a message before it drops it: RabbitMQ 4 has 20 of its own accord. A message is
+/// delivered again whenever a connection ends that had it unacked, which is no fault of the message's, and while the
+/// store is away each held one is; so this is once every few seconds for more than a month.
+const DELIVERY_LIMIT: i32 = 1_000_000;
+
+impl QueueType {
+    fn arguments(self) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        let name = match self {
+            Self::Classic => "classic",
+            Self::Quorum => "quorum",
+        };
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(name.into()));
+        if self == Self::Quorum {
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
+        }
+        arguments
+    }
+}
 
 /// Makes sure that exchange, queue and binding are there; what has no name is left out.
 ///
@@ -73,17 +103,14 @@ async fn ensure_queue(connection: &Connection, config: &Config) -> Result<(), Am
     match inspect(&channel(connection).await?, queue).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => {
-            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            let channel = channel(connection).await?;
-            let declared = channel.queue_declare(queue.as_str().into(), durable, FieldTable::default());
-            match call(|| format!("creating queue {queue:?}"), declared).await {
+            match declare_queue(connection, config).await {
                 Ok(_) => {
                     info!(queue, "Queue created");
                     Ok(())
                 }
                 // Another was faster, with arguments of its own: used as it is.
                 Err(error) if error.is_other_arguments() => {
-                    info!(queue, "Queue has other arguments than the default; used as it is");
+                    info!(queue, "Queue has other arguments than here; used as it is");
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -94,6 +121,34 @@ async fn ensure_queue(connection: &Connection, config: &Config) -> Result<(), Am
             Ok(())
         }
         Err(error) => Err(error),
+    }
+}
+
+async fn declare_queue(connection: &Connection, config: &Config) -> Result<Queue, AmqpError> {
+    let queue = &config.queue;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let arguments = config.queue_type.map(QueueType::arguments).unwrap_or_default();
+    let channel = channel(connection).await?;
+    let declared = channel.queue_declare(queue.as_str().into(), durable, arguments);
+    call(|| format!("creating queue {queue:?}"), declared).await
+}
+
+/// Says it where the queue is not as it would be made here, as far as this user may find out. It is used all the same.
+/// To be asked once: the broker logs each difference as an error.
+pub(super) async fn compare(connection: &Connection, config: &Config) {
+    let Config { queue, queue_type: Some(queue_type), .. } = config else { return };
+    if queue.is_empty() {
+        return;
+    }
+    if let Err(error) = declare_queue(connection, config).await
+        && error.is_other_arguments()
+    {
+        warn!(
+            queue,
+            wanted = ?queue_type,
+            error = %Chain(&error),
+            "The queue has other arguments than RABBITMQ_QUEUE_TYPE gives it; used as it is"
+        );
     }
 }
 

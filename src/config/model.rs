@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::amqp::Mechanism;
+use crate::amqp::{Mechanism, Node, QueueType};
 use crate::secret::SecretSource;
 pub use crate::telemetry::log::LogFormat;
 
@@ -160,8 +160,8 @@ pub struct EmitterConfig {
 /// The RabbitMQ management API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManagementConfig {
-    /// Host name or address.
-    pub host: String,
+    /// Host names or addresses, those of the nodes of a cluster; never empty.
+    pub hosts: Vec<String>,
     /// Port of its HTTP listener.
     pub port: u16,
     /// User; needs the `monitoring` tag to see others' consumers.
@@ -177,10 +177,8 @@ pub struct ManagementConfig {
 /// The broker: connection, topology and flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AmqpConfig {
-    /// Host name or address.
-    pub host: String,
-    /// The port that goes with `tls`.
-    pub port: u16,
+    /// Where it is, or where the nodes of the cluster are; never empty.
+    pub nodes: Vec<Node>,
     /// How the broker is told who this is.
     pub mechanism: Mechanism,
     /// User.
@@ -193,6 +191,8 @@ pub struct AmqpConfig {
     pub exchange: String,
     /// Queue of the heartbeats.
     pub queue: String,
+    /// What the queue is to be where it is made here.
+    pub queue_type: Option<QueueType>,
     /// Key from the exchange to the queue.
     pub routing_key: String,
     /// `Some`: AMQPS.

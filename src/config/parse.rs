@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::model::{GraceRules, LegacyId, LegacyMatch, ListenAddress, LogFormat, LogLevel};
 use super::problem::shown;
+use crate::amqp::{Node, QueueType};
 use crate::heartbeat::PublisherId;
 use crate::signing::{Policy, Stance, UserNames};
 
@@ -204,6 +205,58 @@ pub fn nodes(text: &str) -> Result<Vec<(String, u16)>, Why> {
             _ => Err(format!("{} is not host:port", shown(item))),
         })
         .collect()
+}
+
+/// Nodes of one broker, each a host with or without a port of its own, separated by commas; each once. What is wrong is
+/// not repeated: an address with a password in it may have a comma there.
+///
+/// # Errors
+/// None, or the first that is no host, or has a port that is none.
+pub fn broker_nodes(text: &str, port: u16) -> Result<Vec<Node>, Why> {
+    let mut nodes = Vec::new();
+    for item in list(text) {
+        let node = match (host(item), listen_address(item)) {
+            (Ok(host), _) => Node { host, port },
+            (_, Ok(ListenAddress { host: Some(host), port })) if port > 0 => Node { host, port },
+            (Err(why), _) if item.contains("://") || !item.contains(':') => return Err(why),
+            _ => {
+                return Err(
+                    "it is neither a host nor host:port, nor several of these with commas between".into()
+                );
+            }
+        };
+        if !nodes.contains(&node) {
+            nodes.push(node);
+        }
+    }
+    if nodes.is_empty() { Err("it names no host".into()) } else { Ok(nodes) }
+}
+
+/// Hosts without ports, separated by commas; each once.
+///
+/// # Errors
+/// None, or as [`host`], for the first that is wrong.
+pub fn hosts(text: &str) -> Result<Vec<String>, Why> {
+    let mut hosts = Vec::new();
+    for item in list(text) {
+        let host = host(item)?;
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    if hosts.is_empty() { Err("it names no host".into()) } else { Ok(hosts) }
+}
+
+/// What a queue is to be that is made here.
+///
+/// # Errors
+/// Another word.
+pub fn queue_type(text: &str) -> Result<QueueType, Why> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "classic" => Ok(QueueType::Classic),
+        "quorum" => Ok(QueueType::Quorum),
+        _ => Err("it is neither classic nor quorum".into()),
+    }
 }
 
 /// A publisher's id.

@@ -18,7 +18,7 @@ use super::setting::Setting;
 use super::settings as s;
 use super::targets::{self, Targets};
 use super::web;
-use crate::amqp::Mechanism;
+use crate::amqp::{Mechanism, Node};
 use crate::heartbeat::PublisherId;
 use crate::tls::{ClientFiles, Expiry, Peer, PeerTls, TlsConfig, TlsError, TlsFile, TlsFiles};
 
@@ -171,14 +171,14 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         r.problem(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, dead_letter_exchange.clone(), why);
     }
     let amqp = AmqpConfig {
-        host: r.read(&s::RABBITMQ_HOST, parse::host),
-        port,
+        nodes: r.read(&s::RABBITMQ_HOST, |text| parse::broker_nodes(text, port)),
         mechanism,
         user: r.read(&s::RABBITMQ_USER, parse::amqp_name),
         password: r.secret(&s::RABBITMQ_PASS).unwrap_or_default(),
         vhost: r.read(&s::RABBITMQ_VHOST, parse::amqp_name),
         exchange,
         queue: r.required(&s::RABBITMQ_QUEUE),
+        queue_type: r.given(&s::RABBITMQ_QUEUE_TYPE, parse::queue_type),
         routing_key: r.required(&s::RABBITMQ_ROUTING_KEY),
         tls: tls.then(|| TlsConfig { files: files.clone(), server_name: name.clone() }),
         heartbeat: whole_seconds(r, &s::RABBITMQ_HEARTBEAT),
@@ -188,7 +188,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         dead_letter_exchange,
     };
     let management = ManagementConfig {
-        host: r.given(&s::RABBITMQ_MANAGEMENT_HOST, parse::host).unwrap_or_else(|| amqp.host.clone()),
+        hosts: r.given(&s::RABBITMQ_MANAGEMENT_HOST, parse::hosts).unwrap_or_else(|| hosts_of(&amqp.nodes)),
         port: r.number(&s::RABBITMQ_MANAGEMENT_PORT),
         user: amqp.user.clone(),
         password: amqp.password.clone(),
@@ -196,6 +196,17 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         tls: management_tls.then(|| TlsConfig { files, server_name: management_name.or(name) }),
     };
     (amqp, management)
+}
+
+/// The hosts of some nodes, each once.
+fn hosts_of(nodes: &[Node]) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for node in nodes {
+        if !hosts.contains(&node.host) {
+            hosts.push(node.host.clone());
+        }
+    }
+    hosts
 }
 
 /// How to log in. By certificate, there must be one to show.

@@ -21,6 +21,7 @@ const WEB: (Heading, Scopes) = (Heading::Web, Scopes::ROLES);
 const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET));
 
 const EMITS: Scopes = Scopes::PUBLISHER.and(Scopes::STANDALONE);
+const CONNECTS: Scopes = Scopes::PUBLISHER.and(Scopes::SUBSCRIBER);
 const SHOWS: Scopes = Scopes::SUBSCRIBER.and(Scopes::STANDALONE);
 
 const PORT: Kind = Kind::Number(1, 65_535);
@@ -94,8 +95,9 @@ settings! {
         time_ms(100, HOUR * 1000), "4s",
         "Longest pause between two attempts to connect to a server; a large fleet sets it higher");
 
-    RABBITMQ_HOST = new("rabbitmq.host", RABBIT, Kind::Host, "localhost",
-        "Host name or address of the broker");
+    RABBITMQ_HOST = new("rabbitmq.host", RABBIT, Kind::List("HOST[:PORT]"), "localhost",
+        "Host name or address of the broker, or of each node of a cluster, separated by commas; each attempt to connect \
+         begins with another one");
     RABBITMQ_PORT = new("rabbitmq.port", RABBIT, PORT, "5672",
         "Port of the broker, without TLS");
     RABBITMQ_USER = new("rabbitmq.user", RABBIT, Kind::Text("USER"), "guest",
@@ -111,6 +113,9 @@ settings! {
         "Exchange of the heartbeats; must not be empty");
     RABBITMQ_QUEUE = new("rabbitmq.queue", RABBIT, Kind::Required("QUEUE"), "my_queue",
         "Queue of the heartbeats; must not be empty");
+    RABBITMQ_QUEUE_TYPE = new("rabbitmq.queue-type", (Heading::RabbitMq, CONNECTS), Kind::Text("TYPE"), "",
+        "What the queue is to be where it is created: classic or quorum; one that stands is used as it is")
+        .derived_from("the broker's own, with no argument").such_as("quorum");
     RABBITMQ_ROUTING_KEY = new("rabbitmq.routing-key", RABBIT, Kind::Required("KEY"), "service.heartbeat",
         "Key from the exchange to the queue; must not be empty");
     RABBITMQ_TLS = new("rabbitmq.tls", RABBIT, Kind::Boolean, "false",
@@ -137,8 +142,8 @@ settings! {
         Kind::Text("EXCHANGE"), "", "Exchange for messages that cannot be understood")
         .derived_from("a bounded list in Redis").such_as("heartbeat.dead");
 
-    RABBITMQ_MANAGEMENT_HOST = new("rabbitmq.management-host", MANAGEMENT, Kind::Host, "",
-        "Host name or address of the management API").derived_from("RABBITMQ_HOST").such_as("localhost");
+    RABBITMQ_MANAGEMENT_HOST = new("rabbitmq.management-host", MANAGEMENT, Kind::List("HOST"), "",
+        "Host name or address of the management API, or of each node's, separated by commas").derived_from("RABBITMQ_HOST").such_as("localhost");
     RABBITMQ_MANAGEMENT_PORT = new("rabbitmq.management-port", MANAGEMENT, PORT, "15672",
         "Port of the management API; with TLS it is usually 15671");
     RABBITMQ_MANAGEMENT_TLS = new("rabbitmq.management-tls", MANAGEMENT, Kind::Boolean, "",

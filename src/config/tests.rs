@@ -4,7 +4,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
-use crate::amqp::Mechanism;
+use crate::amqp::{Mechanism, Node, QueueType};
 
 /// The variables that the original's README exports, `X=` where it exports `X=`, and the three
 /// names that must not be empty filled in.
@@ -61,14 +61,16 @@ fn publisher(variables: &[(&str, &str)], host_name: &str) -> (PublisherConfig, V
     (*config, warnings)
 }
 
+fn node(host: &str, port: u16) -> Node {
+    Node { host: host.into(), port }
+}
+
 #[test]
 fn defaults_are_valid_and_are_what_the_contract_says() {
     let (config, warnings) = subscriber(&with(&[]));
     assert_eq!(warnings, []);
-    assert_eq!(
-        (config.amqp.host.as_str(), config.amqp.port, config.amqp.vhost.as_str()),
-        ("localhost", 5672, "/")
-    );
+    assert_eq!((config.amqp.nodes, config.amqp.vhost.as_str()), (vec![node("localhost", 5672)], "/"));
+    assert_eq!(config.amqp.queue_type, None);
     assert_eq!((config.amqp.user.as_str(), config.amqp.password.read().expose()), ("guest", "guest"));
     assert_eq!(config.amqp.heartbeat, Duration::from_secs(10));
     assert_eq!(config.amqp.prefetch, 8192);
@@ -94,7 +96,7 @@ fn defaults_are_valid_and_are_what_the_contract_says() {
 fn the_originals_environment_is_valid() {
     let (config, warnings) = subscriber(&with(ORIGINAL));
     assert_eq!(warnings, []);
-    assert_eq!(config.amqp.host, "localhost");
+    assert_eq!(config.amqp.nodes, [node("localhost", 5672)]);
     assert_eq!(config.amqp.exchange, "sda");
     let (config, warnings) = publisher(ORIGINAL, "oslo");
     assert_eq!(warnings, []);
@@ -169,7 +171,7 @@ fn a_flag_goes_before_its_variable() {
     let source = with(&[("RABBITMQ_HOST", "by-variable"), ("REDIS_HOST", "by-variable")]);
     let (config, _) = load(Role::Subscriber, &flags, &source).unwrap();
     let RoleConfig::Subscriber(config) = config.role else { panic!("another role") };
-    assert_eq!(config.amqp.host, "by-flag");
+    assert_eq!(config.amqp.nodes, [node("by-flag", 5672)]);
     // An empty flag counts as unset, like an empty variable.
     assert!(matches!(config.store.topology, RedisTopology::Single { host, .. } if host == "by-variable"));
 }
@@ -257,7 +259,7 @@ fn tls_takes_the_tls_port_and_covers_the_management_api() {
         let (config, warnings) = publisher(&[&tls[..], more].concat(), "oslo");
         assert!(config.amqp.tls.is_some());
         assert_eq!(config.amqp.tls, config.emitter.management.tls);
-        (config.amqp.port, warnings.len())
+        (config.amqp.nodes[0].port, warnings.len())
     };
     assert_eq!(port(&[]), (5671, 0));
     assert_eq!(port(&[("RABBITMQ_PORT", "5672"), ("RABBITMQ_TLS_PORT", "5673")]), (5673, 0));
@@ -268,6 +270,19 @@ fn tls_takes_the_tls_port_and_covers_the_management_api() {
 
     let (config, _) = publisher(&[&tls[..], &[("RABBITMQ_MANAGEMENT_TLS", "false")]].concat(), "oslo");
     assert!(config.amqp.tls.is_some() && config.emitter.management.tls.is_none());
+}
+
+#[test]
+fn the_nodes_of_a_cluster_are_asked_for_their_management_too() {
+    let cluster = [("RABBITMQ_HOST", "a,b:1,a:2"), ("RABBITMQ_QUEUE_TYPE", "Quorum")];
+    let (config, warnings) = publisher(&cluster, "oslo");
+    assert_eq!(warnings, []);
+    assert_eq!(config.amqp.nodes, [node("a", 5672), node("b", 1), node("a", 2)]);
+    assert_eq!(config.amqp.queue_type, Some(QueueType::Quorum));
+    assert_eq!(config.emitter.management.hosts, ["a", "b"]);
+    let (config, _) = publisher(&[cluster[0], ("RABBITMQ_MANAGEMENT_HOST", "c")], "oslo");
+    assert_eq!(config.emitter.management.hosts, ["c"]);
+    assert_eq!(problems(Role::Subscriber, &[("RABBITMQ_QUEUE_TYPE", "stream")]).len(), 1);
 }
 
 #[test]

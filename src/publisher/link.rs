@@ -115,6 +115,7 @@ impl InProcess {
             routing_key: "".into(),
             redelivered: false,
             durable: false,
+            worn: false,
             at,
             live: true,
             live_since: crate::heartbeat::Timestamp::EPOCH,

@@ -25,14 +25,14 @@ fn tls(config: Option<&TlsConfig>, peer: Peer, expiry: &Expiry) -> Result<Option
 
 pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result<amqp::Config, StartError> {
     Ok(amqp::Config {
-        host: config.host.clone(),
-        port: config.port,
+        nodes: amqp::Nodes::new(config.nodes.iter().cloned()),
         mechanism: config.mechanism,
         user: config.user.clone(),
         password: config.password.clone(),
         vhost: config.vhost.clone(),
         exchange: config.exchange.clone(),
         queue: config.queue.clone(),
+        queue_type: config.queue_type,
         routing_key: config.routing_key.clone(),
         tls: tls(config.tls.as_ref(), Peer::RabbitMq, expiry)?,
         heartbeat: config.heartbeat,
@@ -114,6 +114,14 @@ pub(super) fn subscriber(
     })
 }
 
+/// The broker in traces, where it is one and the same: which node of a cluster it is changes with each connection.
+pub(super) fn server(config: &AmqpConfig) -> Option<(std::sync::Arc<str>, u16)> {
+    match &config.nodes[..] {
+        [node] => Some((node.host.as_str().into(), node.port)),
+        _ => None,
+    }
+}
+
 /// What a subscriber tells, and in whose name.
 pub(super) fn outlets(otlp: &Otlp, place: subscriber::Place) -> subscriber::Outlets {
     subscriber::Outlets {
@@ -154,7 +162,7 @@ pub(super) fn emitter(
 
 fn management(config: &ManagementConfig, expiry: &Expiry) -> Result<ManagementClient, StartError> {
     ManagementClient::new(crate::check::management::ManagementConfig {
-        host: config.host.clone(),
+        hosts: config.hosts.clone(),
         port: config.port,
         user: config.user.clone(),
         password: config.password.clone(),

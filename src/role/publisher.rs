@@ -35,7 +35,7 @@ pub(super) async fn run(
     let targets = emitter.targets.take().unwrap_or_default();
     let destination = Destination {
         system: RABBITMQ,
-        server: Some((amqp.host.as_str().into(), amqp.port)),
+        server: convert::server(&amqp),
         exchange: amqp.exchange.as_str().into(),
         routing_key: amqp.routing_key.as_str().into(),
     };

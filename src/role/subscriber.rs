@@ -34,7 +34,7 @@ pub(super) async fn run(
     let wanted = convert::subscriber(&config.view, amqp, &config.batch, store, proofs, &otlp, &expiry)?;
     let place = Place {
         system: RABBITMQ,
-        server: Some((config.amqp.host.as_str().into(), config.amqp.port)),
+        server: convert::server(&config.amqp),
         store: "redis",
         exchange: config.amqp.exchange.as_str().into(),
         queue: config.amqp.queue.as_str().into(),

@@ -154,7 +154,7 @@ impl Ingest {
     fn mind_the_window(&mut self) {
         let Self { intake, window, .. } = self;
         window.open.store(intake.acks.open(), Ordering::Relaxed);
-        window.wants_more.store(intake.store_is_down(), Ordering::Relaxed);
+        window.store_is_away.store(intake.store_is_down(), Ordering::Relaxed);
         if Instant::now() >= self.mind_at {
             self.mind_at = Instant::now() + MIND;
             if intake.held_too_long() {

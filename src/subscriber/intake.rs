@@ -552,6 +552,7 @@ pub(super) mod tests {
             routing_key: "key".into(),
             redelivered: false,
             durable: false,
+            worn: false,
             at: Timestamp::EPOCH,
             live: false,
             live_since: Timestamp::EPOCH,

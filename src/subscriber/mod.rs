@@ -263,7 +263,7 @@ impl Parts {
     /// the queue, which loses nothing, and a record that is not known cannot be compared.
     async fn run(self, config: Config, source: Source, consumer_out: watch::Sender<ConsumerState>) {
         let Some(position) = self.load().await else { return };
-        let broker = config.amqp.target();
+        let broker = config.amqp.nodes.identity();
         let queue = format!("{}/{}", config.amqp.vhost, config.amqp.queue);
         let (events, consumer, consumer_task) = match source {
             Source::InProcess(events, state) => (events, state, None),
@@ -424,14 +424,14 @@ mod tests {
     fn config() -> Config {
         Config {
             amqp: amqp::Config {
-                host: "127.0.0.1".into(),
-                port: 1,
+                nodes: amqp::Nodes::new([amqp::Node { host: "127.0.0.1".into(), port: 1 }]),
                 user: "user".into(),
                 mechanism: amqp::Mechanism::Plain,
                 password: SecretSource::default(),
                 vhost: "/".into(),
                 exchange: "exchange".into(),
                 queue: "queue".into(),
+                queue_type: None,
                 routing_key: "key".into(),
                 tls: None,
                 heartbeat: Duration::from_secs(10),

@@ -403,6 +403,7 @@ async fn none_is_seen_in_an_address() {
     let address = "amqp://me:canary-in-an-address@host:1/";
     let hosts = settings::ALL.iter().filter(|setting| {
         matches!(setting.kind, Kind::Host)
+            || setting.flag.ends_with("host")
             || setting.flag.ends_with("endpoint")
             || setting.flag.ends_with("nodes")
     });

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,8 +42,8 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Where the management API is and who asks it.
 #[derive(Clone)]
 pub struct ManagementConfig {
-    /// Host name or IP address; an IPv6 address with or without brackets.
-    pub host: String,
+    /// Host names or IP addresses, of each node of a cluster; an IPv6 address with or without brackets.
+    pub hosts: Vec<String>,
     /// TCP port.
     pub port: u16,
     /// User name, without a colon.
@@ -60,7 +61,7 @@ pub struct ManagementConfig {
 impl fmt::Debug for ManagementConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ManagementConfig")
-            .field("host", &self.host)
+            .field("hosts", &self.hosts)
             .field("port", &self.port)
             .field("user", &self.user)
             .field("vhost", &self.vhost)
@@ -72,9 +73,12 @@ impl fmt::Debug for ManagementConfig {
 /// Why no client can be made of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagementConfigError {
-    /// The host cannot stand in a URL.
+    /// A host cannot stand in a URL.
     #[error("{0:?} is no host name or address")]
     Host(String),
+    /// There is nobody to ask.
+    #[error("no host is named")]
+    NoHost,
     /// Basic authentication ends the user name at the first colon (RFC 7617).
     #[error("the user name {0:?} holds a colon")]
     User(String),
@@ -84,8 +88,10 @@ pub enum ManagementConfigError {
 #[derive(Clone)]
 pub struct ManagementClient {
     http: Client<Connector, Empty<Bytes>>,
-    /// `http://host:port`, as in every request.
-    base: String,
+    /// `http://host:port`, as in every request, of each node.
+    bases: Arc<[String]>,
+    /// Who is asked first.
+    next: Arc<AtomicUsize>,
     /// The vhost, percent-encoded.
     vhost: String,
     user: String,
@@ -101,18 +107,23 @@ impl ManagementClient {
     /// # Errors
     /// Where host or user cannot be sent.
     pub fn new(config: ManagementConfig) -> Result<Self, ManagementConfigError> {
-        let ManagementConfig { host, port, user, password, vhost, tls, body_bytes_max } = config;
+        let ManagementConfig { hosts, port, user, password, vhost, tls, body_bytes_max } = config;
         if user.contains(':') {
             return Err(ManagementConfigError::User(user));
         }
         let scheme = if tls.is_some() { "https" } else { "http" };
-        let base = format!("{scheme}://{}:{port}", in_url(&host));
-        if !is_url_of(&base, &host) {
-            return Err(ManagementConfigError::Host(host));
+        let bases = hosts.into_iter().map(|host| {
+            let base = format!("{scheme}://{}:{port}", in_url(&host));
+            if is_url_of(&base, &host) { Ok(base) } else { Err(ManagementConfigError::Host(host)) }
+        });
+        let bases = bases.collect::<Result<Arc<[String]>, _>>()?;
+        if bases.is_empty() {
+            return Err(ManagementConfigError::NoHost);
         }
         Ok(Self {
             http: http_client(tls.as_ref()),
-            base,
+            bases,
+            next: Arc::default(),
             vhost: utf8_percent_encode(&vhost, SEGMENT).to_string(),
             user,
             password,
@@ -150,8 +161,26 @@ impl ManagementClient {
         *self.peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Asks one node after the other, until one says what all of them would.
     async fn get(&self, path: &str) -> Result<Vec<u8>, ManagementFailure> {
-        let request = Request::get(format!("{}{path}", self.base))
+        let mut failed = None;
+        for _ in 0..self.bases.len() {
+            let first = self.next.load(Ordering::Relaxed) % self.bases.len();
+            // Until it has answered: whoever uses up the deadline is not asked first again.
+            self.next.store(first + 1, Ordering::Relaxed);
+            match self.ask(&self.bases[first], path).await {
+                Err(failure) if failure.is_of_one_node() => failed = Some(failure),
+                answered => {
+                    self.next.store(first, Ordering::Relaxed);
+                    return answered;
+                }
+            }
+        }
+        Err(failed.unwrap_or(ManagementFailure::Timeout))
+    }
+
+    async fn ask(&self, base: &str, path: &str) -> Result<Vec<u8>, ManagementFailure> {
+        let request = Request::get(format!("{base}{path}"))
             .header(AUTHORIZATION, basic(&self.user, self.password.read().expose()))
             .header(ACCEPT, "application/json")
             .body(Empty::new())
@@ -170,7 +199,7 @@ impl ManagementClient {
 impl fmt::Debug for ManagementClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ManagementClient")
-            .field("base", &self.base)
+            .field("bases", &self.bases)
             .field("vhost", &self.vhost)
             .finish_non_exhaustive()
     }

@@ -82,6 +82,11 @@ impl ManagementFailure {
         }
     }
 
+    /// Whether another node of the same cluster may well answer.
+    pub fn is_of_one_node(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Tls(_) | Self::Server { .. })
+    }
+
     /// Whether a request for a single queue may succeed where the list of consumers failed so. Where
     /// nobody answered, more requests would only use up the deadline.
     pub fn leaves_queues_to_ask(&self) -> bool {

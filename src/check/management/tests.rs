@@ -105,7 +105,7 @@ fn secret(text: &str) -> SecretSource {
 
 fn config(port: u16) -> ManagementConfig {
     ManagementConfig {
-        host: "127.0.0.1".into(),
+        hosts: vec!["127.0.0.1".into()],
         port,
         user: "guest".into(),
         password: secret("guest"),
@@ -171,6 +171,25 @@ async fn nobody_there_is_unreachable() {
 }
 
 #[tokio::test]
+async fn another_node_is_asked_where_one_is_dead_and_next_time_where_one_is_silent() {
+    let (port, requests) = serve(|_| Reply::Whole(200, "[]")).await;
+    let hosts = vec!["127.0.0.2".into(), "127.0.0.1".into()];
+    let client = ManagementClient::new(ManagementConfig { hosts, ..config(port) }).unwrap();
+    client.consumers(Instant::now() + LONG).await.unwrap();
+    // Who answered stays the first.
+    client.consumers(Instant::now() + LONG).await.unwrap();
+    assert_eq!(requests.lock().unwrap().len(), 2);
+
+    let _silent = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let hosts = vec!["127.0.0.2".into(), "127.0.0.1".into()];
+    let client = ManagementClient::new(ManagementConfig { hosts, ..config(port) }).unwrap();
+    let failure = client.consumers(Instant::now() + Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(failure.reason(), Reason::ManagementTimeout);
+    client.consumers(Instant::now() + LONG).await.unwrap();
+    assert_eq!(requests.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
 async fn silence_and_slowness_end_at_the_deadline() {
     for reply in [Reply::Silence, Reply::Drip] {
         let (port, _) = serve(move |_| reply.clone()).await;
@@ -223,7 +242,7 @@ async fn names_are_encoded_once_and_the_user_is_told() {
 
 #[test]
 fn hosts_stand_in_urls_or_are_refused() {
-    let with = |host: &str| ManagementClient::new(ManagementConfig { host: host.into(), ..config(1) });
+    let with = |host: &str| ManagementClient::new(ManagementConfig { hosts: vec![host.into()], ..config(1) });
     assert!(format!("{:?}", with("::1").unwrap()).contains("http://[::1]:1"));
     assert!(format!("{:?}", with("[::1]").unwrap()).contains("http://[::1]:1"));
     assert!(matches!(with("a b"), Err(ManagementConfigError::Host(_))));

@@ -150,6 +150,19 @@ fn nodes_have_host_and_port() {
 }
 
 #[test]
+fn nodes_of_a_broker_may_have_ports_of_their_own() {
+    let node = |host: &str, port| Node { host: host.into(), port };
+    assert_eq!(broker_nodes("mq", 5672), Ok(vec![node("mq", 5672)]));
+    assert_eq!(broker_nodes("fe80::1", 5672), Ok(vec![node("fe80::1", 5672)]));
+    let several = broker_nodes(" a, b:1 ,[::1]:2,a,,a:3", 5672);
+    assert_eq!(several, Ok(vec![node("a", 5672), node("b", 1), node("::1", 2), node("a", 3)]));
+    for text in [",", "a:0", "a:x", ":1", "a b", "a,amqp://b", "me:secret,x@host", "a:1:2"] {
+        let why = broker_nodes(text, 5672).expect_err(text);
+        assert!(!why.contains("secret"), "{why}");
+    }
+}
+
+#[test]
 fn publisher_ids_follow_the_rules_of_names() {
     let ids = publisher_ids("a, b ,a,").expect("valid");
     assert_eq!(ids.iter().map(PublisherId::as_str).collect::<Vec<_>>(), ["a", "b"]);

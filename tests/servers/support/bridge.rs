@@ -76,8 +76,13 @@ impl Bridge {
 
     /// On a vhost, with a Redis of one's choice.
     pub async fn with(vhost: Vhost, options: redis::Options) -> Self {
+        Self::with_queue(vhost, json!({}), options).await
+    }
+
+    /// The same, with a queue that has arguments.
+    pub async fn with_queue(vhost: Vhost, arguments: Value, options: redis::Options) -> Self {
         vhost.declare_exchange(EXCHANGE).await;
-        vhost.declare_queue(QUEUE, json!({})).await;
+        vhost.declare_queue(QUEUE, arguments).await;
         vhost.bind(EXCHANGE, QUEUE, KEY).await;
         let sender = Sender::to(&vhost).await;
         Self { vhost, redis: Redis::start_with(options).await, sender }
