@@ -1,6 +1,6 @@
 # `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos fuzz deny install
+.PHONY: help up test chaos bench fuzz deny install
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -23,6 +23,14 @@ chaos: install ## Many faults at once on real servers, judged by an oracle: MINU
 		HEARTBEAT_CHAOS_SEED=$$seed HEARTBEAT_CHAOS_SECONDS=$$(($(MINUTES) * 60)) \
 			cargo test --test servers chaos::many -- --nocapture || failed="$$failed $$seed"; \
 	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+# What `make bench` measures, everything where nothing is named, and how often.
+FIGURES =
+ROUNDS = 9
+
+bench: install ## Measure speed and cost beside limits and neighbours, into target/bench: FIGURES="ingest checks" ROUNDS=9
+	@scripts/install-debian-packages.sh prometheus-blackbox-exporter
+	cargo bench --bench bench -- --rounds $(ROUNDS) $(FIGURES)
 
 fuzz: ## Run each fuzz target for a minute, or for SECONDS=...
 	@scripts/fuzz.sh $(or $(SECONDS),60)

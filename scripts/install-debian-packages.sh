@@ -24,6 +24,7 @@ declare -A SERVICES=(
   [redis-server]="redis-server.service"
   [prometheus]="prometheus.service"
   [prometheus-alertmanager]="prometheus-alertmanager.service"
+  [prometheus-blackbox-exporter]="prometheus-blackbox-exporter.service"
   [nginx-common]="nginx.service"
   [erlang-base]="epmd.socket epmd.service"
 )

@@ -2,7 +2,7 @@
 //! peers, and readers of what they say. Reading order: `process`, `rabbitmq`, `vhost`, `redis`, `program`, and `proxy`, which may
 //! stand between them; then `v1` and `v2`, who speak to it, and `bridge` and `watch`, which put all together. `otlp` is what the program exports to; `prometheus` and
 //! `alertmanager` run what is `shipped`.
-#![allow(dead_code, unreachable_pub, reason = "a harness offers more than the tests of one day call")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "a harness offers more than one caller calls")]
 
 pub mod alertmanager;
 pub mod bridge;

@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 /// Lines of a log that a failing test shows.
 const TAIL_LINES: usize = 30;
@@ -91,6 +91,12 @@ impl Process {
             self.kill();
             self.child.wait().unwrap()
         })
+    }
+
+    /// Whether it ended. It is not waited for thereby, so that /proc still tells of it.
+    pub fn has_ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(self.os_pid()), options).unwrap().is_some()
     }
 
     /// How it ended, when it did.

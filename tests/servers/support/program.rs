@@ -246,6 +246,11 @@ impl Program {
         .await;
     }
 
+    /// The process alone, for who asks it nothing.
+    pub fn into_process(self) -> Process {
+        self.process
+    }
+
     /// The process id, for /proc.
     pub fn pid(&self) -> u32 {
         self.process.pid()

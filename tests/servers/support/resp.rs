@@ -82,6 +82,11 @@ impl Client {
             .map_err(|error| error.to_string())
     }
 
+    /// What the server says next without being asked, as to a listener; the error is text.
+    pub async fn next(&mut self) -> Result<Reply, String> {
+        self.read().await.map_err(|error| error.to_string())
+    }
+
     async fn read(&mut self) -> std::io::Result<Reply> {
         let mut line = String::new();
         self.stream.read_line(&mut line).await?;

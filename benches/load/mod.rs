@@ -1,0 +1,5 @@
+//! Heartbeats as publishers send them: so many publishers, so many components each, so large a share of them changing
+//! from one heartbeat to the next; into a queue at once ([`backlog`]).
+
+pub mod backlog;
+pub mod fleet;

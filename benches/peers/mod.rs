@@ -1,0 +1,30 @@
+//! Limits that are programs: each is this program started again as `bench peer NAME …`, so that its CPU time is its own.
+
+pub mod acking;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::process::{Process, folder};
+
+/// Becomes a peer.
+pub async fn run(arguments: &[String]) {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["acking", uri, queue, messages, prefetch] => {
+            acking::run(uri, queue, messages.parse().unwrap(), prefetch.parse().unwrap()).await;
+        }
+        _ => panic!("no such peer: {arguments:?}"),
+    }
+}
+
+/// A peer that runs.
+pub fn start(arguments: &[&str]) -> Process {
+    let program = std::env::current_exe().unwrap();
+    let log = folder(arguments[0]).join("output");
+    let arguments = ["peer"].iter().chain(arguments).copied();
+    Process::start("peer", Path::new(&program), arguments, [], &log)
+}
+
+/// Far above what any peer takes.
+pub const BOUND: Duration = Duration::from_secs(300);
