@@ -140,6 +140,7 @@ fn pages_name_no_variable_that_there_is_not() {
         "docs/least-privilege.md",
         "docs/otlp.md",
         "docs/runbooks.md",
+        "docs/several-queues.md",
         "docs/web-configuration.md",
     ] {
         let text = text_of(name);
@@ -177,6 +178,7 @@ fn links_between_pages_lead_somewhere() {
         "docs/least-privilege.md",
         "docs/otlp.md",
         "docs/runbooks.md",
+        "docs/several-queues.md",
         "docs/web-configuration.md",
         "dashboards/README.md",
     ] {

@@ -1,6 +1,6 @@
 //! Which deliveries may be acknowledged, and with how few frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lapin::Channel;
@@ -88,6 +88,10 @@ pub(crate) struct Frame {
 struct Ledger {
     open: BTreeMap<u64, bool>,
     unsettled: usize,
+    /// All deliveries up to here have been taken note of. With several consumers on the channel one may be heard
+    /// before another whose delivery came first.
+    noted_to: u64,
+    noted_early: BTreeSet<u64>,
 }
 
 impl Ledger {
@@ -95,10 +99,15 @@ impl Ledger {
         if self.open.insert(tag, false).is_none() {
             self.unsettled += 1;
         }
+        self.noted_early.insert(tag);
+        while self.noted_early.remove(&(self.noted_to + 1)) {
+            self.noted_to += 1;
+        }
     }
 
     /// Settles tags: the settled ones before the first open one go in one frame, the rest singly.
-    /// No frame ever covers a delivery that is still open, nor one that was acknowledged before.
+    /// No frame ever covers a delivery that is still open or still to be noted, nor one that was acknowledged
+    /// before.
     fn settle(&mut self, tags: impl IntoIterator<Item = u64>) -> Vec<Frame> {
         let mut settled = Vec::new();
         for tag in tags {
@@ -111,10 +120,9 @@ impl Ledger {
             }
         }
         let first_open = self.open.iter().find(|(_, settled)| !**settled).map(|(tag, _)| *tag);
-        let prefix_end = match first_open {
-            Some(first_open) => self.open.range(..first_open).next_back().map(|(tag, _)| *tag),
-            None => self.open.last_key_value().map(|(tag, _)| *tag),
-        };
+        let known_to = self.noted_to.saturating_add(1);
+        let ends_before = first_open.map_or(known_to, |first_open| first_open.min(known_to));
+        let prefix_end = self.open.range(..ends_before).next_back().map(|(tag, _)| *tag);
         let mut frames = Vec::new();
         if let Some(end) = prefix_end {
             let several = self.open.range(..=end).nth(1).is_some();
@@ -150,6 +158,22 @@ mod tests {
         assert_eq!(ledger.settle([5, 3]), []);
         assert_eq!(ledger.settle([4]), [Frame { tag: 4, multiple: false }]);
         assert_eq!(ledger.settle([6]), [Frame { tag: 6, multiple: false }]);
+    }
+
+    #[test]
+    fn what_is_on_its_way_through_another_consumer_is_not_acked_with_the_rest() {
+        let mut ledger = Ledger::default();
+        [1, 2, 4, 5].into_iter().for_each(|tag| ledger.delivered(tag));
+        assert_eq!(
+            ledger.settle([1, 2, 4, 5]),
+            [
+                Frame { tag: 2, multiple: true },
+                Frame { tag: 4, multiple: false },
+                Frame { tag: 5, multiple: false }
+            ]
+        );
+        [3, 6, 7].into_iter().for_each(|tag| ledger.delivered(tag));
+        assert_eq!(ledger.settle([6, 3, 7]), [Frame { tag: 7, multiple: true }]);
     }
 
     proptest! {

@@ -30,11 +30,14 @@ pub struct Config {
     pub vhost: String,
     /// Topic exchange.
     pub exchange: String,
-    /// Queue; empty for a link that only sends, to whatever is bound.
-    pub queue: String,
-    /// What the queue is to be where it is made here; `None` leaves that to the broker.
+    /// Queues; none for a link that only sends, to whatever is bound.
+    pub queues: Vec<String>,
+    /// Consistent-hash exchange that shares heartbeats out to the queues by publisher; without, the queue is bound
+    /// to `exchange` itself.
+    pub spread: Option<String>,
+    /// What a queue is to be where it is made here; `None` leaves that to the broker.
     pub queue_type: Option<QueueType>,
-    /// Key that binds the queue to the exchange.
+    /// Key that leads from the exchange to what is bound to it.
     pub routing_key: String,
     /// TLS, where it is on.
     pub tls: Option<PeerTls>,

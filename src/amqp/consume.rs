@@ -3,10 +3,10 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use lapin::message::Delivery as LapinDelivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
@@ -20,11 +20,12 @@ use super::acks::Acks;
 use super::connection::{self, CALL_TIMEOUT, Config, Cutter, Opened, call};
 pub use super::delivery::Delivery;
 use super::delivery::stamp;
+use super::queues::{Look, Queue, Queues, Said, look, names};
 use super::{AmqpError, topology};
 use crate::backoff::Backoff;
 use crate::clock::{self, StoreClock};
 use crate::heartbeat::Timestamp;
-use crate::state::live::{LOOK, LiveGate};
+use crate::state::live::LOOK;
 use crate::telemetry::Chain;
 
 /// Deliveries between the consumer and the ingest. Small: what waits here counts as waiting.
@@ -43,13 +44,6 @@ const SLEPT: Duration = Duration::from_millis(600);
 
 /// A delivery that the ingest has not taken for so long: this consumer does not listen.
 const BLOCKED: Duration = Duration::from_millis(500);
-
-/// Looks in a row that find messages waiting, and no delivery between, before the consumer is
-/// taken to be dead.
-const SILENT_LOOKS: u32 = 10;
-
-/// Looks in a row that do not find our consumer before it is taken to be lost.
-const LOST_LOOKS: u32 = 3;
 
 /// How long deliveries are held for want of the store. RabbitMQ takes them back by itself after
 /// 30 minutes by default, with an error that closes the channel.
@@ -76,16 +70,18 @@ pub enum Event {
 }
 
 /// How the consumer is, for readiness, metrics and judgement.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConsumerState {
     /// There is a connection.
     pub connected: bool,
-    /// The consumer stands, what the queue held at its start is taken in, and its window is not full.
+    /// The consumer stands, what its queues held at its start is taken in, and its window is not full.
     pub listening: bool,
-    /// Consumers of the queue, ours included, at the last look.
-    pub consumers: u32,
+    /// Consumers of each queue, ours included, at the last look.
+    pub consumers: Vec<u32>,
     /// Whether our consumer stands, so that it is one of those.
     pub consuming: bool,
+    /// Queues from which it is served; with a single active consumer, those where it is the one.
+    pub served: u32,
     /// Connections made after the first.
     pub reconnects: u64,
     /// Of which moment it is sure that whatever had been sent until then has come.
@@ -104,22 +100,17 @@ pub enum Confirmed {
     Always,
 }
 
-/// What a look at the queue showed.
-struct Look {
-    asked: Timestamp,
-    ready: u64,
-    consumers: u32,
-}
-
 /// What the ingest tells the consumer.
 #[derive(Debug, Default)]
 pub struct Window {
     /// Deliveries that the ingest holds unsettled.
     pub open: AtomicUsize,
     /// Deliveries are held for want of the store: the window should grow, and nothing worn be taken again.
-    pub store_is_away: std::sync::atomic::AtomicBool,
+    pub store_is_away: AtomicBool,
     /// Give everything back and begin anew: it was held for too long.
-    pub give_back: std::sync::atomic::AtomicBool,
+    pub give_back: AtomicBool,
+    /// Another subscriber has less to do: leave it the queue that was taken last.
+    pub give_way: AtomicBool,
 }
 
 /// The task that consumes.
@@ -137,19 +128,16 @@ pub struct ConsumerTask {
     worn: bool,
 }
 
-/// One consumer on one channel.
+/// One channel and the queues that it consumes.
 struct Session {
     target: String,
     cutter: Cutter,
     channel: Channel,
-    looker: Channel,
-    consumer: Consumer,
-    gate: LiveGate,
+    lookers: Vec<(Channel, String)>,
+    queues: Queues,
     prefetch: u16,
-    grown: u32,
-    silent_looks: u32,
-    lost_looks: u32,
-    deliveries_since_look: u64,
+    /// Consumers that the channel has had.
+    consumers: u32,
     deliveries: u64,
     began: Timestamp,
     drained: bool,
@@ -202,7 +190,7 @@ impl ConsumerTask {
         if !std::mem::take(&mut self.worn) || !self.window.store_is_away.load(Ordering::Relaxed) {
             return;
         }
-        let queue = &self.config.queue;
+        let queue = &*names(&self.config.queues);
         warn!(
             queue,
             "Heartbeats were delivered so often that RabbitMQ may drop them: not consuming until the store is back. \
@@ -225,14 +213,16 @@ impl ConsumerTask {
         };
         let (connection, mut session) = opened;
         self.backoff.reset();
-        let queue = self.config.queue.clone();
+        let queue = &*names(&self.config.queues);
         info!(queue, target_address = session.target, prefetch = session.prefetch, "Consuming");
         let result = self.consume(&mut session, stop).await;
         if result.is_ok() {
             // Whatever was delivered and not taken in goes back to the queue with the connection.
-            let tag = self.consumer_tag(session.grown);
-            let cancelled = session.channel.basic_cancel(tag.into(), BasicCancelOptions::default());
-            let _ = timeout(CALL_TIMEOUT, cancelled).await;
+            for queue in session.queues.iter() {
+                let tag = self.consumer_tag(queue.number);
+                let cancelled = session.channel.basic_cancel(tag.into(), BasicCancelOptions::default());
+                let _ = timeout(CALL_TIMEOUT, cancelled).await;
+            }
             let _ = self.events.send(Event::Ended(None)).await;
             acked.cancelled().await;
             connection::close(connection).await;
@@ -247,8 +237,8 @@ impl ConsumerTask {
         self.window.open.load(Ordering::Relaxed) + self.events.max_capacity() - self.events.capacity()
     }
 
-    fn consumer_tag(&self, grown: u32) -> String {
-        format!("{}.{}.{grown}", self.tag, self.generation)
+    fn consumer_tag(&self, number: u32) -> String {
+        format!("{}.{}.{number}", self.tag, self.generation)
     }
 
     async fn open(&mut self) -> Result<(lapin::Connection, Session), AmqpError> {
@@ -258,10 +248,18 @@ impl ConsumerTask {
             topology::compare(&connection, &self.config).await;
         }
         let channel = topology::channel(&connection).await?;
-        let looker = topology::channel(&connection).await?;
-        let Look { ready, consumers, .. } = look(&looker, &self.config.queue, &self.clock).await?;
+        let mut lookers = Vec::with_capacity(self.config.queues.len());
+        for queue in &self.config.queues {
+            lookers.push((topology::channel(&connection).await?, queue.clone()));
+        }
+        let found = look(&lookers, &self.clock).await?;
         self.generation += 1;
-        let consumer = self.start_consumer(&channel, self.prefetch, 0).await?;
+        let (mut queues, mut number) = (Vec::with_capacity(found.len()), 0);
+        for (queue, found) in self.config.queues.iter().zip(&found) {
+            let consumer = self.start_consumer(&channel, queue, self.prefetch, number).await?;
+            queues.push(Queue::new(queue.clone(), consumer, number, found, self.clock.now()));
+            number += 1;
+        }
         let acks = Acks::new(Some(channel.clone()));
         // What was held is given back by now.
         self.window.give_back.store(false, Ordering::Relaxed);
@@ -274,20 +272,16 @@ impl ConsumerTask {
             state.connected = true;
             state.consuming = true;
             state.reconnects += u64::from(reconnected);
-            state.consumers = consumers;
+            state.consumers = found.iter().map(|found| found.consumers).collect();
         });
         let session = Session {
             target,
             cutter,
             channel,
-            looker,
-            consumer,
-            gate: LiveGate::begin(self.clock.now(), ready),
+            lookers,
+            queues: Queues::new(queues),
             prefetch: self.prefetch,
-            grown: 0,
-            silent_looks: 0,
-            lost_looks: 0,
-            deliveries_since_look: 0,
+            consumers: number,
             deliveries: 0,
             began: self.clock.now(),
             drained: false,
@@ -299,34 +293,34 @@ impl ConsumerTask {
     async fn start_consumer(
         &self,
         channel: &Channel,
+        queue: &str,
         prefetch: u16,
-        grown: u32,
+        number: u32,
     ) -> Result<Consumer, AmqpError> {
         let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
         call(|| format!("setting the prefetch to {prefetch}"), qos).await?;
         let consume = channel.basic_consume(
-            self.config.queue.as_str().into(),
-            self.consumer_tag(grown).into(),
+            queue.into(),
+            self.consumer_tag(number).into(),
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        call(|| format!("consuming queue {:?}", self.config.queue), consume).await
+        call(|| format!("consuming queue {queue:?}"), consume).await
     }
 
     async fn consume(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), AmqpError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (looker, queue, clock) =
-            (session.looker.clone(), self.config.queue.clone(), Arc::clone(&self.clock));
+        let (lookers, clock) = (session.lookers.clone(), Arc::clone(&self.clock));
         // Beside the deliveries, so that a broker that takes its time over this holds none up.
         let look_after = async |pause: Duration| {
             sleep(pause).await;
-            look(&looker, &queue, &clock).await
+            look(&lookers, &clock).await
         };
         let mut looking = pin!(look_after(PAUSE));
         loop {
             tokio::select! {
-                delivery = session.consumer.next() => self.next(session, delivery, stop).await?,
+                (at, said) = session.queues.next() => self.next(session, at, said, stop).await?,
                 looked = &mut looking => {
                     self.looked(session, &looked?)?;
                     looking.set(look_after(PAUSE));
@@ -341,6 +335,9 @@ impl ConsumerTask {
                     }
                     if self.should_grow(session) {
                         self.grow(session, stop).await?;
+                    }
+                    if self.window.give_way.swap(false, Ordering::Relaxed) {
+                        self.give_way(session, stop).await?;
                     }
                 }
                 () = stop.cancelled() => return Ok(()),
@@ -357,8 +354,8 @@ impl ConsumerTask {
         session: &mut Session,
         stop: &CancellationToken,
     ) -> Result<(), AmqpError> {
-        match session.consumer.next().now_or_never() {
-            Some(delivery) => self.next(session, delivery, stop).await,
+        match session.queues.next_now() {
+            Some((at, said)) => self.next(session, at, said, stop).await,
             None => {
                 self.caught_up(session);
                 Ok(())
@@ -366,20 +363,21 @@ impl ConsumerTask {
         }
     }
 
-    /// Takes in what the consumer said next.
+    /// Takes in what the consumer of one queue said next.
     async fn next(
         &mut self,
         session: &mut Session,
-        next: Option<lapin::Result<LapinDelivery>>,
+        at: usize,
+        said: Said,
         stop: &CancellationToken,
     ) -> Result<(), AmqpError> {
-        match next {
-            Some(Ok(delivery)) => self.deliver(session, delivery, stop).await,
+        let queue = &session.queues.at(at).name;
+        match said {
+            Some(Ok(delivery)) => self.deliver(session, at, delivery, stop).await,
             Some(Err(source)) => {
-                let operation = format!("consuming queue {:?}", self.config.queue);
-                Err(AmqpError::Call { operation, source })
+                Err(AmqpError::Call { operation: format!("consuming queue {queue:?}"), source })
             }
-            None => Err(AmqpError::Cancelled { queue: self.config.queue.clone() }),
+            None => Err(AmqpError::Cancelled { queue: queue.clone() }),
         }
     }
 
@@ -387,16 +385,21 @@ impl ConsumerTask {
     async fn deliver(
         &mut self,
         session: &mut Session,
+        queue: usize,
         delivery: LapinDelivery,
         stop: &CancellationToken,
     ) -> Result<(), AmqpError> {
         note_sleep(session, &self.clock);
         let at = self.clock.now();
-        let live = session.gate.delivered(at, delivery.redelivered);
-        session.deliveries_since_look += 1;
+        let queue = session.queues.at(queue);
+        let is_first = queue.served_since.is_none();
+        let live = queue.delivered(at, delivery.redelivered, session.deliveries);
         session.deliveries += 1;
-        let delivery = stamp(delivery, self.generation, at, live, session.gate.live_since());
+        let delivery = stamp(delivery, self.generation, at, live, queue.gate.live_since());
         self.worn |= delivery.worn;
+        if is_first {
+            self.note_served(session);
+        }
         match self.events.try_send(Event::Delivered(delivery)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(event)) => {
@@ -405,7 +408,7 @@ impl ConsumerTask {
                     sent = self.send_blocked(event) => sent,
                     () = stop.cancelled() => return Ok(()),
                 };
-                session.gate.something_waits(self.clock.now());
+                session.queues.something_waits(self.clock.now());
                 sent
             }
             Err(mpsc::error::TrySendError::Closed(_)) => {
@@ -420,21 +423,23 @@ impl ConsumerTask {
         if self.events.capacity() < self.events.max_capacity() / 2 {
             return;
         }
-        if let Some(confirmed_at) = session.gate.caught_up(self.clock.now()) {
-            self.state.send_modify(|state| state.confirmed = Confirmed::At(confirmed_at));
-        }
+        let Some(confirmed_at) = session.queues.caught_up(self.clock.now()) else { return };
+        self.state.send_if_modified(|state| {
+            let confirmed = Confirmed::At(confirmed_at);
+            std::mem::replace(&mut state.confirmed, confirmed) != confirmed
+        });
     }
 
     fn tick(&mut self, session: &mut Session) {
         let now = self.clock.now();
         let full = self.open_deliveries() >= usize::from(session.prefetch);
         if full {
-            session.gate.something_waits(now);
+            session.queues.something_waits(now);
         }
-        let drained = session.gate.is_drained();
+        let drained = session.queues.are_drained();
         if drained && !std::mem::replace(&mut session.drained, true) {
             let (messages, seconds) = (session.deliveries, now.ms_since(session.began) as f64 / 1e3);
-            info!(queue = self.config.queue, messages, seconds, "Starting backlog taken in");
+            info!(queue = &*names(&self.config.queues), messages, seconds, "Starting backlog taken in");
         }
         self.set_listening(drained && !full);
     }
@@ -460,30 +465,21 @@ impl ConsumerTask {
         });
     }
 
-    /// What the queue showed: is it empty, who consumes it, are we one of them.
-    fn looked(&mut self, session: &mut Session, look: &Look) -> Result<(), AmqpError> {
-        let Look { asked, ready, consumers } = *look;
+    /// What each queue showed.
+    fn looked(&mut self, session: &mut Session, looks: &[Look]) -> Result<(), AmqpError> {
         let full = self.open_deliveries() >= usize::from(session.prefetch);
-        // In a stream without a pause something is always on its way. By the rate since the last
-        // look, so much of it waits for less than a fifth of a second, which is no backlog.
-        let on_its_way = session.deliveries_since_look / 5;
-        // One that counts no consumer has forgotten this one, or answers for a queue whose leader it does not reach:
-        // it calls empty what is not.
-        let waits = (consumers > 0).then(|| ready.saturating_sub(on_its_way));
-        session.gate.looked(asked, self.clock.now(), waits);
-
-        let silent = ready > 0 && session.deliveries_since_look == 0 && !full;
-        session.silent_looks = if silent { session.silent_looks + 1 } else { 0 };
-        session.deliveries_since_look = 0;
-        if session.silent_looks >= SILENT_LOOKS {
-            return Err(AmqpError::Silent { queue: self.config.queue.clone(), ready });
+        let single = self.config.spread.is_some();
+        for (queue, look) in session.queues.iter_mut().zip(looks) {
+            queue.looked(look, self.clock.now(), full, single)?;
         }
-        session.lost_looks = if consumers == 0 { session.lost_looks + 1 } else { 0 };
-        if session.lost_looks >= LOST_LOOKS {
-            return Err(AmqpError::Lost { queue: self.config.queue.clone() });
-        }
+        let consumers: Vec<u32> = session.queues.iter().map(|queue| queue.consumers).collect();
         self.state.send_modify(|state| state.consumers = consumers);
         Ok(())
+    }
+
+    fn note_served(&self, session: &Session) {
+        let served = session.queues.served();
+        self.state.send_modify(|state| state.served = served);
     }
 
     fn should_grow(&self, session: &Session) -> bool {
@@ -493,40 +489,56 @@ impl ConsumerTask {
             && open >= usize::from(session.prefetch) / 5 * 4
     }
 
-    /// Makes the consumer anew with a wider window, on the same channel, so that nothing held is
-    /// given back. What the old one still had in its buffer is taken in first.
+    /// Makes the consumers anew with a wider window.
     async fn grow(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), AmqpError> {
-        let prefetch = session.prefetch.saturating_mul(2);
-        let old = self.consumer_tag(session.grown);
-        let cancelled = session.channel.basic_cancel(old.into(), BasicCancelOptions::default());
-        call(|| "making the consumer anew with a wider window".into(), cancelled).await?;
-        while let Ok(Some(delivery)) = timeout(CALL_TIMEOUT, session.consumer.next()).await {
-            let delivery = delivery.map_err(|source| AmqpError::Call {
-                operation: "making the consumer anew with a wider window".into(),
-                source,
-            })?;
-            self.deliver(session, delivery, stop).await?;
+        session.prefetch = session.prefetch.saturating_mul(2);
+        for at in 0..session.queues.count() {
+            self.renew(session, at, stop).await?;
         }
-        session.grown += 1;
-        session.consumer = self.start_consumer(&session.channel, prefetch, session.grown).await?;
-        session.prefetch = prefetch;
-        info!(prefetch, "Window grown while the store is away");
+        info!(prefetch = session.prefetch, "Window grown while the store is away");
         Ok(())
     }
-}
 
-/// Asks the broker about the queue.
-async fn look(channel: &Channel, queue: &str, clock: &StoreClock) -> Result<Look, AmqpError> {
-    let asked = clock.now();
-    let found = topology::inspect(channel, queue).await?;
-    Ok(Look { asked, ready: u64::from(found.message_count()), consumers: found.consumer_count() })
+    /// Leaves the queue that was taken last to the next in its line, and goes to the end of that.
+    async fn give_way(&mut self, session: &mut Session, stop: &CancellationToken) -> Result<(), AmqpError> {
+        let Some(at) = session.queues.served_last() else { return Ok(()) };
+        self.renew(session, at, stop).await?;
+        info!(queue = session.queues.at(at).name, "Left to a subscriber that has less to do");
+        Ok(())
+    }
+
+    /// Makes the consumer of one queue anew on the same channel, so that nothing held is given back. What the
+    /// old one still had in its buffer is taken in first.
+    async fn renew(
+        &mut self,
+        session: &mut Session,
+        at: usize,
+        stop: &CancellationToken,
+    ) -> Result<(), AmqpError> {
+        let operation = || "making the consumer anew".to_owned();
+        let old = self.consumer_tag(session.queues.at(at).number);
+        let cancelled = session.channel.basic_cancel(old.into(), BasicCancelOptions::default());
+        call(operation, cancelled).await?;
+        while let Ok(Some(delivery)) = timeout(CALL_TIMEOUT, session.queues.at(at).consumer.next()).await {
+            let delivery = delivery.map_err(|source| AmqpError::Call { operation: operation(), source })?;
+            self.deliver(session, at, delivery, stop).await?;
+        }
+        let number = session.consumers;
+        session.consumers += 1;
+        let queue = session.queues.at(at);
+        queue.consumer = self.start_consumer(&session.channel, &queue.name, session.prefetch, number).await?;
+        queue.number = number;
+        queue.served_since = None;
+        self.note_served(session);
+        Ok(())
+    }
 }
 
 /// A process that slept finds what came meanwhile all at once: none of it is live.
 fn note_sleep(session: &mut Session, clock: &StoreClock) {
     let now = clock::boot();
     if now.saturating_sub(session.last_tick) > SLEPT {
-        session.gate.something_waits(clock.now());
+        session.queues.something_waits(clock.now());
     }
     session.last_tick = now;
 }

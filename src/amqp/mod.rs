@@ -13,10 +13,11 @@ mod error;
 mod inspect;
 mod nodes;
 pub mod publish;
+mod queues;
 mod send;
 mod topology;
 
 pub use connection::{Config, Mechanism};
 pub use error::{AmqpError, REASONS};
 pub use nodes::{Node, Nodes};
-pub use topology::QueueType;
+pub use topology::{PUBLISHER_HEADER, QueueType};

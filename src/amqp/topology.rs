@@ -1,6 +1,6 @@
 //! Exchange, queue and binding: used as they are where they stand, created where they are missing.
 
-use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind, Queue};
 use tracing::{debug, info, warn};
@@ -48,13 +48,57 @@ impl QueueType {
 /// Where the exchange or the queue is neither there nor can be created.
 pub(super) async fn ensure(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
     if !config.exchange.is_empty() {
-        ensure_exchange(connection, config).await?;
+        ensure_exchange(connection, &config.exchange, ExchangeKind::Topic, FieldTable::default()).await?;
     }
-    if config.queue.is_empty() {
-        return Ok(());
+    let arguments = arguments(config);
+    for queue in &config.queues {
+        ensure_queue(connection, queue, &arguments).await?;
     }
-    ensure_queue(connection, config).await?;
-    bind(connection, config).await
+    match &config.spread {
+        None => bind(connection, &config.queues, &config.exchange, &config.routing_key).await,
+        Some(spread) => ensure_spread(connection, config, spread).await,
+    }
+}
+
+/// What queues are made with here.
+fn arguments(config: &Config) -> FieldTable {
+    let mut arguments = config.queue_type.map(QueueType::arguments).unwrap_or_default();
+    if config.spread.is_some() {
+        arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    }
+    arguments
+}
+
+/// The header by whose hash a heartbeat goes to one of several queues: its publisher, so that all of one
+/// publisher go the same way.
+pub const PUBLISHER_HEADER: &str = "heartbeat-publisher";
+
+/// How much of the heartbeats a queue gets, by the others: each the same.
+const SHARE: &str = "1";
+
+/// The exchange that shares heartbeats out, led to from the topic exchange once it leads to all queues.
+async fn ensure_spread(connection: &Connection, config: &Config, spread: &str) -> Result<(), AmqpError> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("hash-header".into(), AMQPValue::LongString(PUBLISHER_HEADER.into()));
+    let kind = ExchangeKind::Custom("x-consistent-hash".into());
+    ensure_exchange(connection, spread, kind, arguments).await?;
+    bind(connection, &config.queues, spread, SHARE).await?;
+    let Config { exchange, routing_key, .. } = config;
+    let channel = channel(connection).await?;
+    let bound = channel.exchange_bind(
+        spread.into(),
+        exchange.as_str().into(),
+        routing_key.as_str().into(),
+        ExchangeBindOptions::default(),
+        FieldTable::default(),
+    );
+    match call(|| format!("binding exchange {spread:?} to exchange {exchange:?}"), bound).await {
+        Err(error) if error.is_denied() => {
+            info!(spread, exchange, routing_key, "Not allowed to bind the exchange; taken to be bound");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Opens a channel.
@@ -69,17 +113,16 @@ pub(super) async fn inspect(channel: &Channel, queue: &str) -> Result<Queue, Amq
     call(|| format!("looking at queue {queue:?}"), declared).await
 }
 
-async fn ensure_exchange(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
-    let exchange = &config.exchange;
+async fn ensure_exchange(
+    connection: &Connection,
+    exchange: &str,
+    kind: ExchangeKind,
+    arguments: FieldTable,
+) -> Result<(), AmqpError> {
     let declare = async |passive: bool| {
         let channel = channel(connection).await?;
         let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
-        let declared = channel.exchange_declare(
-            exchange.as_str().into(),
-            ExchangeKind::Topic,
-            options,
-            FieldTable::default(),
-        );
+        let declared = channel.exchange_declare(exchange.into(), kind.clone(), options, arguments.clone());
         let verb = if passive { "looking at" } else { "creating" };
         call(|| format!("{verb} exchange {exchange:?}"), declared).await
     };
@@ -98,12 +141,11 @@ async fn ensure_exchange(connection: &Connection, config: &Config) -> Result<(),
     }
 }
 
-async fn ensure_queue(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
-    let queue = &config.queue;
+async fn ensure_queue(connection: &Connection, queue: &str, arguments: &FieldTable) -> Result<(), AmqpError> {
     match inspect(&channel(connection).await?, queue).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => {
-            match declare_queue(connection, config).await {
+            match declare_queue(connection, queue, arguments).await {
                 Ok(_) => {
                     info!(queue, "Queue created");
                     Ok(())
@@ -124,50 +166,62 @@ async fn ensure_queue(connection: &Connection, config: &Config) -> Result<(), Am
     }
 }
 
-async fn declare_queue(connection: &Connection, config: &Config) -> Result<Queue, AmqpError> {
-    let queue = &config.queue;
+async fn declare_queue(
+    connection: &Connection,
+    queue: &str,
+    arguments: &FieldTable,
+) -> Result<Queue, AmqpError> {
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    let arguments = config.queue_type.map(QueueType::arguments).unwrap_or_default();
     let channel = channel(connection).await?;
-    let declared = channel.queue_declare(queue.as_str().into(), durable, arguments);
+    let declared = channel.queue_declare(queue.into(), durable, arguments.clone());
     call(|| format!("creating queue {queue:?}"), declared).await
 }
 
-/// Says it where the queue is not as it would be made here, as far as this user may find out. It is used all the same.
+/// Says it where a queue is not as it would be made here, as far as this user may find out. It is used all the same.
 /// To be asked once: the broker logs each difference as an error.
 pub(super) async fn compare(connection: &Connection, config: &Config) {
-    let Config { queue, queue_type: Some(queue_type), .. } = config else { return };
-    if queue.is_empty() {
+    if config.queue_type.is_none() && config.spread.is_none() {
         return;
     }
-    if let Err(error) = declare_queue(connection, config).await
-        && error.is_other_arguments()
-    {
-        warn!(
-            queue,
-            wanted = ?queue_type,
-            error = %Chain(&error),
-            "The queue has other arguments than RABBITMQ_QUEUE_TYPE gives it; used as it is"
-        );
+    let arguments = arguments(config);
+    for queue in &config.queues {
+        if let Err(error) = declare_queue(connection, queue, &arguments).await
+            && error.is_other_arguments()
+        {
+            warn!(
+                queue,
+                wanted = ?config.queue_type,
+                single_active = config.spread.is_some(),
+                error = %Chain(&error),
+                "The queue has other arguments than RABBITMQ_QUEUE_TYPE or RABBITMQ_QUEUES gives it; used as it is"
+            );
+        }
     }
 }
 
-async fn bind(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
-    let Config { exchange, queue, routing_key, .. } = config;
-    let channel = channel(connection).await?;
-    let bound = channel.queue_bind(
-        queue.as_str().into(),
-        exchange.as_str().into(),
-        routing_key.as_str().into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    match call(|| format!("binding queue {queue:?} to exchange {exchange:?}"), bound).await {
-        // A binding cannot be looked at. The publisher's mandatory messages tell if it is missing.
-        Err(error) if error.is_denied() => {
-            info!(queue, exchange, routing_key, "Not allowed to bind the queue; taken to be bound");
-            Ok(())
+/// Binds queues to an exchange.
+async fn bind(
+    connection: &Connection,
+    queues: &[String],
+    exchange: &str,
+    routing_key: &str,
+) -> Result<(), AmqpError> {
+    for queue in queues {
+        let channel = channel(connection).await?;
+        let bound = channel.queue_bind(
+            queue.as_str().into(),
+            exchange.into(),
+            routing_key.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        );
+        match call(|| format!("binding queue {queue:?} to exchange {exchange:?}"), bound).await {
+            // A binding cannot be looked at. The publisher's mandatory messages tell if it is missing.
+            Err(error) if error.is_denied() => {
+                info!(queue, exchange, routing_key, "Not allowed to bind the queue; taken to be bound");
+            }
+            other => other?,
         }
-        other => other,
     }
+    Ok(())
 }

@@ -189,9 +189,11 @@ pub struct AmqpConfig {
     pub vhost: String,
     /// Topic exchange of the heartbeats.
     pub exchange: String,
-    /// Queue of the heartbeats.
-    pub queue: String,
-    /// What the queue is to be where it is made here.
+    /// Queues of the heartbeats, one at least.
+    pub queues: Vec<String>,
+    /// Consistent-hash exchange in front of them, where they were given as several.
+    pub spread: Option<String>,
+    /// What a queue is to be where it is made here.
     pub queue_type: Option<QueueType>,
     /// Key from the exchange to the queue.
     pub routing_key: String,

@@ -138,6 +138,29 @@ pub fn amqp_name(text: &str) -> Result<String, Why> {
     Ok(text.to_owned())
 }
 
+/// Most queues that one subscriber consumes.
+const QUEUES_MAX: usize = 32;
+
+/// Names of queues, separated by commas.
+///
+/// # Errors
+/// None, too many, one twice, or one that is no name.
+pub fn queues(text: &str) -> Result<Vec<String>, Why> {
+    let mut queues = Vec::new();
+    for item in list(text) {
+        let queue = amqp_name(item)?;
+        if queues.contains(&queue) {
+            return Err(format!("it holds {queue:?} twice"));
+        }
+        queues.push(queue);
+    }
+    match queues.len() {
+        0 => Err("it holds no queue".into()),
+        1..=QUEUES_MAX => Ok(queues),
+        _ => Err(format!("it holds more than {QUEUES_MAX} queues")),
+    }
+}
+
 /// The path of the exposition.
 ///
 /// # Errors

@@ -170,6 +170,7 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         let why = "it is RABBITMQ_EXCHANGE: refused messages would come back as heartbeats without end";
         r.problem(&s::RABBITMQ_DEAD_LETTER_EXCHANGE, dead_letter_exchange.clone(), why);
     }
+    let (queues, spread) = queues(r, &exchange);
     let amqp = AmqpConfig {
         nodes: r.read(&s::RABBITMQ_HOST, |text| parse::broker_nodes(text, port)),
         mechanism,
@@ -177,7 +178,8 @@ pub(super) fn amqp(r: &mut Reader<'_>) -> (AmqpConfig, ManagementConfig) {
         password: r.secret(&s::RABBITMQ_PASS).unwrap_or_default(),
         vhost: r.read(&s::RABBITMQ_VHOST, parse::amqp_name),
         exchange,
-        queue: r.required(&s::RABBITMQ_QUEUE),
+        queues,
+        spread,
         queue_type: r.given(&s::RABBITMQ_QUEUE_TYPE, parse::queue_type),
         routing_key: r.required(&s::RABBITMQ_ROUTING_KEY),
         tls: tls.then(|| TlsConfig { files: files.clone(), server_name: name.clone() }),
@@ -207,6 +209,26 @@ fn hosts_of(nodes: &[Node]) -> Vec<String> {
         }
     }
     hosts
+}
+
+/// The queues, and the exchange that shares heartbeats out to them where they are given as several.
+fn queues(r: &mut Reader<'_>, exchange: &str) -> (Vec<String>, Option<String>) {
+    let queue = r.required(&s::RABBITMQ_QUEUE);
+    let spread: String = r.read(&s::RABBITMQ_SPREAD_EXCHANGE, parse::amqp_name);
+    let Some(queues) = r.given(&s::RABBITMQ_QUEUES, parse::queues) else {
+        if r.is_given(&s::RABBITMQ_SPREAD_EXCHANGE) {
+            warn_unused(r, &s::RABBITMQ_SPREAD_EXCHANGE, "RABBITMQ_QUEUES is not set");
+        }
+        return (vec![queue], None);
+    };
+    if r.is_given(&s::RABBITMQ_QUEUE) {
+        warn_unused(r, &s::RABBITMQ_QUEUE, "RABBITMQ_QUEUES names the queues");
+    }
+    if spread == exchange {
+        let why = "it is RABBITMQ_EXCHANGE, from which it is to take the heartbeats";
+        r.problem(&s::RABBITMQ_SPREAD_EXCHANGE, Some(spread.clone()), why);
+    }
+    (queues, Some(spread))
 }
 
 /// How to log in. By certificate, there must be one to show.

@@ -116,6 +116,11 @@ settings! {
     RABBITMQ_QUEUE_TYPE = new("rabbitmq.queue-type", (Heading::RabbitMq, CONNECTS), Kind::Text("TYPE"), "",
         "What the queue is to be where it is created: classic or quorum; one that stands is used as it is")
         .derived_from("the broker's own, with no argument").such_as("quorum");
+    RABBITMQ_QUEUES = new("rabbitmq.queues", RABBIT, Kind::List("QUEUES"), "",
+        "Queues that share the heartbeats out by publisher, separated by commas, each with a single active consumer")
+        .derived_from("RABBITMQ_QUEUE alone").such_as("heartbeat-1,heartbeat-2,heartbeat-3");
+    RABBITMQ_SPREAD_EXCHANGE = new("rabbitmq.spread-exchange", RABBIT, Kind::Text("EXCHANGE"), "heartbeat-spread",
+        "Consistent-hash exchange between RABBITMQ_EXCHANGE and RABBITMQ_QUEUES");
     RABBITMQ_ROUTING_KEY = new("rabbitmq.routing-key", RABBIT, Kind::Required("KEY"), "service.heartbeat",
         "Key from the exchange to the queue; must not be empty");
     RABBITMQ_TLS = new("rabbitmq.tls", RABBIT, Kind::Boolean, "false",

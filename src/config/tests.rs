@@ -455,3 +455,22 @@ fn forget_reads_redis_alone() {
 fn addresses_of_commas_alone_are_none() {
     assert!(problems(Role::Subscriber, &[("WEB_LISTEN_ADDRESS", ",")])[0].why.contains("no address"));
 }
+
+/// A name with a comma is one queue, as it always was; several have a setting of their own.
+#[test]
+fn one_queue_is_bound_itself_and_several_behind_an_exchange() {
+    let (config, warnings) = subscriber(&with(&[("RABBITMQ_QUEUE", "a,b")]));
+    assert_eq!((config.amqp.queues, config.amqp.spread), (vec!["a,b".to_owned()], None));
+    assert!(warnings.is_empty(), "{warnings:?}");
+
+    let several = [("RABBITMQ_QUEUES", "a,b"), ("RABBITMQ_QUEUE", "old"), ("RABBITMQ_EXCHANGE", "sda")];
+    let (config, warnings) = subscriber(&with(&several));
+    assert_eq!(config.amqp.queues, ["a", "b"]);
+    assert_eq!(config.amqp.spread.as_deref(), Some("heartbeat-spread"));
+    assert!(warnings.iter().any(|warning| warning.to_string().contains("RABBITMQ_QUEUE (")), "{warnings:?}");
+
+    let same = [("RABBITMQ_QUEUES", "a"), ("RABBITMQ_SPREAD_EXCHANGE", "sda"), ("RABBITMQ_EXCHANGE", "sda")];
+    assert_eq!(problems(Role::Subscriber, &same).len(), 1);
+    let (_, warnings) = subscriber(&with(&[("RABBITMQ_SPREAD_EXCHANGE", "spread")]));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+}

@@ -51,7 +51,8 @@ impl Link {
             connected: true,
             listening: true,
             consuming: true,
-            consumers: 1,
+            consumers: Vec::new(),
+            served: 0,
             reconnects: 0,
             confirmed: Confirmed::Always,
         };

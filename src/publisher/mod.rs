@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::amqp::PUBLISHER_HEADER;
 use crate::amqp::publish::{Outgoing, PublishFailure};
 use crate::build_info::VERSION;
 use crate::check::management::ManagementClient;
@@ -296,7 +297,8 @@ impl Emitter {
         let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
         self.waiting = self.tracing.attach(begun, &mut heartbeat);
         let body = wire::encode(&heartbeat);
-        let mut headers: Vec<_> = context.into_iter().collect();
+        let mut headers = vec![(PUBLISHER_HEADER, self.id.as_str().to_owned())];
+        headers.extend(context);
         headers.extend(self.sign(&body));
         let message = Outgoing {
             body,

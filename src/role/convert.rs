@@ -31,7 +31,8 @@ pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result
         password: config.password.clone(),
         vhost: config.vhost.clone(),
         exchange: config.exchange.clone(),
-        queue: config.queue.clone(),
+        queues: config.queues.clone(),
+        spread: config.spread.clone(),
         queue_type: config.queue_type,
         routing_key: config.routing_key.clone(),
         tls: tls(config.tls.as_ref(), Peer::RabbitMq, expiry)?,
@@ -80,7 +81,10 @@ pub(super) fn subscriber(
             LegacyMatch::RoutingKey(key) => {
                 legacy_ids.insert(key.clone(), legacy.id.clone());
             }
-            LegacyMatch::Queue(queue) if *queue == amqp.queue => legacy_queue_id = Some(legacy.id.clone()),
+            // Of several queues no message tells by which it came.
+            LegacyMatch::Queue(queue) if *amqp.queues == [queue.as_str()] => {
+                legacy_queue_id = Some(legacy.id.clone());
+            }
             LegacyMatch::Queue(_) => {}
         }
     }

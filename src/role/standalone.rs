@@ -40,7 +40,7 @@ pub(super) async fn run(
         // Looks at queues only, so it makes none.
         let mut amqp = convert::amqp(&amqp, "heartbeat standalone".into(), &expiry)?;
         amqp.exchange = String::new();
-        amqp.queue = String::new();
+        amqp.queues = Vec::new();
         let (publisher, task) = Publisher::new(amqp, Duration::from_secs(5));
         (Some(publisher), Some(tokio::spawn(task.run(stop_late.clone()))))
     };

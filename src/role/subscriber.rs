@@ -37,7 +37,7 @@ pub(super) async fn run(
         server: convert::server(&config.amqp),
         store: "redis",
         exchange: config.amqp.exchange.as_str().into(),
-        queue: config.amqp.queue.as_str().into(),
+        queue: config.amqp.queues.join(",").into(),
         instance: otlp.instance().into(),
     };
     let outlets = convert::outlets(&otlp, place);

@@ -75,6 +75,18 @@ impl Spans {
         }
     }
 
+    /// What both heard. Where one of them left a span out, so does this, which proves less and never more.
+    #[must_use]
+    pub fn both(&self, other: &Self) -> Self {
+        let of = |one: Span| {
+            let shared =
+                move |two: Span| Span { since: one.since.max(two.since), until: one.until.min(two.until) };
+            other.iter().map(shared)
+        };
+        // What does not overlap ends before it begins, and is dropped.
+        self.iter().flat_map(of).collect()
+    }
+
     /// Somebody listens still, without a break since then. That proves no silence until it is confirmed.
     pub fn go_on(&mut self, current: Span) {
         let within = self.iter().find(|span| span.since <= current.until && current.until <= span.until);
@@ -141,6 +153,31 @@ mod tests {
     }
 
     proptest! {
+        /// What two queues heard together is heard in each, second by second.
+        #[test]
+        fn both_hear_what_each_hears(
+            one in prop::collection::vec((0i64..60, 0i64..20), 0..4),
+            two in prop::collection::vec((0i64..60, 0i64..20), 0..4),
+        ) {
+            let of = |list: &[(i64, i64)]| -> Spans {
+                list.iter().map(|(since, length)| Span { since: at(*since), until: at(since + length) }).collect()
+            };
+            let hears = |spans: &Spans, ms: i64| {
+                let moment = at(0).plus_ms(ms);
+                spans.iter().any(|span| span.since <= moment && moment <= span.until)
+            };
+            let (one, two) = (of(&one), of(&two));
+            let both = one.both(&two);
+            prop_assert_eq!(&both, &two.both(&one));
+            for ms in (0..80_000).step_by(500) {
+                prop_assert!(!hears(&both, ms) || (hears(&one, ms) && hears(&two, ms)));
+            }
+            // The longest of what is shared is never left out.
+            let longest = one.iter().flat_map(|a| two.iter().map(move |b| a.until.min(b.until).ms_since(a.since.max(b.since))));
+            let found = both.iter().map(|span| span.until.ms_since(span.since)).max();
+            prop_assert_eq!(longest.filter(|length| *length >= 0).max(), found);
+        }
+
         /// Silence is proven exactly where some whole grace after the last word was heard, second
         /// by second.
         #[test]

@@ -102,19 +102,34 @@ pub struct Presence {
     pub heard: Spans,
     /// The broker as it was told to this replica: host and port.
     pub broker: String,
-    /// The queue that it consumes there, with its vhost.
-    pub queue: String,
-    /// How many consume that queue, itself included, as it last saw.
+    /// The queues that it consumes there, each with its vhost.
+    pub queues: Vec<String>,
+    /// How many consume one of these queues at most, itself included, as it last saw.
     pub consumers: u32,
-    /// Whether its consumer stands on that queue.
+    /// Whether its consumer stands on these queues.
     pub consuming: bool,
+    /// From how many of them it is served.
+    pub active: u32,
+    /// It ended in order, and said goodbye.
+    pub left: bool,
 }
 
 impl Presence {
-    /// Whether both consume the same queue of the same broker. Replicas may reach one broker by
+    /// Whether both consume some queue of the same broker. Replicas may reach one broker by
     /// several names; then they see the same consumers.
     pub fn shares_queue(&self, other: &Self) -> bool {
-        self.queue == other.queue && (self.broker == other.broker || self.consumers == other.consumers)
+        let same_broker = self.broker == other.broker || self.consumers == other.consumers;
+        same_broker && self.queues.iter().any(|queue| other.consumes(queue))
+    }
+
+    /// Whether this is one of its queues.
+    pub fn consumes(&self, queue: &str) -> bool {
+        self.queues.iter().any(|own| own == queue)
+    }
+
+    /// Whether it consumes all that another does: what it hears, the other would have heard.
+    pub fn covers(&self, other: &Self) -> bool {
+        other.queues.iter().all(|queue| self.consumes(queue))
     }
 }
 

@@ -53,9 +53,11 @@ mod tests {
             at: at(seconds),
             heard: Spans::default(),
             broker: "rabbitmq:5672".to_owned(),
-            queue: "/queue".to_owned(),
+            queues: vec!["/queue".to_owned()],
             consumers: 2,
             consuming: true,
+            active: 0,
+            left: false,
         }
     }
 

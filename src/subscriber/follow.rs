@@ -2,6 +2,7 @@
 //! who listens, forgetting who is long gone, and a log line for each publisher that turns.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -13,10 +14,11 @@ use super::company::Company;
 use super::doubts::Doubts;
 use super::intake::Command;
 use super::metrics::Metrics;
-use super::replica::{PRESENT, Replica};
+use super::neighbours::{elsewhere, has_too_many};
+use super::replica::{PRESENT, Replica, still_heard};
 use super::tell::Teller;
 use super::verdicts::{Verdicts, What};
-use crate::amqp::consume::{Confirmed, ConsumerState};
+use crate::amqp::consume::{Confirmed, ConsumerState, Window};
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
 use crate::state::change::Changes;
@@ -39,6 +41,10 @@ const HEAR: Duration = Duration::from_millis(250);
 /// a moment before it is known.
 const STRANGER_MEETINGS: u32 = 3;
 
+/// Meetings in a row that find queues shared out unevenly before one is left to another: long enough for what was
+/// changed by the last to show.
+const UNEVEN_MEETINGS: u32 = 5;
+
 /// Notes whether this replica hears what is sent, until `stop`. Apart from the follower, whom a
 /// store that hangs holds up.
 pub(super) async fn hear(
@@ -54,7 +60,7 @@ pub(super) async fn hear(
             Ok(()) = consumer.changed() => {}
             () = stop.cancelled() => return,
         }
-        let consumer = *consumer.borrow_and_update();
+        let consumer = consumer.borrow_and_update().clone();
         let now = replica.clock().now();
         let confirmed_at = match consumer.confirmed {
             Confirmed::Always => Some(now),
@@ -81,7 +87,12 @@ pub(super) struct Follower {
     /// Publishers silent for longer are forgotten, and tombstones older are removed.
     pub(super) retention: Duration,
     pub(super) strangers: u32,
-    pub(super) company: Company,
+    /// Of each of our queues.
+    pub(super) company: Vec<Company>,
+    pub(super) window: Arc<Window>,
+    /// Each queue serves one consumer at a time.
+    pub(super) single_active: bool,
+    pub(super) uneven: u32,
     pub(super) neighbours: u32,
     pub(super) verdicts: Verdicts,
     pub(super) doubts: Doubts,
@@ -141,7 +152,7 @@ impl Follower {
         }
         self.own.at = self.replica.clock().now();
         self.teller.tell_held(self.own.at, true);
-        self.own.consuming = false;
+        (self.own.consuming, self.own.active, self.own.left) = (false, 0, true);
         self.own.heard = self.replica.standing().heard(self.own.at);
         let _ = self.store.meet(&self.own).await;
     }
@@ -170,77 +181,103 @@ impl Follower {
 
     /// Tells the others and hears of them; judges who listens and whether a stranger does.
     async fn meet(&mut self) {
-        let consumer = *self.consumer.borrow_and_update();
+        let consumer = self.consumer.borrow_and_update().clone();
         self.metrics.link("rabbitmq", consumer.connected, consumer.reconnects);
-        self.metrics.listening.set(i64::from(consumer.listening));
         self.own.at = self.replica.clock().now();
         self.own.consuming = consumer.consuming;
-        self.own.consumers = consumer.consumers;
+        self.own.consumers = consumer.consumers.iter().copied().max().unwrap_or(0);
+        self.own.active = consumer.served;
         self.own.heard = self.replica.standing().heard(self.own.at);
         // While the store is away nobody knows who is there; the last meeting counts.
         let met = self.store.meet(&self.own).await;
         let Some(others) = tell(&mut self.failing.meet, "Not meeting the other replicas", met) else {
+            self.metrics.listening.set(i64::from(consumer.listening));
             return;
         };
         // The answer may have come late: who is there is judged by now.
         let now = self.replica.clock().now();
+        let silent_since = self.silent_since(&consumer, &others);
         {
             let mut standing = self.replica.standing();
             standing.others = others.iter().any(|other| is_present(other, now));
-            let ours = others.iter().filter(|other| self.own.shares_queue(other));
+            let ours = others.iter().filter(|other| self.own.shares_queue(other) && other.covers(&self.own));
             standing.others_heard = ours.flat_map(|other| other.heard.iter()).collect();
-            let beside = consumer.consumers.saturating_sub(u32::from(consumer.consuming));
-            let ours = others.iter().filter(|other| other.consuming && self.own.shares_queue(other));
-            standing.met(self.company.silent_since(beside, ours));
+            standing.met(silent_since);
         }
+        self.judge_neighbours(now, &consumer, &others);
         self.choose_speaker(now, &others);
-        self.judge_strangers(now, consumer, &others);
-        self.judge_neighbours(now, &others);
+        self.judge_strangers(now, &consumer, &others);
+        self.share_out(now, &others);
     }
 
-    /// Says it where this Redis also holds what is heard on another queue: each would judge the other's
-    /// publishers by its own hearing.
-    fn judge_neighbours(&mut self, now: Timestamp, others: &[Presence]) {
-        let elsewhere =
-            |other: &&Presence| other.consuming && is_present(other, now) && !self.own.shares_queue(other);
-        let Some(other) = others.iter().find(elsewhere) else {
+    /// Who consumes one of our queues with us, by what they said, lately or not.
+    fn beside<'a>(&'a self, queue: &'a str, others: &'a [Presence]) -> impl Iterator<Item = &'a Presence> {
+        others
+            .iter()
+            .filter(move |other| other.consuming && other.consumes(queue) && self.own.shares_queue(other))
+    }
+
+    /// When that replica was last heard of which has been silent for longest, of those that consume one of our
+    /// queues.
+    fn silent_since(&mut self, consumer: &ConsumerState, others: &[Presence]) -> Option<Timestamp> {
+        let mut company = std::mem::take(&mut self.company);
+        company.resize_with(consumer.consumers.len(), Company::default);
+        let mut silent_since = None;
+        for ((queue, counted), company) in self.own.queues.iter().zip(&consumer.consumers).zip(&mut company) {
+            let counted = counted.saturating_sub(u32::from(consumer.consuming));
+            let silent = company.silent_since(counted, self.beside(queue, others));
+            silent_since = [silent_since, silent].into_iter().flatten().min();
+        }
+        self.company = company;
+        silent_since
+    }
+
+    /// Where this Redis also holds what is heard on another queue, silence is proven only while that is heard too.
+    /// Says so, since it may be by mistake.
+    fn judge_neighbours(&mut self, now: Timestamp, consumer: &ConsumerState, others: &[Presence]) {
+        let elsewhere = elsewhere(&self.own, others, now);
+        let deaf = elsewhere.values().any(|heard| !still_heard(heard, now));
+        self.metrics.listening.set(i64::from(consumer.listening && !deaf));
+        let queue = elsewhere.keys().next().cloned();
+        self.replica.standing().elsewhere_heard = elsewhere.into_values().collect();
+        let Some(other_queue) = queue else {
             self.neighbours = 0;
             return;
         };
         self.neighbours = self.neighbours.saturating_add(1);
         if self.neighbours == STRANGER_MEETINGS {
             warn!(
-                queue = self.own.queue,
-                other_queue = other.queue,
-                other_broker = other.broker,
-                "Another subscriber keeps the heartbeats of another queue in the same Redis database; \
-                 whether a publisher is silent cannot be told there; set another REDIS_DB for one of them"
+                queue = self.own.queues.join(","),
+                other_queue,
+                "Another subscriber keeps the heartbeats of another queue in the same Redis database; nobody is \
+                 called silent unless both are heard; give all of them the same queues, or another REDIS_DB"
             );
         }
     }
 
-    /// Counts the consumers of our queue that are none of us.
-    fn judge_strangers(&mut self, now: Timestamp, consumer: ConsumerState, others: &[Presence]) {
-        let ours =
-            |other: &&Presence| other.consuming && self.own.shares_queue(other) && is_present(other, now);
-        let known = others.iter().filter(ours).count() + usize::from(consumer.consuming);
-        let foreign = consumer.consumers.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX));
+    /// Counts the consumers of our queues that are none of us: on that queue where they are most.
+    fn judge_strangers(&mut self, now: Timestamp, consumer: &ConsumerState, others: &[Presence]) {
         if !consumer.consuming {
             // Whoever does not consume cannot count the others. What was last seen of them still
             // counts in judgements, and is shown again once it is seen again.
             self.metrics.foreign_consumers.set(0);
             return;
         }
+        let foreign_on = |(queue, counted): (&String, &u32)| {
+            let known = 1 + self.beside(queue, others).filter(|other| is_present(other, now)).count();
+            counted.saturating_sub(u32::try_from(known).unwrap_or(u32::MAX))
+        };
+        let foreign = self.own.queues.iter().zip(&consumer.consumers).map(foreign_on).max().unwrap_or(0);
         if foreign == 0 {
             if self.strangers >= STRANGER_MEETINGS {
-                info!(queue = self.own.queue, "No stranger consumes the queue any more");
+                info!(queue = self.own.queues.join(","), "No stranger consumes the queue any more");
             }
             self.strangers = 0;
         } else {
             self.strangers = self.strangers.saturating_add(1);
             if self.strangers == STRANGER_MEETINGS {
                 warn!(
-                    queue = self.own.queue,
+                    queue = self.own.queues.join(","),
                     foreign,
                     "A stranger consumes this subscriber's queue and takes heartbeats from it; \
                      give each kind of subscriber a queue of its own"
@@ -253,6 +290,18 @@ impl Follower {
         standing.foreign = believed;
         if foreign > 0 {
             standing.foreign_at = Some(now);
+        }
+    }
+
+    /// Where each queue has a single active consumer, the first to come is served from all of them, until it
+    /// leaves some to those that came later.
+    fn share_out(&mut self, now: Timestamp, others: &[Presence]) {
+        let there = others.iter().filter(|other| other.consuming && is_present(other, now));
+        let uneven = self.own.consuming && self.single_active && has_too_many(&self.own, there);
+        self.uneven = if uneven { self.uneven + 1 } else { 0 };
+        if self.uneven >= UNEVEN_MEETINGS {
+            self.uneven = 0;
+            self.window.give_way.store(true, Ordering::Relaxed);
         }
     }
 

@@ -13,6 +13,7 @@ mod ingest;
 mod intake;
 mod load;
 pub mod metrics;
+mod neighbours;
 mod pending;
 pub mod replica;
 #[cfg(test)]
@@ -48,7 +49,6 @@ use crate::store::{MemoryStore, Position, Presence, RedisConfig, RedisStore, Sto
 use crate::telemetry::Chain;
 use crate::watched::{Held, Watcher};
 
-use company::Company;
 use dead_letter::DeadLetters;
 use doubts::Doubts;
 use follow::{Failing, Follower};
@@ -229,7 +229,7 @@ impl Readiness {
         if !self.link.borrow().connected {
             return Err("not connected to Redis".into());
         }
-        let consumer = *self.consumer.borrow();
+        let consumer = self.consumer.borrow().clone();
         if !consumer.connected {
             return Err("not connected to RabbitMQ".into());
         }
@@ -264,7 +264,8 @@ impl Parts {
     async fn run(self, config: Config, source: Source, consumer_out: watch::Sender<ConsumerState>) {
         let Some(position) = self.load().await else { return };
         let broker = config.amqp.nodes.identity();
-        let queue = format!("{}/{}", config.amqp.vhost, config.amqp.queue);
+        let full_name = |queue: &String| format!("{}/{queue}", config.amqp.vhost);
+        let queues: Vec<String> = config.amqp.queues.iter().map(full_name).collect();
         let (events, consumer, consumer_task) = match source {
             Source::InProcess(events, state) => (events, state, None),
             Source::Amqp => {
@@ -299,13 +300,18 @@ impl Parts {
                 at: Timestamp::EPOCH,
                 heard: Spans::default(),
                 broker,
-                queue,
+                queues,
                 consumers: 0,
                 consuming: false,
+                active: 0,
+                left: false,
             },
             retention: config.retention,
             strangers: 0,
-            company: Company::default(),
+            company: Vec::new(),
+            window: Arc::clone(&self.window),
+            single_active: config.amqp.spread.is_some(),
+            uneven: 0,
             failing: Failing::default(),
             neighbours: 0,
             verdicts: Verdicts::default(),
@@ -394,7 +400,8 @@ impl Parts {
         let Some(exchange) = &config.dead_letter_exchange else { return (DeadLetters::new(None), None) };
         let amqp = amqp::Config {
             exchange: exchange.clone(),
-            queue: String::new(),
+            queues: Vec::new(),
+            spread: None,
             name: format!("{} (refused messages)", config.amqp.name),
             send_user_id: false,
             ..config.amqp.clone()
@@ -408,7 +415,7 @@ impl Parts {
 /// Passes the consumer's state on to those who were there before it.
 async fn relay(mut from: watch::Receiver<ConsumerState>, to: watch::Sender<ConsumerState>) {
     loop {
-        let state = *from.borrow_and_update();
+        let state = from.borrow_and_update().clone();
         to.send_replace(state);
         if from.changed().await.is_err() {
             return;
@@ -430,7 +437,8 @@ mod tests {
                 password: SecretSource::default(),
                 vhost: "/".into(),
                 exchange: "exchange".into(),
-                queue: "queue".into(),
+                queues: vec!["queue".into()],
+                spread: None,
                 queue_type: None,
                 routing_key: "key".into(),
                 tls: None,

@@ -46,6 +46,8 @@ pub(super) struct Standing {
     pub(super) others: bool,
     /// When the others listened, as they said at the last meeting.
     pub(super) others_heard: Spans,
+    /// When queues were heard that others consume and this one does not.
+    pub(super) elsewhere_heard: Vec<Spans>,
     /// Consumers on our queue that are no replica of ours.
     pub(super) foreign: u32,
     /// When the last of them was seen.
@@ -163,11 +165,26 @@ impl Standing {
         let awake = self.own.looked_at.is_some_and(|at| now <= at.plus(AWAKE));
         let knows_all = followed_until.min(self.known_until(now)) >= now;
         let current = self.own.current.filter(|current| now <= current.until.plus(CONFIRMED));
-        if let Some(current) = current.filter(|span| awake && knows_all && past(span)) {
+        let mut current = current.filter(|span| awake && knows_all && past(span));
+        for elsewhere in &self.elsewhere_heard {
+            let elsewhere: Spans = elsewhere.iter().filter(past).collect();
+            hearing = hearing.both(&elsewhere);
+            let since = elsewhere.iter().last().map(|span| span.since);
+            current = current
+                .zip(since)
+                .filter(|_| still_heard(&elsewhere, now))
+                .map(|(current, since)| Span { since: current.since.max(since), ..current });
+        }
+        if let Some(current) = current {
             hearing.go_on(current);
         }
         hearing
     }
+}
+
+/// Whether what others last said of their hearing is of now.
+pub(super) fn still_heard(heard: &Spans, now: Timestamp) -> bool {
+    heard.iter().last().is_some_and(|span| now <= span.until.plus(CONFIRMED))
 }
 
 impl Replica {
@@ -432,6 +449,25 @@ mod tests {
         assert_eq!(standing.hearing(at(10_000)).since(at(10_000)), Some(at(9_500)));
         standing.others_heard.add(Span { since: at(0), until: at(9_750) });
         assert_eq!(standing.hearing(at(10_000)).since(at(10_000)), Some(at(0)));
+    }
+
+    /// Publishers whose heartbeats go to a queue that others consume are heard by these alone.
+    #[test]
+    fn what_is_heard_elsewhere_alone_was_not_heard_by_all() {
+        let mut standing = Standing::default();
+        listens(&mut standing, 0, 10_000);
+        standing.elsewhere_heard = vec![Spans::unbroken(at(2_000), at(9_000))];
+        let hearing = standing.hearing(at(10_000));
+        assert!(hearing.iter().eq([Span { since: at(2_000), until: at(9_000) }]), "{hearing:?}");
+        assert_eq!(hearing.since(at(10_000)), Some(at(2_000)));
+        // Its subscriber is gone, and nobody can tell who is silent there.
+        listens(&mut standing, 10_250, 20_000);
+        let hearing = standing.hearing(at(20_000));
+        assert_eq!(hearing.since(at(20_000)), None);
+        assert!(hearing.iter().eq([Span { since: at(2_000), until: at(9_000) }]), "{hearing:?}");
+        // A queue that nobody was ever heard on.
+        standing.elsewhere_heard.push(Spans::default());
+        assert_eq!(standing.hearing(at(20_000)).iter().count(), 0);
     }
 
     #[test]

@@ -57,6 +57,8 @@ mod restart;
 #[cfg(test)]
 mod rounds;
 #[cfg(test)]
+mod several_queues;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;

@@ -160,9 +160,11 @@ async fn every_replica(one: &Store, other: &Store) {
         at: at(0),
         heard: Spans::default(),
         broker: "broker:1".into(),
-        queue: "//queue".into(),
+        queues: vec!["//queue".into()],
         consumers: 2,
         consuming: true,
+        active: 1,
+        left: false,
     };
     one.meet(&presence("one")).await.unwrap();
     assert_eq!(other.meet(&presence("other")).await.unwrap(), [presence("one")]);

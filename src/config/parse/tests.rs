@@ -199,3 +199,14 @@ fn words_of_the_log() {
     assert_eq!(log_format("JSON"), Ok(LogFormat::Json));
     assert!(log_format("xml").is_err());
 }
+
+#[test]
+fn queues_are_named_once() {
+    assert_eq!(queues("one, two"), Ok(vec!["one".to_owned(), "two".to_owned()]));
+    assert_eq!(queues("one"), Ok(vec!["one".to_owned()]));
+    assert_eq!(queues("one,two,one"), Err("it holds \"one\" twice".into()));
+    assert_eq!(queues(" , "), Err("it holds no queue".into()));
+    let many = |count: usize| (0..count).map(|number| format!("q{number}")).collect::<Vec<_>>().join(",");
+    assert_eq!(queues(&many(32)).map(|queues| queues.len()), Ok(32));
+    assert_eq!(queues(&many(33)), Err("it holds more than 32 queues".into()));
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection};
 use serde_json::{Value, json};
 
@@ -52,11 +53,24 @@ impl Sender {
 
     /// Sends as a version 2 publisher does: persistent, and confirmed.
     pub async fn send(&self, bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) {
-        let properties = BasicProperties::default().with_delivery_mode(2);
+        self.send_all(bodies.into_iter().map(|body| (FieldTable::default(), body))).await;
+    }
+
+    /// The same, each message with the name of its publisher.
+    pub async fn send_named(&self, messages: impl IntoIterator<Item = (String, impl AsRef<[u8]>)>) {
+        let named = messages.into_iter().map(|(publisher, body)| {
+            let mut headers = FieldTable::default();
+            headers.insert("heartbeat-publisher".into(), AMQPValue::LongString(publisher.into()));
+            (headers, body)
+        });
+        self.send_all(named).await;
+    }
+
+    async fn send_all(&self, messages: impl Iterator<Item = (FieldTable, impl AsRef<[u8]>)>) {
         let mut confirms = Vec::new();
-        for body in bodies {
+        for (headers, body) in messages {
             let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let properties = properties.clone();
+            let properties = BasicProperties::default().with_delivery_mode(2).with_headers(headers);
             let sent =
                 self.channel.basic_publish(EXCHANGE.into(), KEY.into(), options, body.as_ref(), properties);
             confirms.push(sent.await.unwrap());
@@ -86,6 +100,13 @@ impl Bridge {
         vhost.bind(EXCHANGE, QUEUE, KEY).await;
         let sender = Sender::to(&vhost).await;
         Self { vhost, redis: Redis::start_with(options).await, sender }
+    }
+
+    /// On a vhost with the exchange alone, for queues that the program makes.
+    pub async fn without_queue(vhost: Vhost) -> Self {
+        vhost.declare_exchange(EXCHANGE).await;
+        let sender = Sender::to(&vhost).await;
+        Self { vhost, redis: Redis::start_with(redis::Options::default()).await, sender }
     }
 
     /// A role with all that leads it to both servers.

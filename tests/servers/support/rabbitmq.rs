@@ -106,6 +106,14 @@ impl RabbitMq {
         STRICT.get_or_init(|| Self::start_with(options)).await
     }
 
+    /// A third shared broker, which can share messages out to several queues.
+    pub async fn spreading() -> &'static Self {
+        static SPREADING: OnceCell<RabbitMq> = OnceCell::const_new();
+        let options =
+            Options { plugins: vec!["rabbitmq_consistent_hash_exchange".into()], ..Options::default() };
+        SPREADING.get_or_init(|| Self::start_with(options)).await
+    }
+
     /// A fresh vhost of the shared broker.
     pub async fn vhost() -> Vhost {
         Self::shared().await.new_vhost().await

@@ -236,9 +236,9 @@ impl Beating {
                 }
                 let bodies = fleet.iter_mut().map(|publisher| {
                     retouch(publisher);
-                    publisher.beat()
+                    (publisher.id.clone(), publisher.beat())
                 });
-                sender.send(bodies.collect::<Vec<_>>()).await;
+                sender.send_named(bodies.collect::<Vec<_>>()).await;
             }
         });
         Self { stop, task }
