@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_bridge::http::{Config, Handlers, Metrics, bind};
+use heartbeat_bridge::http::{Config, Exposition, Handlers, Metrics, bind};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,7 +25,7 @@ fn accept_failures(registry: &Registry) -> u64 {
 #[tokio::test]
 async fn connections_are_accepted_again_after_file_descriptors_ran_out() {
     let handlers = Handlers {
-        metrics: Arc::new(|_| ("text/plain", Vec::new())),
+        metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         landing: Arc::new(String::new),
     };

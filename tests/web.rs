@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use heartbeat_bridge::http::{Config, Handlers, Metrics, bind};
+use heartbeat_bridge::http::{Config, Exposition, Handlers, Metrics, bind};
 use heartbeat_bridge::tls::{Expiry, install_provider};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -125,7 +125,10 @@ impl Site {
         config.web_config_interval = LOOK;
         change(&mut config);
         let handlers = Handlers {
-            metrics: Arc::new(|_| ("text/plain", b"metric 1\n".to_vec())),
+            metrics: Arc::new(|_| {
+                let parts = vec!["metric 1\n".into()];
+                Ok(Exposition { content_type: "text/plain", gzip: false, parts })
+            }),
             ready: Arc::new(|| Ok(())),
             landing: Arc::new(String::new),
         };
@@ -608,7 +611,7 @@ async fn a_file_that_is_wrong_from_the_start_binds_nothing() {
     let mut config = Config::on(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
     config.web_config = Some(folder.path().join("web.yml"));
     let handlers = Handlers {
-        metrics: Arc::new(|_| ("text/plain", Vec::new())),
+        metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         landing: Arc::new(String::new),
     };

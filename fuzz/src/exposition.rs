@@ -86,8 +86,8 @@ pub(crate) fn is_shown_as_it_is(snapshot: &Snapshot) {
     let mut left = classic;
     for publisher in &snapshot.publishers {
         holds_publisher(&mut left, publisher);
-        for component in &publisher.components {
-            holds_component(&mut left, publisher, component);
+        for component in publisher.components() {
+            holds_component(&mut left, publisher, &component);
         }
     }
     left.retain(|(name, _), _| !name.starts_with("heartbeat_subscriber_view_"));
@@ -129,15 +129,15 @@ fn holds_publisher(left: &mut Shown, view: &PublisherView) {
     row("publisher_reconnects_total", totals.map(|totals| totals.reconnects as f64));
     row("publisher_blocked_seconds_total", totals.map(|totals| totals.blocked_seconds));
     if let Some(version) = &view.version {
-        let epoch = view.epoch.as_ref().map_or("", |epoch| epoch.as_str());
+        let epoch = view.epoch.as_deref().unwrap_or_default();
         holds(left, &series("publisher_info", &[id, ("version", version), ("epoch", epoch)]), Some(1.0));
     }
 }
 
-fn holds_component(left: &mut Shown, publisher: &PublisherView, view: &ComponentView) {
+fn holds_component(left: &mut Shown, publisher: &PublisherView, view: &ComponentView<'_>) {
     let key = &view.component.key;
     let id = ("publisher", publisher.id.as_str());
-    let labels = [id, ("kind", key.kind.as_str()), ("name", &key.name), ("queue", &key.queue)];
+    let labels = [id, ("kind", key.kind.as_str()), ("name", key.name), ("queue", key.queue)];
     let mut row = |name: &str, value: Option<f64>| holds(left, &series(name, &labels), value);
     let component = &view.component;
     let seconds = |at: Option<Timestamp>| at.map(|at| at.unix_ms() as f64 / 1e3);
@@ -160,7 +160,7 @@ fn holds_component(left: &mut Shown, publisher: &PublisherView, view: &Component
         holds(left, &series("component_reason", &labels), Some(1.0));
     }
     if let (Kind::Queue, Some(figures), true) = (&key.kind, component.figures, current) {
-        let labels = [id, ("queue", &*key.name)];
+        let labels = [id, ("queue", key.name)];
         holds(left, &series("queue_messages", &labels), figures.messages.map(|messages| messages as f64));
         holds(left, &series("queue_consumers", &labels), figures.consumers.map(|consumers| consumers as f64));
     }

@@ -51,7 +51,7 @@ fn shows(record: Record) {
 fn keeps_the_rules(record: &Record) {
     check_name(record.id.as_str()).unwrap();
     assert!(record.lives.len() <= 9, "{} lives", record.lives.len());
-    let sorted = record.components.is_sorted_by(|a, b| a.component.key < b.component.key);
+    let sorted = record.components.iter().is_sorted_by(|a, b| a.component.key < b.component.key);
     assert!(sorted, "components are sorted, and each once");
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use heartbeat_bridge::exposition::Registry;
 use heartbeat_bridge::exposition::otlp::{Origin, StateMetrics};
-use heartbeat_bridge::exposition::text::{Format, render};
+use heartbeat_bridge::exposition::text::{Coding, Format, render};
 use heartbeat_bridge::state::Snapshot;
 use nom_openmetrics::parser;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -23,8 +23,7 @@ const REQUEST_BYTES: usize = 2048;
 
 /// As one of the texts shows it.
 pub(crate) fn in_text(snapshot: &Snapshot, format: Format) -> Shown {
-    let mut text = Vec::new();
-    render(Some(snapshot), &Registry::default(), format, &mut text);
+    let text = render(Some(snapshot), Some(&Registry::default()), format, Coding::Identity).concat();
     let text = String::from_utf8(text).expect("the exposition is UTF-8");
     let parsed = match format {
         Format::Text => parser::prometheus(&text),

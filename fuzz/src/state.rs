@@ -24,7 +24,7 @@ pub(crate) fn receipt(ms: i64, live: bool) -> Receipt {
 pub(crate) fn snapshot(view: &View, ms: i64, synced: bool) -> Snapshot {
     let now = Timestamp::from_unix_ms(ms);
     let hearing = Spans::unbroken(Timestamp::EPOCH, now);
-    view.snapshot(now, &hearing, &policy(), synced, Duration::from_millis(250))
+    view.snapshot(now, &hearing, &policy(), synced, Duration::from_millis(250), None)
 }
 
 /// Everything that is asked of a view, whatever its records hold.

@@ -13,6 +13,12 @@ pub(super) struct Row<T> {
     pub(super) value: fn(&T) -> Option<Number>,
 }
 
+/// As [`Row`], of a component, whose view borrows.
+pub(super) struct ComponentRow {
+    pub(super) family: Family,
+    pub(super) value: fn(&ComponentView<'_>) -> Option<Number>,
+}
+
 const fn gauge(name: &'static str, help: &'static str) -> Family {
     Family { name, kind: FamilyType::Gauge, unit: None, help }
 }
@@ -179,8 +185,8 @@ pub(super) const PUBLISHER_INFO: Family = Family {
     help: "Version of the publisher's program and the epoch, which names one life of its process.",
 };
 
-pub(super) const COMPONENTS: &[Row<ComponentView>] = &[
-    Row {
+pub(super) const COMPONENTS: &[ComponentRow] = &[
+    ComponentRow {
         family: gauge(
             "heartbeat_component_up",
             "1 if the component was found up, 0 if down; absent while that is unknown.",
@@ -191,42 +197,42 @@ pub(super) const COMPONENTS: &[Row<ComponentView>] = &[
             Outcome::Unknown => None,
         },
     },
-    Row {
+    ComponentRow {
         family: gauge(
             "heartbeat_component_unknown",
             "1 while the component could not be checked or was not heard of in time, else 0.",
         ),
         value: |view| view.outcome.map(|outcome| (outcome == Outcome::Unknown).into()),
     },
-    Row {
+    ComponentRow {
         family: seconds(
             "heartbeat_component_last_change_timestamp_seconds",
             "When the outcome last became another one, by the publisher's clock.",
         ),
         value: |view| moment(view.component.changed_at),
     },
-    Row {
+    ComponentRow {
         family: seconds(
             "heartbeat_component_last_up_timestamp_seconds",
             "When the component was last found up, by the publisher's clock.",
         ),
         value: |view| moment(view.component.last_up_at),
     },
-    Row {
+    ComponentRow {
         family: seconds(
             "heartbeat_component_check_duration_seconds",
             "How long the latest check of the component took.",
         ),
         value: |view| view.component.duration_seconds.filter(|_| view.is_current()).map(Number::Real),
     },
-    Row {
+    ComponentRow {
         family: own_counter(
             "heartbeat_component_checks",
             "Checks of the component, counted by the publisher since its start.",
         ),
         value: |view| view.component.checks_total.map(Number::Whole),
     },
-    Row {
+    ComponentRow {
         family: own_counter(
             "heartbeat_component_check_failures",
             "Checks that did not find the component up, counted by the publisher since its start.",

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::{Reason, Timestamp};
 
 /// What sort of thing a component is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind<S = Arc<str>> {
     /// A TCP endpoint.
     Host,
     /// A listener that is expected on a queue.
@@ -15,20 +15,27 @@ pub enum Kind {
     /// A queue with all its listeners.
     Queue,
     /// A kind of a later version, shown by its name.
-    Other(Arc<str>),
+    Other(S),
+}
+
+impl<S: AsRef<str>> Kind<S> {
+    /// The label value and the wire's word.
+    pub fn as_str(&self) -> &str {
+        self.borrowed().text()
+    }
+
+    /// The same, with its name borrowed.
+    pub fn borrowed(&self) -> Kind<&str> {
+        match self {
+            Self::Host => Kind::Host,
+            Self::Consumer => Kind::Consumer,
+            Self::Queue => Kind::Queue,
+            Self::Other(name) => Kind::Other(name.as_ref()),
+        }
+    }
 }
 
 impl Kind {
-    /// The label value and the wire's word.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Host => "host",
-            Self::Consumer => "consumer",
-            Self::Queue => "queue",
-            Self::Other(name) => name,
-        }
-    }
-
     /// Reads a kind; unknown ones are kept when they look like a word: up to 32 of `a-z 0-9 _`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
@@ -43,7 +50,19 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl<'a> Kind<&'a str> {
+    /// As [`Kind::as_str`], for as long as the borrowed name lives.
+    pub fn text(self) -> &'a str {
+        match self {
+            Self::Host => "host",
+            Self::Consumer => "consumer",
+            Self::Queue => "queue",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl<S: AsRef<str>> fmt::Display for Kind<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -87,14 +106,34 @@ impl fmt::Display for Outcome {
 }
 
 /// Identity of a component within its publisher.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ComponentKey {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ComponentKey<S = Arc<str>> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: Kind<S>,
     /// Its name in the publisher's configuration.
-    pub name: Arc<str>,
+    pub name: S,
     /// The queue on which a consumer is expected; empty for every other kind.
-    pub queue: Arc<str>,
+    pub queue: S,
+}
+
+impl<S: AsRef<str>> ComponentKey<S> {
+    /// The same, with its names borrowed.
+    pub fn borrowed(&self) -> ComponentKey<&str> {
+        ComponentKey { kind: self.kind.borrowed(), name: self.name.as_ref(), queue: self.queue.as_ref() }
+    }
+}
+
+impl ComponentKey<&str> {
+    /// The same, with names of its own.
+    pub fn owned(&self) -> ComponentKey {
+        let kind = match self.kind {
+            Kind::Host => Kind::Host,
+            Kind::Consumer => Kind::Consumer,
+            Kind::Queue => Kind::Queue,
+            Kind::Other(name) => Kind::Other(name.into()),
+        };
+        ComponentKey { kind, name: self.name.into(), queue: self.queue.into() }
+    }
 }
 
 impl ComponentKey {
@@ -114,13 +153,13 @@ impl ComponentKey {
     }
 }
 
-/// One component as of its latest check. All times are by the publisher's clock.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Component {
+/// One component as of its latest check. All times are by the publisher's clock. `S` holds its names: shared, or borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Component<S = Arc<str>> {
     /// Which one.
-    pub key: ComponentKey,
+    pub key: ComponentKey<S>,
     /// What is connected to, for hosts: `host:port`.
-    pub target: Option<Arc<str>>,
+    pub target: Option<S>,
     /// What the latest check found.
     pub outcome: Outcome,
     /// Why it is not up; `None` exactly when it is.
@@ -143,6 +182,41 @@ pub struct Component {
     pub failures_total: Option<u64>,
     /// Figures of a queue, where some source told them.
     pub figures: Option<QueueFigures>,
+}
+
+impl<S> Component<S> {
+    /// The same under other names.
+    fn named<T>(&self, key: ComponentKey<T>, target: Option<T>) -> Component<T> {
+        Component {
+            key,
+            target,
+            outcome: self.outcome,
+            reason: self.reason,
+            checked_at: self.checked_at,
+            changed_at: self.changed_at,
+            last_up_at: self.last_up_at,
+            last_down_at: self.last_down_at,
+            last_unknown_at: self.last_unknown_at,
+            duration_seconds: self.duration_seconds,
+            checks_total: self.checks_total,
+            failures_total: self.failures_total,
+            figures: self.figures,
+        }
+    }
+}
+
+impl<S: AsRef<str>> Component<S> {
+    /// The same, with its names borrowed.
+    pub fn borrowed(&self) -> Component<&str> {
+        self.named(self.key.borrowed(), self.target.as_ref().map(AsRef::as_ref))
+    }
+}
+
+impl Component<&str> {
+    /// The same, with names of its own.
+    pub fn owned(&self) -> Component {
+        self.named(self.key.owned(), self.target.map(Arc::from))
+    }
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ async fn answer(
     let path = head.uri.path();
     let mut response = match policy.refuse(path, &head.headers, &shared.metrics).await {
         Some(refusal) => refusal,
-        None => shared.routes.respond(&head.method, path, &head.headers).await,
+        None => shared.routes.respond(&head.method, &head.uri, &head.headers).await,
     };
     let headers = response.headers_mut();
     routes::dress(headers);

@@ -7,7 +7,7 @@
 //! The way of a request, each step in its own file:
 //!
 //! ```text
-//! server ─▶ clients ─▶ tls ─▶ connection ─▶ policy (rate, auth) ─▶ routes ─▶ body
+//! server ─▶ clients ─▶ tls ─▶ connection ─▶ policy (rate, auth) ─▶ routes ─▶ scrapes ─▶ body
 //!                                              ▲
 //!                                           reload (the web configuration's files)
 //! ```
@@ -21,6 +21,7 @@ mod policy;
 mod rate;
 mod reload;
 mod routes;
+mod scrapes;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,8 @@ use std::time::Duration;
 
 use crate::tls::Expiry;
 pub use metrics::Metrics;
-pub use routes::{Handlers, MetricsHandler, ReadyHandler, StatusHandler};
+pub use routes::{Handlers, ReadyHandler, StatusHandler};
+pub use scrapes::{Exposition, MetricsHandler, Question};
 pub use server::{BindError, Server, bind};
 
 /// Connections open at once (design, limits).

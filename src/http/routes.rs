@@ -1,25 +1,19 @@
 //! What is where.
 
 use std::fmt;
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use hyper::{Method, Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use hyper::{Method, Response, StatusCode, Uri};
+use tokio::time::Instant;
 
 use super::body::Body;
+use super::scrapes::{Gathered, MetricsHandler, Question, Refusal, Scrapes};
 use super::{Config, Metrics};
-
-/// Renders the metrics for an `Accept` header: their `Content-Type` and body. Called off the async threads.
-pub type MetricsHandler = Arc<dyn Fn(Option<&str>) -> (&'static str, Vec<u8>) + Send + Sync>;
 
 /// Says whether the program can do its work; if not, why not.
 pub type ReadyHandler = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -50,39 +44,35 @@ pub(super) const HEALTH_PATHS: &[&str] = &["/-/healthy", "/-/ready"];
 const PLAIN: &str = "text/plain; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
-/// Below this a packet holds it either way.
-const GZIP_BYTES_MIN: usize = 1024;
-
-/// The fastest that makes it smaller: the text of metrics shrinks tenfold at any level.
-const GZIP_LEVEL: u32 = 1;
-
 /// Answers requests.
 #[derive(Debug)]
 pub(super) struct Routes {
     handlers: Handlers,
     telemetry_path: String,
-    scrapes: Arc<Semaphore>,
-    scrape_wait: Duration,
+    scrapes: Scrapes,
     response_timeout: Duration,
     metrics: Metrics,
 }
 
 impl Routes {
     pub(super) fn new(config: &Config, handlers: Handlers, metrics: Metrics) -> Self {
+        let render = Arc::clone(&handlers.metrics);
         Self {
             handlers,
             telemetry_path: config.telemetry_path.clone(),
-            scrapes: Arc::new(Semaphore::new(config.scrapes_max)),
-            scrape_wait: config.header_timeout,
+            scrapes: Scrapes::new(render, config.scrapes_max, config.header_timeout, metrics.clone()),
             response_timeout: config.response_timeout,
             metrics,
         }
     }
 
     /// Answers one request that is let through.
-    pub(super) async fn respond(&self, method: &Method, path: &str, headers: &HeaderMap) -> Response<Body> {
+    pub(super) async fn respond(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
+        let path = uri.path();
         match *method {
-            Method::GET | Method::HEAD if path == self.telemetry_path => self.scrape(headers).await,
+            Method::GET | Method::HEAD if path == self.telemetry_path => {
+                self.scrape(uri.query(), headers).await
+            }
             Method::GET | Method::HEAD => self.page(path),
             _ => {
                 let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Only GET and HEAD\n");
@@ -107,68 +97,40 @@ impl Routes {
         }
     }
 
-    /// Waits for its turn, then renders off the async threads, since a large state takes a while.
-    async fn scrape(&self, headers: &HeaderMap) -> Response<Body> {
-        let turn = timeout(self.scrape_wait, Arc::clone(&self.scrapes).acquire_owned());
-        let Ok(Ok(permit)) = turn.await else {
-            self.metrics.rejected.inc();
-            let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "Too many scrapes at once\n");
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
-            return response;
+    async fn scrape(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Body> {
+        let question = Question {
+            accept: joined(headers, &ACCEPT),
+            gzip: accepts_gzip(joined(headers, &ACCEPT_ENCODING).as_deref().unwrap_or_default()),
+            query: query.map(str::to_owned),
         };
-        let began = Instant::now();
-        let render = Arc::clone(&self.handlers.metrics);
-        let accept = joined(headers, &ACCEPT);
-        let gzip = accepts_gzip(joined(headers, &ACCEPT_ENCODING).as_deref().unwrap_or_default());
-        // The permit goes along: a client that leaves does not stop the work.
-        let work = move || Rendered::new(&render, accept.as_deref(), gzip, permit);
-        match tokio::task::spawn_blocking(work).await {
-            Ok(rendered) => {
-                self.metrics.scrape_seconds.observe(began.elapsed().as_secs_f64());
-                rendered.into_response(Instant::now() + self.response_timeout)
+        match self.scrapes.answer(question).await {
+            Ok(gathered) => metrics(&gathered, Instant::now() + self.response_timeout),
+            Err(Refusal::Busy) => {
+                self.metrics.rejected.inc();
+                let mut response =
+                    answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "Too many scrapes at once\n");
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+                response
             }
-            Err(error) => {
-                tracing::error!(%error, "Metrics could not be rendered");
+            Err(Refusal::Question(reason)) => answer(StatusCode::BAD_REQUEST, PLAIN, format!("{reason}\n")),
+            Err(Refusal::Failed) => {
                 answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "The metrics could not be rendered\n")
             }
         }
     }
 }
 
-/// Metrics, ready to be sent.
-struct Rendered {
-    content_type: &'static str,
-    body: Vec<u8>,
-    gzip: bool,
-    permit: OwnedSemaphorePermit,
-}
-
-impl Rendered {
-    fn new(render: &MetricsHandler, accept: Option<&str>, gzip: bool, permit: OwnedSemaphorePermit) -> Self {
-        let (content_type, body) = render(accept);
-        let packed = (gzip && body.len() >= GZIP_BYTES_MIN).then(|| compress(&body)).flatten();
-        let gzip = packed.is_some();
-        Self { content_type, body: packed.unwrap_or(body), gzip, permit }
+fn metrics(gathered: &Gathered, deadline: Instant) -> Response<Body> {
+    let Gathered { exposition, permit } = gathered;
+    let body = Body::of(exposition.parts.iter().cloned()).bounded(deadline, Arc::clone(permit));
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(exposition.content_type));
+    headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if exposition.gzip {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
-
-    fn into_response(self, deadline: Instant) -> Response<Body> {
-        let mut response = Response::new(Body::new(self.body).bounded(deadline, self.permit));
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-        if self.gzip {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        response
-    }
-}
-
-fn compress(body: &[u8]) -> Option<Vec<u8>> {
-    let packed = Vec::with_capacity(body.len() / 8);
-    let mut encoder = GzEncoder::new(packed, Compression::new(GZIP_LEVEL));
-    // Writing to memory cannot fail; were it to, the body as it is would do.
-    encoder.write_all(body).ok()?;
-    encoder.finish().ok()
+    response
 }
 
 /// A refusal in plain text.

@@ -1,10 +1,10 @@
 //! Real sockets, since every rule here is about what a client does with one.
 
 use std::future::Future;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,12 +36,23 @@ fn local(config: impl FnOnce(&mut Config)) -> Config {
 fn start(config: Config, body: Vec<u8>) -> Running {
     start_with(
         config,
-        Arc::new(
-            move |accept| {
-                if accept == Some("panic") { panic!("asked to") } else { ("text/plain", body.clone()) }
-            },
-        ),
+        Arc::new(move |question| match question.accept.as_deref() {
+            Some("panic") => panic!("asked to"),
+            Some("nonsense") => Err("that is no question".to_owned()),
+            _ if question.gzip => Ok(plain(gzipped(&body), true)),
+            _ => Ok(plain(body.clone(), false)),
+        }),
     )
+}
+
+fn plain(body: Vec<u8>, gzip: bool) -> Exposition {
+    Exposition { content_type: "text/plain", gzip, parts: vec![body.into()] }
+}
+
+fn gzipped(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
 }
 
 fn start_with(config: Config, render: MetricsHandler) -> Running {
@@ -298,7 +309,7 @@ async fn scrapes_wait_for_their_turn_and_not_for_ever() {
         while !open.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        ("text/plain", b"metric 1\n".to_vec())
+        Ok(plain(b"metric 1\n".to_vec(), false))
     });
     let server = start_with(config, render);
     let mut first = server.connect().await;
@@ -313,6 +324,52 @@ async fn scrapes_wait_for_their_turn_and_not_for_ever() {
     assert!(read_answer(&mut first).await.ends_with("metric 1\n"));
     let (head, _) = server.ask("GET /metrics", "").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
+}
+
+/// Each is told what was gathered after it asked, and all who came meanwhile are told the same.
+#[tokio::test]
+async fn scrapes_that_come_together_share_a_gather() {
+    let gathers = Arc::new(AtomicUsize::new(0));
+    let (counted, gate) = (Arc::clone(&gathers), Arc::new(AtomicBool::new(false)));
+    let open = Arc::clone(&gate);
+    let render: MetricsHandler = Arc::new(move |_| {
+        let number = counted.fetch_add(1, Ordering::Relaxed) + 1;
+        while !open.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(plain(format!("gather {number}\n").into_bytes(), false))
+    });
+    let server = Arc::new(start_with(local(|_| {}), render));
+    let ask = || {
+        let server = Arc::clone(&server);
+        tokio::spawn(async move { String::from_utf8(server.ask("GET /metrics", "").await.1).unwrap() })
+    };
+    let first = ask();
+    let until = Instant::now() + SOON;
+    while gathers.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < until, "no gather has begun");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let crowd: Vec<_> = (0..10).map(|_| ask()).collect();
+    server.until_connections(11).await;
+    // They are connected; that all have asked is not seen from outside, so they are given a moment.
+    sleep(Duration::from_millis(100)).await;
+    gate.store(true, Ordering::Relaxed);
+    assert_eq!(within(SOON, first).await.unwrap(), "gather 1\n");
+    for asked in crowd {
+        assert_eq!(within(SOON, asked).await.unwrap(), "gather 2\n");
+    }
+    // Another question is another gather.
+    let (_, body) = server.ask("GET /metrics?shard=1/2", "").await;
+    assert_eq!(body, b"gather 3\n");
+}
+
+#[tokio::test]
+async fn a_question_that_makes_no_sense_is_told_so() {
+    let server = start(local(|_| {}), Vec::new());
+    let (head, body) = server.ask("GET /metrics", "Accept: nonsense\r\n").await;
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    assert_eq!(body, b"that is no question\n");
 }
 
 #[tokio::test]
@@ -334,7 +391,7 @@ async fn stopping_ends_idle_connections_and_lets_answers_through() {
         while !open.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(5));
         }
-        ("text/plain", b"metric 1\n".to_vec())
+        Ok(plain(b"metric 1\n".to_vec(), false))
     });
     let server = start_with(local(|_| {}), render);
     let (mut busy, mut idle) = (server.connect().await, server.connect().await);
@@ -367,7 +424,7 @@ async fn both_families_share_a_port_and_a_taken_one_is_named() {
     let free = start(local(|_| {}), Vec::new());
     let taken = free.addresses[0];
     let handlers = || Handlers {
-        metrics: Arc::new(|_| ("text/plain", Vec::new())),
+        metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         landing: Arc::new(String::new),
     };

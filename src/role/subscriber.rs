@@ -66,7 +66,7 @@ pub(super) async fn run(
 
 /// The state, for what is exported of it.
 pub(super) fn snapshots(replica: Arc<Replica>) -> SnapshotSource {
-    Arc::new(move || replica.snapshot())
+    Arc::new(move || replica.snapshot(None))
 }
 
 /// What a subscriber shows.

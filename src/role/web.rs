@@ -3,14 +3,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::StartError;
 use crate::config::{ListenAddress, WebConfig};
+use crate::exposition::text::Coding;
 use crate::exposition::{self, Registry};
 use crate::http;
+use crate::state::shard::Shard;
 use crate::subscriber::replica::Replica;
 use crate::tls::Expiry;
 
@@ -44,12 +48,16 @@ pub(super) async fn bind(
     let Shown { replica, ready, landing } = shown;
     let registry = Arc::new(registry);
     let shown = Arc::clone(&registry);
-    let render = move |accept: Option<&str>| {
-        let format = exposition::text::negotiate(accept);
-        let snapshot = replica.as_ref().map(|replica| replica.snapshot());
-        let mut body = Vec::new();
-        exposition::text::render(snapshot.as_ref(), &shown, format, &mut body);
-        (format.content_type(), body)
+    let render = move |question: &http::Question| {
+        let format = exposition::text::negotiate(question.accept.as_deref());
+        let shard = shard_of(question.query.as_deref().unwrap_or_default())?;
+        let snapshot = replica.as_ref().map(|replica| replica.snapshot(shard));
+        let coding = if question.gzip { Coding::Gzip } else { Coding::Identity };
+        // What is not of a publisher is told once.
+        let own = shard.is_none_or(Shard::is_first).then_some(&*shown);
+        let parts = exposition::text::render(snapshot.as_ref(), own, format, coding);
+        let parts = parts.into_iter().map(Bytes::from).collect();
+        Ok(http::Exposition { content_type: format.content_type(), gzip: question.gzip, parts })
     };
     let handlers = http::Handlers { metrics: Arc::new(render), ready, landing };
     let http_config = http::Config {
@@ -78,6 +86,14 @@ impl Bound {
     pub(super) fn serve(self, stop: CancellationToken) -> JoinHandle<()> {
         tokio::spawn(self.server.serve(stop))
     }
+}
+
+/// The shard that a query names as `shard=2/8`; what else stands there is not for us.
+fn shard_of(query: &str) -> Result<Option<Shard>, String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("shard="));
+    let Some(value) = value else { return Ok(None) };
+    let value = percent_decode_str(value).decode_utf8_lossy();
+    Shard::parse(&value).map(Some).map_err(|error| error.to_string())
 }
 
 async fn addresses(listen: &[ListenAddress]) -> Result<Vec<SocketAddr>, StartError> {

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::components::{ComponentState, Components};
 use super::elsewhere::Elsewhere;
 use super::legacy::apply_legacy;
-use super::record::{ComponentState, Detail, Life, Record};
+use super::record::{Detail, Life, Record};
 use super::sequence::{Arrival, SequenceWindow};
 use crate::heartbeat::{Heartbeat, Message, Timestamp};
 use crate::trace::TraceContext;
@@ -187,11 +188,13 @@ fn known_life(
         Arrival::Newer { lost } => record.counts.lost = record.counts.lost.saturating_add(lost),
     }
     note_sign_of_life(life, heartbeat, at, receipt);
+    let epoch = Arc::clone(&life.epoch);
 
-    if life.epoch != record.shown && !overtakes(record, index, at, receipt) {
+    if epoch != record.shown && !overtakes(record, index, at, receipt) {
         record.counts.superseded += 1;
         return Effect::Superseded;
     }
+    record.shown = epoch;
     take(record, heartbeat, at);
     Effect::Stored
 }
@@ -240,6 +243,7 @@ fn new_life(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>, r
     };
     note_sign_of_life(&mut life, heartbeat, at, receipt);
     let had_life = record.shown_life().is_some();
+    let epoch = Arc::clone(&life.epoch);
     record.add_life(life);
     if !later {
         record.counts.superseded += 1;
@@ -248,7 +252,7 @@ fn new_life(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>, r
     if had_life && matches!(record.detail, Detail::V2 { .. }) {
         record.counts.restarts += 1;
     }
-    record.shown = heartbeat.epoch.as_str().into();
+    record.shown = epoch;
     take(record, heartbeat, at);
     Effect::Stored
 }
@@ -265,26 +269,29 @@ fn note_sign_of_life(life: &mut Life, heartbeat: &Heartbeat, at: Option<Timestam
 
 /// Shows this snapshot from now on.
 fn take(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>) {
-    record.shown = heartbeat.epoch.as_str().into();
+    // A text that is known already is not held twice.
+    let version = match &record.detail {
+        Detail::V2 { version, .. } if *version == heartbeat.version => Arc::clone(version),
+        _ => Arc::clone(&heartbeat.version),
+    };
     record.saw(at);
     record.detail = Detail::V2 {
         started_at: heartbeat.started_at,
         sent_at: heartbeat.sent_at,
         sequence: heartbeat.sequence,
         interval: heartbeat.interval,
-        version: Arc::clone(&heartbeat.version),
+        version,
         totals: heartbeat.totals,
     };
     // A component is as old as its check was when the snapshot was made, by one and the same
     // clock: whether that clock is right does not matter.
     let checked =
         |checked_at: Timestamp| at.map(|at| at.plus_ms(-heartbeat.sent_at.ms_since(checked_at).max(0)));
-    let states = heartbeat.components.iter();
-    let mut components: Vec<ComponentState> = states
-        .map(|component| ComponentState { component: component.clone(), seen: checked(component.checked_at) })
-        .collect();
-    components.sort_by(|a, b| a.component.key.cmp(&b.component.key));
-    record.components = components.into();
+    let states = heartbeat.components.iter().map(|component| ComponentState {
+        component: component.borrowed(),
+        seen: checked(component.checked_at),
+    });
+    record.components = Components::pack(states.collect(), &record.components);
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -34,9 +34,12 @@ impl Changes {
             restarted: before.is_some_and(|before| before.counts.restarts < after.counts.restarts),
             components: Vec::new(),
         };
+        // Both are in the order of their keys.
+        let mut old_ones = before.into_iter().flat_map(|record| record.components.iter()).peekable();
         for new in after.components.iter() {
-            let new = &new.component;
-            let old = before.and_then(|record| record.component(&new.key));
+            let new = new.component;
+            while old_ones.next_if(|old| old.component.key < new.key).is_some() {}
+            let old = old_ones.next_if(|old| old.component.key == new.key).map(|old| old.component);
             let same = match old {
                 Some(old) => {
                     old.outcome == new.outcome && (old.outcome == Outcome::Up || old.reason == new.reason)
@@ -44,7 +47,7 @@ impl Changes {
                 None => new.outcome == Outcome::Up,
             };
             if !same {
-                changes.components.push(Turned { old: old.cloned(), new: new.clone() });
+                changes.components.push(Turned { old: old.map(|old| old.owned()), new: new.owned() });
             }
         }
         changes

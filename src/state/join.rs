@@ -1,9 +1,8 @@
 //! Two forms of one record that do not follow from each other: the store went back to an older one, as after a
 //! failover, and somebody went on from there while somebody else knew more. What both know is kept.
 
-use std::sync::Arc;
-
-use super::record::{ComponentState, Detail, Life, Record};
+use super::components::Components;
+use super::record::{Detail, Life, Record};
 use super::snapshot::PublisherCounts;
 
 /// What both records together know. Counters take the larger of each, so that none goes back; what
@@ -70,18 +69,18 @@ fn join_life(joined: &mut Record, life: &Life) {
 }
 
 /// Of each component what was checked later.
-fn join_components(a: &[ComponentState], b: &[ComponentState]) -> Arc<[ComponentState]> {
-    let mut joined = a.to_vec();
-    for state in b {
+fn join_components(a: &Components, b: &Components) -> Components {
+    let mut joined: Vec<_> = a.iter().collect();
+    for state in b.iter() {
         match joined.binary_search_by(|known| known.component.key.cmp(&state.component.key)) {
             Ok(index) if joined[index].component.checked_at < state.component.checked_at => {
-                joined[index] = state.clone();
+                joined[index] = state;
             }
             Ok(_) => {}
-            Err(index) => joined.insert(index, state.clone()),
+            Err(index) => joined.insert(index, state),
         }
     }
-    joined.into()
+    Components::pack(joined, a)
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::{Effect, Receipt, by_wall_clock};
-use super::record::{ComponentState, Detail, GAPS_MAX, Life, Record};
+use super::components::{ComponentState, Components};
+use super::record::{Detail, GAPS_MAX, Life, Record};
 use super::sequence::SequenceWindow;
 use crate::heartbeat::{
     Component, LegacyComponent, LegacyHeartbeat, Outcome, PublisherId, Reason, Timestamp,
@@ -57,14 +58,15 @@ pub(super) fn apply_legacy(
         record.clock_offset_ms = newest.map(|newest| newest.ms_since(receipt.at));
     }
     let mut news = receipt.live;
-    let mut components = record.components.to_vec();
+    let held = record.components.clone();
+    let mut components: Vec<_> = held.iter().collect();
     for said in &heartbeat.components {
         // Within one message the newest entry was checked when the message was made, or just before.
         let age_ms = newest.map_or(0, |newest| newest.ms_since(said.checked_at()));
         let seen = at.map(|at| at.plus_ms(-age_ms));
         news |= merge(&mut components, said, seen);
     }
-    record.components = components.into();
+    record.components = Components::pack(components, &held);
     if news {
         record.trace = receipt.trace;
         record.counts.heartbeats += 1;
@@ -138,8 +140,13 @@ fn note_life(
 }
 
 /// Merges one component in; says whether it brought anything new.
-fn merge(components: &mut Vec<ComponentState>, said: &LegacyComponent, seen: Option<Timestamp>) -> bool {
-    let at = match components.binary_search_by(|state| state.component.key.cmp(&said.key)) {
+fn merge<'a>(
+    components: &mut Vec<ComponentState<&'a str>>,
+    said: &'a LegacyComponent,
+    seen: Option<Timestamp>,
+) -> bool {
+    let key = said.key.borrowed();
+    let at = match components.binary_search_by(|state| state.component.key.cmp(&key)) {
         Err(at) => {
             components.insert(at, ComponentState { component: first_state(said), seen });
             return true;
@@ -173,9 +180,9 @@ fn merge(components: &mut Vec<ComponentState>, said: &LegacyComponent, seen: Opt
     news
 }
 
-fn first_state(said: &LegacyComponent) -> Component {
+fn first_state(said: &LegacyComponent) -> Component<&str> {
     Component {
-        key: said.key.clone(),
+        key: said.key.borrowed(),
         target: None,
         outcome: said.outcome(),
         reason: reason(said.outcome()),

@@ -1,15 +1,16 @@
 //! The latest state of every publisher, and the decisions about it.
 //!
 //! Pure: `now` is always a parameter, nothing waits, nothing reads a clock. In reading order:
-//! [`record`] is what is kept of a publisher, [`revision`] what its forms are told apart by,
+//! [`record`] is what is kept of a publisher, [`components`] how its components are held, [`revision`] what its forms are told apart by,
 //! [`apply()`] what a message does to it, [`change`] what of that is worth telling,
 //! [`sequence`] which numbers came, [`elsewhere`] which may be with others,
 //! [`join`] what two forms of a record know together, [`live`] whether a delivery speaks of now, [`hearing`] what would have been heard,
-//! [`freshness`] what silence means, [`view`] all records together, and [`snapshot`] what
-//! expositions see of them.
+//! [`freshness`] what silence means, [`verdict`] what it means for components, [`view`] all records together, [`shard`] a part of
+//! them, and [`snapshot`] what expositions see of them.
 
 pub mod apply;
 pub mod change;
+pub mod components;
 pub mod elsewhere;
 pub mod freshness;
 pub mod hearing;
@@ -19,7 +20,9 @@ pub mod live;
 pub mod record;
 pub mod revision;
 pub mod sequence;
+pub mod shard;
 pub mod snapshot;
+pub mod verdict;
 pub mod view;
 
 pub use apply::{Effect, Receipt, apply, is_delayed, may_be_replayed};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::components::Components;
 use super::sequence::SequenceWindow;
 use super::snapshot::PublisherCounts;
 use crate::heartbeat::{Component, ComponentKey, PublisherId, PublisherTotals, Timestamp};
@@ -50,8 +51,8 @@ pub struct Record {
     pub trace: Option<TraceContext>,
     /// What only one version of the message tells.
     pub detail: Detail,
-    /// Sorted by key. Shared, since a record is copied at each step and its components seldom change.
-    pub components: Arc<[ComponentState]>,
+    /// By key.
+    pub components: Components,
 }
 
 /// What the versions tell differently.
@@ -96,15 +97,6 @@ pub struct Life {
     pub gaps: Vec<Duration>,
 }
 
-/// A component and when it was last checked.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ComponentState {
-    /// As the publisher told it.
-    pub component: Component,
-    /// When it was checked, in the store's clock; `None` where that cannot be told.
-    pub seen: Option<Timestamp>,
-}
-
 impl Record {
     /// An empty record for a publisher first heard of at `at`.
     pub fn new(id: PublisherId, at: Timestamp) -> Self {
@@ -121,7 +113,7 @@ impl Record {
             counts: PublisherCounts::default(),
             trace: None,
             detail: Detail::Legacy,
-            components: Arc::default(),
+            components: Components::default(),
         }
     }
 
@@ -131,16 +123,15 @@ impl Record {
     }
 
     /// What it tells of this component.
-    pub fn component(&self, key: &ComponentKey) -> Option<&Component> {
-        let found = self.components.binary_search_by(|state| state.component.key.cmp(key));
-        found.ok().map(|index| &self.components[index].component)
+    pub fn component(&self, key: &ComponentKey) -> Option<Component<&str>> {
+        self.components.get(key)
     }
 
     /// The tombstone of this record: enough to know an old message when it comes.
     pub fn forget(&self, at: Timestamp) -> Self {
         Self {
             forgotten_at: Some(at),
-            components: Arc::default(),
+            components: Components::default(),
             counts: PublisherCounts::default(),
             conflict_at: None,
             ..self.clone()
@@ -199,6 +190,8 @@ impl Record {
                 self.lives.remove(oldest);
             }
         }
+        // Most have one for ever, and a vector that grows by itself makes room for four.
+        self.lives.reserve_exact(1);
         self.lives.push(life);
         self.lives.len() - 1
     }

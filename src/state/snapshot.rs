@@ -3,13 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::heartbeat::{Component, Epoch, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
+use super::components::Components;
+use super::shard::Shard;
+use super::verdict::Verdict;
+use crate::heartbeat::{Component, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
 
 /// Everything that this replica can say at `now`.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The moment for which freshness was judged, in the store's clock.
     pub now: Timestamp,
+    /// The part of all publishers that this is of; `None` for all.
+    pub shard: Option<Shard>,
     /// Whether the view is in step with the store. Where it is not, no verdict below is `Some`.
     pub view_synced: bool,
     /// How far the view may be behind the store.
@@ -44,15 +49,27 @@ pub struct PublisherView {
     /// Its program's version; `original` for version 1.
     pub version: Option<Arc<str>>,
     /// Its epoch; version 2 only.
-    pub epoch: Option<Epoch>,
+    pub epoch: Option<Arc<str>>,
     /// Two processes go on under this id.
     pub conflict: bool,
     /// What all replicas together counted about it; `None` if it was never seen.
     pub counts: Option<PublisherCounts>,
     /// What it counted about itself; version 2 only.
     pub totals: Option<PublisherTotals>,
-    /// Sorted by key.
-    pub components: Vec<ComponentView>,
+    /// As they were told; [`Self::components`] judges them.
+    pub told: Components,
+    /// How they are judged.
+    pub verdict: Verdict,
+}
+
+impl PublisherView {
+    /// Each component, by key, judged.
+    pub fn components(&self) -> impl ExactSizeIterator<Item = ComponentView<'_>> {
+        self.told.iter().map(|state| {
+            let (outcome, reason) = self.verdict.on(&state);
+            ComponentView { component: state.component, outcome, reason }
+        })
+    }
 }
 
 /// Counters of one publisher, kept in its record, so that every replica shows the same.
@@ -71,10 +88,10 @@ pub struct PublisherCounts {
 }
 
 /// One component at that moment.
-#[derive(Clone, Debug)]
-pub struct ComponentView {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ComponentView<'a> {
     /// As the publisher last told it.
-    pub component: Component,
+    pub component: Component<&'a str>,
     /// The verdict now: [`Outcome::Unknown`] where the publisher is stale or its check too old;
     /// `None` where the view is not in step.
     pub outcome: Option<Outcome>,
@@ -82,7 +99,7 @@ pub struct ComponentView {
     pub reason: Option<Reason>,
 }
 
-impl ComponentView {
+impl ComponentView<'_> {
     /// Whether the latest figures (duration, queue depth) are still true of now.
     pub fn is_current(&self) -> bool {
         self.outcome

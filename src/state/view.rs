@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::components::Components;
 use super::freshness::{Freshness, judge};
 use super::hearing::Spans;
 use super::record::{Detail, Record};
-use super::snapshot::{ComponentView, PublisherView, Snapshot};
-use crate::heartbeat::{Component, Kind, Outcome, PublisherId, Reason, Timestamp};
+use super::shard::Shard;
+use super::snapshot::{PublisherView, Snapshot};
+use super::verdict::{Ages, Verdict};
+use crate::heartbeat::{Component, Kind, PublisherId, Reason, Timestamp};
 use crate::trace::TraceContext;
 
 /// The version shown for the original program.
@@ -179,13 +182,17 @@ impl View {
     pub fn doubted(&self, now: Timestamp, hearing: &Spans, policy: &Policy) -> Vec<Doubted> {
         let fresh =
             self.judged(now, hearing, policy).filter(|(_, freshness, _)| *freshness == Freshness::Fresh);
-        let doubted = fresh.flat_map(|(record, ..)| {
+        let hearing = Arc::new(hearing.clone());
+        let doubted = fresh.flat_map(|(record, freshness, _)| {
             let grace = policy.grace(record);
+            let ages = Ages { now, grace, heard: None, hearing: Arc::clone(&hearing) };
+            let verdict = Verdict::of(record, freshness, || ages);
             record.components.iter().filter_map(move |state| {
-                let reason = component_doubt(state.seen, record, now, grace, hearing)?;
+                let Verdict::Each(ages) = &verdict else { return None };
+                let reason = ages.doubt(state.seen)?;
                 // Without a time it was never known.
                 let since = state.seen?.plus(grace);
-                let (publisher, component) = (record.id.clone(), state.component.clone());
+                let (publisher, component) = (record.id.clone(), state.component.owned());
                 let clock_offset_ms = record.clock_offset_ms.unwrap_or(0);
                 Some(Doubted { publisher, component, clock_offset_ms, reason, since })
             })
@@ -219,7 +226,7 @@ impl View {
         })
     }
 
-    /// Everything, judged at `now`.
+    /// Everything, or what is in one shard, judged at `now`.
     pub fn snapshot(
         &self,
         now: Timestamp,
@@ -227,17 +234,20 @@ impl View {
         policy: &Policy,
         synced: bool,
         lag: Duration,
+        shard: Option<Shard>,
     ) -> Snapshot {
-        let known = self.records.values().filter(|record| !record.is_forgotten());
+        let in_shard = |id: &PublisherId| shard.is_none_or(|shard| shard.holds(id));
+        let known = self.records.values().filter(|record| !record.is_forgotten() && in_shard(&record.id));
+        let hearing = Arc::new(hearing.clone());
         let mut publishers: Vec<PublisherView> =
-            known.map(|record| publisher_view(record, now, hearing, policy, synced)).collect();
+            known.map(|record| publisher_view(record, now, &hearing, policy, synced)).collect();
         for id in &policy.expected {
-            if self.records.get(id).is_none_or(|record| record.is_forgotten()) {
+            if in_shard(id) && self.records.get(id).is_none_or(|record| record.is_forgotten()) {
                 publishers.push(never_seen(id, synced));
             }
         }
         publishers.sort_by(|a, b| a.id.cmp(&b.id));
-        Snapshot { now, view_synced: synced, view_lag: lag, publishers }
+        Snapshot { now, shard, view_synced: synced, view_lag: lag, publishers }
     }
 }
 
@@ -246,50 +256,26 @@ fn names_all(record: &Record, original: &Record) -> bool {
     if record.is_forgotten() || record.detail == Detail::Legacy {
         return false;
     }
-    let names: BTreeSet<(&Kind, &str)> = record
-        .components
-        .iter()
-        .map(|state| (&state.component.key.kind, &*state.component.key.name))
-        .collect();
+    let names: BTreeSet<(Kind<&str>, &str)> =
+        record.components.iter().map(|state| (state.component.key.kind, state.component.key.name)).collect();
     original.components.iter().all(|state| {
-        let key = &state.component.key;
-        names.contains(&(&key.kind, &*key.name))
+        let key = state.component.key;
+        names.contains(&(key.kind, key.name))
     })
 }
 
 fn publisher_view(
     record: &Record,
     now: Timestamp,
-    hearing: &Spans,
+    hearing: &Arc<Spans>,
     policy: &Policy,
     synced: bool,
 ) -> PublisherView {
     let grace = policy.grace(record);
     let (freshness, deadline) = judge(record.last_seen, record.first_received, grace, now, hearing);
     let up = freshness.up().filter(|_| synced);
-    let components = record
-        .components
-        .iter()
-        .map(|state| {
-            let component = state.component.clone();
-            if !synced {
-                return ComponentView { component, outcome: None, reason: None };
-            }
-            let doubt = match freshness {
-                Freshness::Stale => Some(Reason::Stale),
-                Freshness::Unproven(reason) => Some(reason),
-                Freshness::Fresh => component_doubt(state.seen, record, now, grace, hearing),
-            };
-            match doubt {
-                Some(reason) => {
-                    ComponentView { component, outcome: Some(Outcome::Unknown), reason: Some(reason) }
-                }
-                None => {
-                    ComponentView { outcome: Some(component.outcome), reason: component.reason, component }
-                }
-            }
-        })
-        .collect();
+    let ages = || Ages { now, grace, heard: None, hearing: Arc::clone(hearing) };
+    let verdict = if synced { Verdict::of(record, freshness, ages) } else { Verdict::Withheld };
     let mut view = PublisherView {
         id: record.id.clone(),
         expected: policy.expected.contains(&record.id),
@@ -306,7 +292,8 @@ fn publisher_view(
         conflict: record.conflict_at.is_some_and(|at| now < at.plus(grace)),
         counts: Some(record.counts),
         totals: None,
-        components,
+        told: record.components.clone(),
+        verdict,
     };
     match &record.detail {
         Detail::Legacy => {
@@ -318,39 +305,11 @@ fn publisher_view(
             view.started_at = Some(*started_at);
             view.sequence = Some(*sequence);
             view.version = Some(Arc::clone(version));
-            view.epoch = crate::heartbeat::Epoch::parse(&record.shown);
+            view.epoch = Some(Arc::clone(&record.shown));
             view.totals = Some(*totals);
         }
     }
     view
-}
-
-/// Why a component of a fresh publisher is not known all the same: its own check is too old (a
-/// hung prober behind a beating publisher, or one of several originals that fell silent).
-fn component_doubt(
-    seen: Option<Timestamp>,
-    record: &Record,
-    now: Timestamp,
-    grace: Duration,
-    hearing: &Spans,
-) -> Option<Reason> {
-    let Some(seen) = seen else {
-        return Some(Reason::Unconfirmed);
-    };
-    let deadline = seen.plus(grace);
-    if now < deadline {
-        return None;
-    }
-    // Its publisher was heard since, so the check would have been, too.
-    if matches!(record.detail, Detail::V2 { .. }) && record.last_seen >= Some(deadline) {
-        return Some(Reason::Stale);
-    }
-    // Its silence is judged as a publisher's: so each of several originals is heard by itself.
-    match judge(Some(seen), seen, grace, now, hearing).0 {
-        Freshness::Fresh => None,
-        Freshness::Stale => Some(Reason::Stale),
-        Freshness::Unproven(reason) => Some(reason),
-    }
 }
 
 fn never_seen(id: &PublisherId, synced: bool) -> PublisherView {
@@ -370,6 +329,7 @@ fn never_seen(id: &PublisherId, synced: bool) -> PublisherView {
         conflict: false,
         counts: None,
         totals: None,
-        components: Vec::new(),
+        told: Components::default(),
+        verdict: Verdict::Withheld,
     }
 }

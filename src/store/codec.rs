@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::heartbeat::wire::v2::{INTERVAL_MAX, SEQUENCE_MAX, WireComponent};
 use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, check_name};
+use crate::state::components::{ComponentState, Components};
 use crate::state::elsewhere::Missing;
-use crate::state::record::{ComponentState, Detail, GAPS_MAX, LIVES_MAX, Life, Record};
+use crate::state::record::{Detail, GAPS_MAX, LIVES_MAX, Life, Record};
 use crate::state::sequence::SequenceWindow;
 use crate::state::snapshot::PublisherCounts;
 use crate::trace::TraceContext;
@@ -135,7 +136,7 @@ pub fn encode(record: &Record) -> String {
         components: record
             .components
             .iter()
-            .map(|state| (WireComponent::from(&state.component), state.seen.map(Timestamp::unix_ms)))
+            .map(|state| (WireComponent::from(state.component), state.seen.map(Timestamp::unix_ms)))
             .collect(),
     };
     // Writing to memory cannot fail, and the map keys are all strings.
@@ -155,6 +156,8 @@ pub fn decode(text: &str) -> Option<Record> {
     if components.windows(2).any(|pair| pair[0].component.key == pair[1].component.key) {
         return None;
     }
+    let lives: Vec<Life> = stored.lives.iter().map(Life::from).collect();
+    let shown = lives.iter().find(|life| *life.epoch == *stored.shown).map(|life| Arc::clone(&life.epoch));
     Some(Record {
         id: PublisherId::new(&stored.id).ok()?,
         revision: stored.revision,
@@ -162,8 +165,8 @@ pub fn decode(text: &str) -> Option<Record> {
         first_received: Timestamp::from_unix_ms(stored.first_received),
         last_seen: time(stored.last_seen),
         clock_offset_ms: stored.clock_offset_ms,
-        lives: stored.lives.iter().map(Life::from).collect(),
-        shown: stored.shown.into(),
+        lives,
+        shown: shown.unwrap_or_else(|| stored.shown.into()),
         conflict_at: time(stored.conflict_at),
         counts: PublisherCounts {
             heartbeats: stored.heartbeats.min(COUNT_MAX),
@@ -174,7 +177,7 @@ pub fn decode(text: &str) -> Option<Record> {
         },
         trace: stored.trace.as_deref().and_then(TraceContext::parse),
         detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
-        components: components.into(),
+        components: Components::from(&components[..]),
     })
 }
 

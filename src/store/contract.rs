@@ -30,7 +30,7 @@ pub fn add_record_keys(record: &Record, keys: &mut HashMap<String, Timestamp>) {
     }
 }
 
-fn add_component(component: &Component, keys: &mut HashMap<String, Timestamp>) {
+fn add_component<S: AsRef<str>>(component: &Component<S>, keys: &mut HashMap<String, Timestamp>) {
     // What was skipped on the way is in these times too, so the pair stays right.
     // Unknown counts as not ok: the proxy would go on showing the last ok otherwise.
     let mut ok = component.last_up_at;
@@ -43,16 +43,22 @@ fn add_component(component: &Component, keys: &mut HashMap<String, Timestamp>) {
     add(keys, &component.key, "not_ok", not_ok);
 }
 
-fn add(keys: &mut HashMap<String, Timestamp>, key: &ComponentKey, status: &str, at: Option<Timestamp>) {
+fn add<S: AsRef<str>>(
+    keys: &mut HashMap<String, Timestamp>,
+    key: &ComponentKey<S>,
+    status: &str,
+    at: Option<Timestamp>,
+) {
     let (Some(at), Some(prefix)) = (at, prefix(&key.kind)) else { return };
     // The proxy drops keys that do not have exactly three parts.
-    let name = if key.name.contains(':') { &key.name.replace(':', "%3A") } else { &*key.name };
+    let name = key.name.as_ref();
+    let name = if name.contains(':') { &name.replace(':', "%3A") } else { name };
     let held = keys.entry([prefix, ":", name, ":", status].concat()).or_insert(at);
     *held = (*held).max(at);
 }
 
 /// Kinds of later versions have no place in the contract.
-fn prefix(kind: &Kind) -> Option<&'static str> {
+fn prefix<S>(kind: &Kind<S>) -> Option<&'static str> {
     match kind {
         Kind::Host | Kind::Consumer => Some("service"),
         Kind::Queue => Some("queue"),

@@ -1,6 +1,6 @@
 //! Names of our keys in Redis. No text of anybody's stands in them raw.
 
-use std::fmt::Write;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -17,13 +17,38 @@ pub(super) const DATASET: &str = "heartbeat:dataset";
 /// Refused messages, newest first.
 pub(super) const REJECTED: &str = "heartbeat:rejected";
 
-/// The field of a publisher in its bucket: 32 hex digits of SHA-256 of its id.
+/// The field of a publisher in its bucket: 128 bits of SHA-256 of its id, as hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordKey(u128);
+
+impl RecordKey {
+    /// Of a publisher.
+    pub fn of(id: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(id.as_bytes()).into();
+        Self(digest[..16].iter().fold(0, |key, byte| key << 8 | u128::from(*byte)))
+    }
+
+    /// Reads what stands in the store, as far as it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
+    }
+
+    /// The bucket of the publisher.
+    pub fn bucket(self) -> usize {
+        (self.0 >> 120) as usize % BUCKETS
+    }
+}
+
+impl fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// A publisher's [`RecordKey`] as text.
 pub fn record_key(id: &str) -> String {
-    let digest = Sha256::digest(id.as_bytes());
-    digest[..16].iter().fold(String::with_capacity(32), |mut key, byte| {
-        let _ = write!(key, "{byte:02x}");
-        key
-    })
+    RecordKey::of(id).to_string()
 }
 
 /// The bucket of a publisher, by its [`record_key`].
@@ -60,6 +85,11 @@ mod tests {
             for name in [records(bucket), revisions(bucket), log(bucket)] {
                 assert!(!name.starts_with("service:") && !name.starts_with("queue:"), "{name}");
             }
+        }
+        assert_eq!(RecordKey::parse(&key).unwrap().to_string(), key);
+        assert_eq!(RecordKey::parse(&key).unwrap().bucket(), bucket_of(&key));
+        for none in ["", &key[1..], &key.to_uppercase(), &format!("+{}", &key[1..])] {
+            assert_eq!(RecordKey::parse(none), None, "{none}");
         }
         // Fixed for ever: replicas of every version must agree.
         assert_eq!(record_key("publisher"), "4f03a060b7eb032972dcb327f2c989b1");

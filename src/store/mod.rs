@@ -335,4 +335,4 @@ pub struct StoreLink {
     pub reconnects: u64,
 }
 
-pub use keys::{bucket_of, record_key};
+pub use keys::{RecordKey, bucket_of, record_key};

@@ -340,7 +340,7 @@ impl Follower {
         let verdicts = &self.verdicts;
         let turned = self.doubts.look(now, doubted, |publisher, key| {
             let record = self.replica.get(publisher).filter(|_| verdicts.is_up(publisher))?;
-            record.component(key).cloned()
+            record.component(key).map(|component| component.owned())
         });
         if self.verdicts.speaks() {
             for (publisher, turned) in turned {

@@ -9,9 +9,10 @@ use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::elsewhere::Elsewhere;
 use crate::state::hearing::{Span, Spans};
+use crate::state::shard::Shard;
 use crate::state::view::{Doubted, Judged};
 use crate::state::{Policy, Record, Snapshot, View};
-use crate::store::{Known, bucket_of, record_key};
+use crate::store::{Known, RecordKey};
 
 /// A view may be this far behind the store before it is no longer in step.
 const LAG_MAX: Duration = Duration::from_secs(10);
@@ -29,8 +30,8 @@ pub struct Replica {
 #[derive(Debug, Default)]
 struct State {
     view: View,
-    /// By bucket, the store's key of each publisher with the held revision.
-    index: HashMap<usize, HashMap<String, (PublisherId, u64)>>,
+    /// The same records by bucket and key of the store.
+    index: HashMap<usize, HashMap<RecordKey, Arc<Record>>>,
 }
 
 /// How this replica stands to the others and to the store.
@@ -226,17 +227,16 @@ impl Replica {
     }
 
     pub(super) fn put(&self, record: Arc<Record>) {
-        let key = record_key(record.id.as_str());
+        let key = RecordKey::of(record.id.as_str());
         let mut state = self.write();
-        let held = (record.id.clone(), record.revision);
-        state.index.entry(bucket_of(&key)).or_default().insert(key, held);
+        state.index.entry(key.bucket()).or_default().insert(key, Arc::clone(&record));
         state.view.put(record);
     }
 
     pub(super) fn remove(&self, id: &PublisherId) {
-        let key = record_key(id.as_str());
+        let key = RecordKey::of(id.as_str());
         let mut state = self.write();
-        if let Some(bucket) = state.index.get_mut(&bucket_of(&key)) {
+        if let Some(bucket) = state.index.get_mut(&key.bucket()) {
             bucket.remove(&key);
         }
         state.view.remove(id);
@@ -271,12 +271,12 @@ impl Replica {
         Some(self.read().view.doubted(now, &hearing, &self.policy))
     }
 
-    /// Everything, judged now.
-    pub fn snapshot(&self) -> Snapshot {
+    /// Everything, or one part of it, judged now.
+    pub fn snapshot(&self, shard: Option<Shard>) -> Snapshot {
         let now = self.clock.now();
         let (synced, lag) = self.in_step(now);
         let hearing = self.standing().hearing(now);
-        self.read().view.snapshot(now, &hearing, &self.policy, synced, lag)
+        self.read().view.snapshot(now, &hearing, &self.policy, synced, lag, shard)
     }
 
     /// Who else may have heartbeats of this publisher that came to our queue.
@@ -304,15 +304,17 @@ impl Replica {
 
 impl Known for Replica {
     fn revision(&self, key: &str) -> u64 {
+        // What is no key of ours is no record that we hold.
+        let Some(key) = RecordKey::parse(key) else { return 0 };
         let state = self.read();
-        let bucket = state.index.get(&bucket_of(key));
-        bucket.and_then(|bucket| bucket.get(key)).map_or(0, |(_, revision)| *revision)
+        let held = state.index.get(&key.bucket()).and_then(|bucket| bucket.get(&key));
+        held.map_or(0, |record| record.revision)
     }
 
     fn bucket(&self, bucket: usize) -> Vec<(String, PublisherId, u64)> {
         let state = self.read();
         let held = state.index.get(&bucket).into_iter().flatten();
-        held.map(|(key, (id, revision))| (key.clone(), id.clone(), *revision)).collect()
+        held.map(|(key, record)| (key.to_string(), record.id.clone(), record.revision)).collect()
     }
 }
 

@@ -45,8 +45,8 @@ impl StateMetrics {
         let chunks = Chunks::new(&FAMILIES, &self.resource, &self.scope, bytes_max);
         let before = std::mem::take(&mut self.shown.publishers).into_iter().peekable();
         let time = snapshot.now.unix_nanos();
-        let Snapshot { now, view_synced, view_lag, publishers } = snapshot;
-        let bare = Snapshot { now, view_synced, view_lag, publishers: Vec::new() };
+        let Snapshot { now, shard, view_synced, view_lag, publishers } = snapshot;
+        let bare = Snapshot { now, shard, view_synced, view_lag, publishers: Vec::new() };
         StateExport {
             shown: &mut self.shown,
             before,
@@ -172,23 +172,23 @@ impl StateExport<'_> {
     ) -> Vec<ShownComponent> {
         let started = publisher.and_then(|publisher| self.started(publisher));
         let mut before = before.into_iter().peekable();
-        let mut now = publisher.map_or(&[][..], |publisher| &publisher.components).iter().peekable();
-        let mut shown = Vec::with_capacity(now.len());
+        let mut now = publisher.into_iter().flat_map(PublisherView::components).peekable();
+        let mut shown = Vec::with_capacity(publisher.map_or(0, |publisher| publisher.told.len()));
         loop {
             let order = match (before.peek(), now.peek()) {
                 (None, None) => return shown,
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
-                (Some(before), Some(now)) => before.key.cmp(&now.component.key),
+                (Some(before), Some(now)) => before.key.borrowed().cmp(&now.component.key),
             };
             let was = if order.is_le() { before.next() } else { None };
             let is = if order.is_ge() { now.next() } else { None };
-            let key = match (&was, is) {
-                (_, Some(is)) => is.component.key.clone(),
-                (Some(was), None) => was.key.clone(),
+            let key = match (&was, &is) {
+                (Some(was), _) => was.key.clone(),
+                (None, Some(is)) => is.component.key.owned(),
                 (None, None) => return shown,
             };
-            shown.push(self.component(key, was.as_ref(), is, started));
+            shown.push(self.component(key, was.as_ref(), is.as_ref(), started));
         }
     }
 
@@ -196,7 +196,7 @@ impl StateExport<'_> {
         &mut self,
         key: ComponentKey,
         before: Option<&ShownComponent>,
-        now: Option<&ComponentView>,
+        now: Option<&ComponentView<'_>>,
         started: Option<u64>,
     ) -> ShownComponent {
         let of_publisher = self.attributes.len();
@@ -285,11 +285,11 @@ fn bits(values: &[Option<Number>]) -> u32 {
     values.iter().rev().fold(0, |bits, value| bits << 1 | u32::from(value.is_some()))
 }
 
-fn reason_of(view: &ComponentView) -> Option<Reason> {
+fn reason_of(view: &ComponentView<'_>) -> Option<Reason> {
     view.reason.filter(|_| view.outcome.is_some_and(|outcome| outcome != Outcome::Up))
 }
 
 fn info_of(view: &PublisherView) -> Option<Info> {
     let version = view.version.clone()?;
-    Some((version, view.epoch.as_ref().map_or("", |epoch| epoch.as_str()).into()))
+    Some((version, view.epoch.clone().unwrap_or_default()))
 }

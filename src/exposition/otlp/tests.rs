@@ -9,9 +9,13 @@ use prost::Message;
 use super::*;
 use crate::exposition::Registry;
 use crate::exposition::text::Format;
-use crate::exposition::text::tests::{any_key, any_name, component, parse, publisher, rendered, snapshot};
-use crate::heartbeat::{ComponentKey, Outcome, Reason};
-use crate::state::snapshot::Snapshot;
+use crate::exposition::text::tests::{
+    any_key, any_name, component, parse, publisher, rendered, snapshot, told as packed,
+};
+use crate::heartbeat::{ComponentKey, Outcome, Reason, Timestamp};
+use crate::state::components::ComponentState;
+use crate::state::snapshot::{PublisherView, Snapshot};
+use crate::state::verdict::Verdict;
 
 /// A collector's limit on a gRPC message.
 const LIMIT: usize = 4 << 20;
@@ -168,13 +172,14 @@ fn counters_tell_since_when_they_count() {
 fn no_request_is_larger_than_the_limit_and_nothing_is_left_out() {
     let mut large = snapshot();
     for publisher in &mut large.publishers {
+        let mut states: Vec<ComponentState> = owned(publisher);
         for number in 0..400 {
             let key = ComponentKey::consumer(&format!("listener {number:03}"), "some queue");
             let outcome = if number % 3 == 0 { Outcome::Up } else { Outcome::Down };
             let reason = (outcome != Outcome::Up).then_some(Reason::NoConsumer);
-            publisher.components.push(component(key, outcome, Some(outcome), reason));
+            states.push(component(key, outcome, reason, true));
         }
-        publisher.components.sort_by(|a, b| a.component.key.cmp(&b.component.key));
+        publisher.told = packed(&states);
     }
     let whole = told(&export(&mut StateMetrics::new(&origin()), &large, usize::MAX, true));
     assert!(whole.len() > 10_000);
@@ -198,6 +203,12 @@ fn a_limit_below_a_single_point_still_tells_everything() {
     assert!(chunks.iter().all(|chunk| chunk.points == 1));
 }
 
+/// The components of a publisher, to be changed.
+fn owned(view: &PublisherView) -> Vec<ComponentState> {
+    let states = view.told.iter();
+    states.map(|state| ComponentState { component: state.component.owned(), seen: state.seen }).collect()
+}
+
 /// Series of `told` that say that they have no value.
 fn withdrawn(told: &Told) -> Vec<&Series> {
     told.iter().filter(|(_, value)| value.is_none()).map(|(series, _)| series).collect()
@@ -210,10 +221,11 @@ fn what_is_gone_is_withdrawn_once_and_then_silent() {
     let first = told(&export(&mut metrics, &full, LIMIT, true));
     let mut less = full.clone();
     // A component of one, a publisher as a whole, and the verdict on another component.
-    less.publishers[0].components.remove(0);
+    let mut states = owned(&less.publishers[0]);
+    states.remove(0);
+    states[1].seen = Some(Timestamp::EPOCH);
+    less.publishers[0].told = packed(&states);
     less.publishers.remove(3);
-    less.publishers[0].components[1].outcome = Some(Outcome::Unknown);
-    less.publishers[0].components[1].reason = Some(Reason::Stale);
     less.publishers[0].version = Some("0.2.0".into());
     let second = told(&export(&mut metrics, &less, LIMIT, true));
     let now = as_told(&rendered(&less, &Registry::default(), Format::OpenMetrics1));
@@ -289,16 +301,19 @@ proptest! {
                 let mut view = publisher(&names[id]);
                 let mut found = BTreeMap::new();
                 for (key, sort) in components {
-                    let (outcome, reason) = match sort {
-                        0 => (Some(Outcome::Up), None),
-                        1 => (Some(Outcome::Down), Some(Reason::Refused)),
-                        2 => (Some(Outcome::Down), Some(Reason::Timeout)),
-                        3 => (Some(Outcome::Unknown), Some(Reason::Stale)),
-                        _ => (None, None),
+                    let (outcome, reason, checked_now) = match sort {
+                        0 => (Outcome::Up, None, true),
+                        1 => (Outcome::Down, Some(Reason::Refused), true),
+                        2 => (Outcome::Down, Some(Reason::Timeout), true),
+                        3 => (Outcome::Up, None, false),
+                        _ => {
+                            view.verdict = Verdict::Withheld;
+                            (Outcome::Up, None, true)
+                        }
                     };
-                    found.insert(keys[key].clone(), component(keys[key].clone(), Outcome::Up, outcome, reason));
+                    found.insert(keys[key].clone(), component(keys[key].clone(), outcome, reason, checked_now));
                 }
-                view.components = found.into_values().collect();
+                view.told = packed(&found.into_values().collect::<Vec<_>>());
                 views.insert(view.id.clone(), view);
             }
             let snapshot = Snapshot { publishers: views.into_values().collect(), ..snapshot() };

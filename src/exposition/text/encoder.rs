@@ -1,43 +1,74 @@
-//! Writes families and samples, in both formats, into bytes.
+//! Writes the lines of one family, in both formats.
 
 use super::Format;
 use crate::exposition::family::{Family, FamilyType, Number};
 
-/// Writes families one after the other.
-pub(super) struct Encoder<'a> {
-    out: &'a mut Vec<u8>,
-    open_metrics: bool,
+/// Writes one family: its header before its first sample, and nothing at all if it has none.
+pub(super) struct FamilyWriter {
+    family: Family,
+    format: Format,
+    /// The name of a sample and an opening brace.
+    labelled: Vec<u8>,
+    out: Vec<u8>,
 }
 
-impl<'a> Encoder<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>, format: Format) -> Self {
-        Self { out, open_metrics: format.is_open_metrics() }
+impl FamilyWriter {
+    /// For about so many bytes of text.
+    pub(super) fn new(family: &Family, format: Format, bytes: usize) -> Self {
+        let labelled = [family.name.as_bytes(), family.suffix().as_bytes(), b"{"].concat();
+        Self { family: *family, format, labelled, out: Vec::with_capacity(bytes) }
     }
 
-    /// Writes one family with the samples that `write` adds; nothing at all if it adds none.
-    pub(super) fn family(&mut self, family: &Family, write: impl FnOnce(&mut Samples<'_>)) {
-        let start = self.out.len();
-        self.header(family);
-        let headed = self.out.len();
-        let name = [family.name, family.suffix()].concat();
-        write(&mut Samples { out: self.out, labelled: format!("{name}{{"), name });
-        if self.out.len() == headed {
-            self.out.truncate(start);
+    /// Writes one sample; `labels` is as [`push_label`] makes it, without braces.
+    pub(super) fn sample(&mut self, labels: &[u8], value: Number) {
+        self.begin();
+        let out = &mut self.out;
+        if labels.is_empty() {
+            out.extend_from_slice(&self.labelled[..self.labelled.len() - 1]);
+            out.push(b' ');
+        } else {
+            out.extend_from_slice(&self.labelled);
+            out.extend_from_slice(labels);
+            out.extend_from_slice(b"} ");
         }
+        self.finish_line(value);
+    }
+
+    /// As [`FamilyWriter::sample`], with one more label after the others, of which there must be some.
+    pub(super) fn sample_with(&mut self, labels: &[u8], (name, text): (&str, &str), value: Number) {
+        self.begin();
+        let out = &mut self.out;
+        out.extend_from_slice(&self.labelled);
+        out.extend_from_slice(labels);
+        out.push(b',');
+        push_label(out, name, text);
+        out.extend_from_slice(b"} ");
+        self.finish_line(value);
+    }
+
+    fn finish_line(&mut self, value: Number) {
+        push_number(&mut self.out, value);
+        self.out.push(b'\n');
     }
 
     /// The classic format knows a counter by its samples' name, and no `info` and no units.
-    fn header(&mut self, family: &Family) {
-        let suffix = if self.open_metrics { "" } else { family.suffix() };
+    fn begin(&mut self) {
+        if !self.out.is_empty() {
+            return;
+        }
+        let Self { family, format, .. } = self;
+        let (name, help, unit, suffix) = (family.name, family.help, family.unit, family.suffix());
+        let open_metrics = format.is_open_metrics();
+        let suffix = if open_metrics { "" } else { suffix };
         let kind = match family.kind {
             FamilyType::Counter(_) => "counter",
-            FamilyType::Info if self.open_metrics => "info",
+            FamilyType::Info if open_metrics => "info",
             FamilyType::Info | FamilyType::Gauge => "gauge",
         };
-        self.line(&["# HELP ", family.name, suffix, " ", family.help]);
-        self.line(&["# TYPE ", family.name, suffix, " ", kind]);
-        if let Some(unit) = family.unit.filter(|_| self.open_metrics) {
-            self.line(&["# UNIT ", family.name, " ", unit]);
+        self.line(&["# HELP ", name, suffix, " ", help]);
+        self.line(&["# TYPE ", name, suffix, " ", kind]);
+        if let Some(unit) = unit.filter(|_| open_metrics) {
+            self.line(&["# UNIT ", name, " ", unit]);
         }
     }
 
@@ -47,43 +78,10 @@ impl<'a> Encoder<'a> {
         }
         self.out.push(b'\n');
     }
-}
 
-/// Writes the samples of one family.
-pub(super) struct Samples<'a> {
-    out: &'a mut Vec<u8>,
-    name: String,
-    /// The name and an opening brace, as one piece to copy.
-    labelled: String,
-}
-
-impl Samples<'_> {
-    /// Writes one sample; `labels` is as [`push_label`] makes it, without braces.
-    pub(super) fn sample(&mut self, labels: &[u8], value: Number) {
-        if labels.is_empty() {
-            self.out.extend_from_slice(self.name.as_bytes());
-            self.out.push(b' ');
-        } else {
-            self.out.extend_from_slice(self.labelled.as_bytes());
-            self.out.extend_from_slice(labels);
-            self.out.extend_from_slice(b"} ");
-        }
-        self.finish(value);
-    }
-
-    /// As [`Samples::sample`], with one more label after the others, of which there must be some.
-    pub(super) fn sample_with(&mut self, labels: &[u8], (name, text): (&str, &str), value: Number) {
-        self.out.extend_from_slice(self.labelled.as_bytes());
-        self.out.extend_from_slice(labels);
-        self.out.push(b',');
-        push_label(self.out, name, text);
-        self.out.extend_from_slice(b"} ");
-        self.finish(value);
-    }
-
-    fn finish(&mut self, value: Number) {
-        push_number(self.out, value);
-        self.out.push(b'\n');
+    /// What was written; `None` if that is nothing.
+    pub(super) fn finish(self) -> Option<Vec<u8>> {
+        (!self.out.is_empty()).then_some(self.out)
     }
 }
 
@@ -165,8 +163,6 @@ mod tests {
     fn a_family_without_samples_leaves_nothing() {
         let family =
             Family { name: "x_seconds", kind: FamilyType::Gauge, unit: Some("seconds"), help: "Help." };
-        let mut out = Vec::new();
-        Encoder::new(&mut out, Format::OpenMetrics1).family(&family, |_| {});
-        assert_eq!(out, b"");
+        assert!(FamilyWriter::new(&family, Format::OpenMetrics1, 0).finish().is_none());
     }
 }

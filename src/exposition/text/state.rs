@@ -1,139 +1,122 @@
-//! The state as text.
+//! The state as text: once through the snapshot, each value into the text of its family.
 
 use super::Format;
-use super::encoder::{Encoder, push_label};
+use super::encoder::{FamilyWriter, push_label};
 use crate::exposition::families::{
     COMPONENT_REASON, COMPONENTS, PUBLISHER_INFO, PUBLISHERS, QUEUES, SNAPSHOT,
 };
-use crate::exposition::family::Number;
+use crate::exposition::family::{Family, Number};
 use crate::heartbeat::{Kind, Outcome};
-use crate::state::snapshot::Snapshot;
+use crate::state::shard::Shard;
+use crate::state::snapshot::{ComponentView, PublisherView, Snapshot};
 
-/// Appends every family of the state.
-pub(super) fn write(snapshot: &Snapshot, format: Format, out: &mut Vec<u8>) {
-    let labels = Labels::of(snapshot);
-    let mut encoder = Encoder::new(out, format);
-    for row in SNAPSHOT {
-        encoder.family(&row.family, |samples| {
+/// Every family of the state that has a sample.
+pub(super) fn write(snapshot: &Snapshot, format: Format) -> Vec<Vec<u8>> {
+    let mut families = Families::new(snapshot, format);
+    // What is not of a publisher is told once.
+    if snapshot.shard.is_none_or(Shard::is_first) {
+        for (row, family) in SNAPSHOT.iter().zip(&mut families.snapshot) {
             if let Some(value) = (row.value)(snapshot) {
-                samples.sample(b"", value);
-            }
-        });
-    }
-    write_publishers(&mut encoder, snapshot, &labels.publishers);
-    write_components(&mut encoder, snapshot, &labels.components);
-    write_queues(&mut encoder, snapshot, &labels.publishers);
-}
-
-fn write_publishers(encoder: &mut Encoder<'_>, snapshot: &Snapshot, labels: &Blocks) {
-    for row in PUBLISHERS {
-        encoder.family(&row.family, |samples| {
-            for (publisher, labels) in snapshot.publishers.iter().zip(labels.iter()) {
-                if let Some(value) = (row.value)(publisher) {
-                    samples.sample(labels, value);
-                }
-            }
-        });
-    }
-    encoder.family(&PUBLISHER_INFO, |samples| {
-        let mut block = Vec::new();
-        for (publisher, labels) in snapshot.publishers.iter().zip(labels.iter()) {
-            let Some(version) = &publisher.version else { continue };
-            block.clear();
-            block.extend_from_slice(labels);
-            block.push(b',');
-            push_label(&mut block, "version", version);
-            let epoch = publisher.epoch.as_ref().map_or("", |epoch| epoch.as_str());
-            samples.sample_with(&block, ("epoch", epoch), Number::Whole(1));
-        }
-    });
-}
-
-fn write_components(encoder: &mut Encoder<'_>, snapshot: &Snapshot, labels: &Blocks) {
-    let components = || snapshot.publishers.iter().flat_map(|view| &view.components).zip(labels.iter());
-    for row in COMPONENTS {
-        encoder.family(&row.family, |samples| {
-            for (component, labels) in components() {
-                if let Some(value) = (row.value)(component) {
-                    samples.sample(labels, value);
-                }
-            }
-        });
-    }
-    encoder.family(&COMPONENT_REASON, |samples| {
-        for (component, labels) in components() {
-            let down = component.outcome.is_some_and(|outcome| outcome != Outcome::Up);
-            if let Some(reason) = component.reason.filter(|_| down) {
-                samples.sample_with(labels, ("reason", reason.as_str()), Number::Whole(1));
+                family.sample(b"", value);
             }
         }
-    });
-}
-
-fn write_queues(encoder: &mut Encoder<'_>, snapshot: &Snapshot, labels: &Blocks) {
-    for row in QUEUES {
-        encoder.family(&row.family, |samples| {
-            for (publisher, labels) in snapshot.publishers.iter().zip(labels.iter()) {
-                let queues =
-                    publisher.components.iter().filter(|view| view.component.key.kind == Kind::Queue);
-                for view in queues.filter(|view| view.is_current()) {
-                    if let Some(value) = view.component.figures.as_ref().and_then(row.value) {
-                        let queue = ("queue", &*view.component.key.name);
-                        samples.sample_with(labels, queue, value);
-                    }
-                }
-            }
-        });
     }
+    let mut labels = Vec::new();
+    for publisher in &snapshot.publishers {
+        labels.clear();
+        push_label(&mut labels, "publisher", publisher.id.as_str());
+        families.publisher(publisher, &labels);
+        let own = labels.len();
+        for component in publisher.components() {
+            labels.truncate(own);
+            families.component(&component, &mut labels);
+        }
+    }
+    families.finish()
 }
 
-/// The labels of everything, rendered and escaped once for all families.
-struct Labels {
-    publishers: Blocks,
-    /// In the order of the snapshot.
-    components: Blocks,
+/// Text beside the names in a line of a family of components, at most, save for its own name: the names of labels, and
+/// a value.
+const LINE_BYTES: usize = 80;
+
+/// A writer for each family, in the order of the exposition.
+struct Families {
+    snapshot: Vec<FamilyWriter>,
+    publishers: Vec<FamilyWriter>,
+    info: FamilyWriter,
+    components: Vec<FamilyWriter>,
+    reason: FamilyWriter,
+    queues: Vec<FamilyWriter>,
 }
 
-impl Labels {
-    fn of(snapshot: &Snapshot) -> Self {
-        let (mut publishers, mut components) = (Blocks::default(), Blocks::default());
-        let mut own = Vec::new();
+impl Families {
+    fn new(snapshot: &Snapshot, format: Format) -> Self {
+        let publishers = snapshot.publishers.len();
+        let (mut ids, mut lines, mut names) = (0, 0, 0);
         for publisher in &snapshot.publishers {
-            own.clear();
-            push_label(&mut own, "publisher", publisher.id.as_str());
-            publishers.push(|text| text.extend_from_slice(&own));
-            for view in &publisher.components {
-                let key = &view.component.key;
-                components.push(|text| {
-                    text.extend_from_slice(&own);
-                    for (name, value) in
-                        [("kind", key.kind.as_str()), ("name", &*key.name), ("queue", &*key.queue)]
-                    {
-                        text.push(b',');
-                        push_label(text, name, value);
-                    }
-                });
+            let id = publisher.id.as_str().len();
+            ids += id;
+            lines += publisher.told.len();
+            names += publisher.told.names_len() + id * publisher.told.len();
+        }
+        let of_publishers = |family: &Family| {
+            FamilyWriter::new(family, format, ids + publishers * (family.name.len() + LINE_BYTES))
+        };
+        let of_components = |family: &Family| {
+            FamilyWriter::new(family, format, names + lines * (family.name.len() + LINE_BYTES))
+        };
+        Self {
+            snapshot: SNAPSHOT.iter().map(|row| FamilyWriter::new(&row.family, format, 256)).collect(),
+            publishers: PUBLISHERS.iter().map(|row| of_publishers(&row.family)).collect(),
+            info: of_publishers(&PUBLISHER_INFO),
+            components: COMPONENTS.iter().map(|row| of_components(&row.family)).collect(),
+            // Of what is not up, which should be little.
+            reason: FamilyWriter::new(&COMPONENT_REASON, format, 1024),
+            queues: QUEUES.iter().map(|row| FamilyWriter::new(&row.family, format, 1024)).collect(),
+        }
+    }
+
+    fn publisher(&mut self, view: &PublisherView, labels: &[u8]) {
+        for (row, family) in PUBLISHERS.iter().zip(&mut self.publishers) {
+            if let Some(value) = (row.value)(view) {
+                family.sample(labels, value);
             }
         }
-        Self { publishers, components }
-    }
-}
-
-/// Label blocks one after the other in one allocation.
-#[derive(Default)]
-struct Blocks {
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Blocks {
-    fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.text);
-        self.ends.push(self.text.len());
+        let Some(version) = &view.version else { return };
+        let mut block = labels.to_vec();
+        block.push(b',');
+        push_label(&mut block, "version", version);
+        self.info.sample_with(&block, ("epoch", view.epoch.as_deref().unwrap_or_default()), Number::Whole(1));
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.text[start..*end])
+    /// `labels` holds that of the publisher.
+    fn component(&mut self, view: &ComponentView<'_>, labels: &mut Vec<u8>) {
+        let key = view.component.key;
+        if key.kind == Kind::Queue && view.is_current() {
+            let figures = view.component.figures.as_ref();
+            for (row, family) in QUEUES.iter().zip(&mut self.queues) {
+                if let Some(value) = figures.and_then(row.value) {
+                    family.sample_with(labels, ("queue", key.name), value);
+                }
+            }
+        }
+        for (name, value) in [("kind", key.kind.text()), ("name", key.name), ("queue", key.queue)] {
+            labels.push(b',');
+            push_label(labels, name, value);
+        }
+        for (row, family) in COMPONENTS.iter().zip(&mut self.components) {
+            if let Some(value) = (row.value)(view) {
+                family.sample(labels, value);
+            }
+        }
+        let down = view.outcome.is_some_and(|outcome| outcome != Outcome::Up);
+        if let Some(reason) = view.reason.filter(|_| down) {
+            self.reason.sample_with(labels, ("reason", reason.as_str()), Number::Whole(1));
+        }
+    }
+
+    fn finish(self) -> Vec<Vec<u8>> {
+        let all = self.snapshot.into_iter().chain(self.publishers).chain([self.info]).chain(self.components);
+        all.chain([self.reason]).chain(self.queues).filter_map(FamilyWriter::finish).collect()
     }
 }

@@ -1,16 +1,21 @@
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use proptest::prelude::*;
 
 use super::own::tests::registry;
 use super::*;
 use crate::heartbeat::{
-    Component, ComponentKey, Epoch, FigureSource, Kind, Outcome, PublisherId, PublisherTotals, QueueFigures,
-    Reason, Timestamp,
+    Component, ComponentKey, FigureSource, Kind, Outcome, PublisherId, PublisherTotals, QueueFigures, Reason,
+    Timestamp,
 };
-use crate::state::snapshot::{ComponentView, PublisherCounts, PublisherView};
+use crate::state::components::{ComponentState, Components};
+use crate::state::hearing::Spans;
+use crate::state::snapshot::{PublisherCounts, PublisherView};
+use crate::state::verdict::{Ages, Verdict};
 
 const NOW_MS: i64 = 1_795_451_095_123;
 
@@ -18,14 +23,14 @@ pub(in crate::exposition) fn at(ms_ago: i64) -> Timestamp {
     Timestamp::from_unix_ms(NOW_MS - ms_ago)
 }
 
-/// A component with every figure, last found `told`, shown as `outcome` for `reason`.
+/// A component with every figure, last found `told` for `reason`; checked just now, or so long ago that it is in doubt.
 pub(in crate::exposition) fn component(
     key: ComponentKey,
     told: Outcome,
-    outcome: Option<Outcome>,
     reason: Option<Reason>,
-) -> ComponentView {
-    ComponentView {
+    checked_now: bool,
+) -> ComponentState {
+    ComponentState {
         component: Component {
             key,
             target: None,
@@ -45,9 +50,18 @@ pub(in crate::exposition) fn component(
                 source: FigureSource::Management,
             }),
         },
-        outcome,
-        reason,
+        seen: Some(if checked_now { at(0) } else { Timestamp::EPOCH }),
     }
+}
+
+/// Each component judged by its own age.
+pub(in crate::exposition) fn each() -> Verdict {
+    Verdict::Each(Ages {
+        now: at(0),
+        grace: Duration::from_secs(180),
+        heard: Some(at(0)),
+        hearing: Arc::new(Spans::default()),
+    })
 }
 
 pub(in crate::exposition) fn publisher(id: &str) -> PublisherView {
@@ -63,7 +77,7 @@ pub(in crate::exposition) fn publisher(id: &str) -> PublisherView {
         started_at: Some(at(86_400_000)),
         sequence: Some(1440),
         version: Some("0.1.0".into()),
-        epoch: Epoch::parse("00c0ffee00c0ffee"),
+        epoch: Some("00c0ffee00c0ffee".into()),
         conflict: false,
         counts: Some(PublisherCounts {
             heartbeats: 1440,
@@ -73,7 +87,8 @@ pub(in crate::exposition) fn publisher(id: &str) -> PublisherView {
             restarts: 0,
         }),
         totals: Some(PublisherTotals { publish_failures: 4, reconnects: 1, blocked_seconds: 2.5 }),
-        components: Vec::new(),
+        told: Components::default(),
+        verdict: each(),
     }
 }
 
@@ -96,28 +111,33 @@ pub(in crate::exposition) fn never_seen(id: &str) -> PublisherView {
     }
 }
 
+pub(in crate::exposition) fn told(states: &[ComponentState]) -> Components {
+    Components::from(states)
+}
+
 /// A publisher of each sort, with names that break careless writers.
 pub(in crate::exposition) fn snapshot() -> Snapshot {
     use Outcome::{Down, Unknown, Up};
     let mut nasty = publisher("a \"b\" \\c {d=\"e\"} # \u{1f600}");
     nasty.conflict = true;
-    nasty.components = vec![
-        component(ComponentKey::host("back\\slash"), Up, Some(Up), None),
-        component(ComponentKey::host("\u{202e}rtl\u{200f}"), Down, Some(Down), Some(Reason::Refused)),
+    nasty.told = told(&[
+        component(ComponentKey::host("back\\slash"), Up, None, true),
+        component(ComponentKey::host("\u{202e}rtl\u{200f}"), Down, Some(Reason::Refused), true),
         component(
             ComponentKey::consumer("}, quoted \"\\", "q\\"),
             Unknown,
-            Some(Unknown),
             Some(Reason::StatsDisabled),
+            true,
         ),
-        component(ComponentKey::queue("q\\"), Up, Some(Up), None),
-    ];
+        component(ComponentKey::queue("q\\"), Up, None, true),
+    ]);
     let mut stale = publisher("stale");
     stale.up = Some(false);
-    stale.components = vec![
-        component(ComponentKey::host("db"), Up, Some(Unknown), Some(Reason::Stale)),
-        component(ComponentKey::queue("files"), Down, Some(Unknown), Some(Reason::Stale)),
-    ];
+    stale.told = told(&[
+        component(ComponentKey::host("db"), Up, None, true),
+        component(ComponentKey::queue("files"), Down, Some(Reason::Refused), true),
+    ]);
+    stale.verdict = Verdict::Unknown(Reason::Stale);
     let mut original =
         PublisherView { version: Some("original".into()), epoch: None, ..never_seen("original") };
     original.expected = false;
@@ -128,11 +148,13 @@ pub(in crate::exposition) fn snapshot() -> Snapshot {
         checks_total: None,
         failures_total: None,
         figures: None,
-        ..component(ComponentKey::queue("inbox"), Up, None, None).component
+        ..component(ComponentKey::queue("inbox"), Up, None, true).component
     };
-    original.components = vec![ComponentView { component: unjudged, outcome: None, reason: None }];
+    original.told = told(&[ComponentState { component: unjudged, seen: None }]);
+    original.verdict = Verdict::Withheld;
     Snapshot {
         now: at(0),
+        shard: None,
         view_synced: true,
         view_lag: Duration::from_millis(250),
         publishers: vec![nasty, never_seen("expected"), original, stale],
@@ -140,9 +162,12 @@ pub(in crate::exposition) fn snapshot() -> Snapshot {
 }
 
 pub(in crate::exposition) fn rendered(snapshot: &Snapshot, registry: &Registry, format: Format) -> String {
-    let mut out = Vec::new();
-    render(Some(snapshot), registry, format, &mut out);
-    String::from_utf8(out).unwrap()
+    let plain = render(Some(snapshot), Some(registry), format, Coding::Identity).concat();
+    let packed = render(Some(snapshot), Some(registry), format, Coding::Gzip).concat();
+    let mut unpacked = Vec::new();
+    GzDecoder::new(&packed[..]).read_to_end(&mut unpacked).unwrap();
+    assert!(unpacked == plain, "what is compressed is another text");
+    String::from_utf8(plain).unwrap()
 }
 
 /// Compares with a file, or writes it where `UPDATE_GOLDEN` is set.
@@ -167,8 +192,7 @@ fn both_formats_are_as_in_the_golden_files() {
 
 #[test]
 fn without_a_state_the_own_metrics_are_still_told() {
-    let mut out = Vec::new();
-    render(None, &registry(), Format::OpenMetrics1, &mut out);
+    let out = render(None, Some(&registry()), Format::OpenMetrics1, Coding::Identity).concat();
     let parsed = parse(std::str::from_utf8(&out).unwrap(), true);
     assert_eq!(parsed.values("heartbeat_subscriber_received_total"), [5.0]);
     assert!(parsed.values("heartbeat_subscriber_view_synced").is_empty());
@@ -222,9 +246,7 @@ fn a_view_out_of_step_gives_no_verdicts() {
     unsynced.view_synced = false;
     for publisher in &mut unsynced.publishers {
         publisher.up = None;
-        for view in &mut publisher.components {
-            (view.outcome, view.reason) = (None, None);
-        }
+        publisher.verdict = Verdict::Withheld;
     }
     let parsed = parse(&rendered(&unsynced, &Registry::default(), Format::OpenMetrics1), true);
     assert_eq!(parsed.values("heartbeat_subscriber_view_synced"), [0.0]);
@@ -264,14 +286,16 @@ proptest! {
         let mut expected = Vec::new();
         for (id, keys) in &publishers {
             let mut view = publisher(id);
+            let mut states = Vec::new();
             for (key, outcome) in keys {
                 let outcome = outcomes[usize::from(*outcome)];
                 let reason = (outcome != Outcome::Up).then_some(Reason::Timeout);
-                view.components.push(component(key.clone(), outcome, Some(outcome), reason));
+                states.push(component(key.clone(), outcome, reason, true));
                 let labels = [("publisher", &**id), ("kind", key.kind.as_str()), ("name", &*key.name), ("queue", &*key.queue)];
                 let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
                 expected.push((labels, f64::from(u8::from(outcome == Outcome::Unknown))));
             }
+            view.told = told(&states);
             snapshot.publishers.push(view);
         }
         for format in [Format::OpenMetrics1, Format::Text] {

@@ -135,7 +135,7 @@ impl<'a> Wire<'a> {
             publish_failures_total: heartbeat.totals.publish_failures,
             reconnects_total: heartbeat.totals.reconnects,
             blocked_seconds_total: heartbeat.totals.blocked_seconds,
-            components: heartbeat.components.iter().map(WireComponent::from).collect(),
+            components: heartbeat.components.iter().map(|component| component.borrowed().into()).collect(),
             trace,
         }
     }
@@ -202,16 +202,16 @@ impl Wire<'_> {
     }
 }
 
-impl<'a, T: Time> From<&'a Component> for WireComponent<'a, T> {
-    fn from(component: &'a Component) -> Self {
+impl<'a, T: Time> From<Component<&'a str>> for WireComponent<'a, T> {
+    fn from(component: Component<&'a str>) -> Self {
         let written = |at: Option<Timestamp>| at.map(T::write);
-        let key = &component.key;
+        let key = component.key;
         let figures = component.figures;
         Self {
-            kind: key.kind.as_str().into(),
-            name: (&*key.name).into(),
-            queue: (!key.queue.is_empty()).then(|| (&*key.queue).into()),
-            target: component.target.as_deref().map(Text::from),
+            kind: key.kind.text().into(),
+            name: key.name.into(),
+            queue: (!key.queue.is_empty()).then(|| key.queue.into()),
+            target: component.target.map(Text::from),
             outcome: component.outcome.as_str().into(),
             reason: component.reason.map(|reason| reason.as_str().into()),
             checked_at: T::write(component.checked_at),

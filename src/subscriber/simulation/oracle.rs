@@ -165,7 +165,7 @@ impl Oracle {
             if up == Some(false) {
                 self.saw("seen stale");
             }
-            for component in &publisher.components {
+            for component in publisher.components() {
                 let known = matches!(component.outcome, Some(Outcome::Up | Outcome::Down));
                 assert!(!known || publisher.up == Some(true), "{id} is not up, and its component is known");
             }
@@ -196,7 +196,7 @@ impl Oracle {
             if alive[id] {
                 let newest = (last.epoch.as_str(), Some(last.sequence));
                 assert_eq!((&*record.shown, shown_sequence(record)), newest, "{id}: {record:?}");
-                let told = &record.components[0].component;
+                let told = record.components.iter().next().expect("it has one").component;
                 let said = &last.component;
                 assert_eq!((told.outcome, told.checked_at), (said.outcome, said.checked_at), "{id}");
             } else {

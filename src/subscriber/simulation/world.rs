@@ -269,7 +269,7 @@ impl World {
             assert_eq!(in_flight, process.intake.acks.open() as u64, "in flight is what is not settled");
         }
         if !process.is_paused(self.now) {
-            self.oracle.looks(self.now, &process.replica.snapshot());
+            self.oracle.looks(self.now, &process.replica.snapshot(None));
         }
     }
 
@@ -444,12 +444,12 @@ impl World {
         let alive: HashMap<_, _> =
             self.publishers.iter().map(|publisher| (publisher.id.clone(), publisher.alive)).collect();
         let views: Vec<_> =
-            self.processes.iter().flatten().map(|process| process.replica.snapshot()).collect();
+            self.processes.iter().flatten().map(|process| process.replica.snapshot(None)).collect();
         self.oracle.at_rest(&alive, &records, &views, &self.redis.contract);
         for number in 0..self.processes.len() {
             self.look(number);
             let process = self.processes[number].as_ref().expect("all were started");
-            for publisher in &process.replica.snapshot().publishers {
+            for publisher in &process.replica.snapshot(None).publishers {
                 let (id, up) = (&publisher.id, publisher.up);
                 assert_eq!(up, Some(alive[id]), "{id} at rest, as replica {number} shows it");
             }
