@@ -49,6 +49,12 @@ pub enum AmqpError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// The broker took no responsibility for a message.
+    #[error("RabbitMQ did not take a message to exchange {exchange:?}")]
+    Nacked {
+        /// The exchange.
+        exchange: String,
+    },
     /// The broker ended the consumer: its queue was deleted, or a node went away.
     #[error("RabbitMQ cancelled the consumer of queue {queue:?}")]
     Cancelled {
@@ -109,7 +115,7 @@ impl AmqpError {
             Self::Call { .. } if self.is_denied() => "denied",
             Self::Call { .. } if self.is_not_found() => "missing",
             Self::Call { .. } if self.is_other_arguments() => "conflict",
-            Self::Call { .. } | Self::Ended { .. } => "closed",
+            Self::Call { .. } | Self::Nacked { .. } | Self::Ended { .. } => "closed",
             Self::Deadline { .. } => "timeout",
             Self::Cancelled { .. } => "cancelled",
             Self::Silent { .. } => "silent",

@@ -235,7 +235,9 @@ impl PublisherTask {
                 event = events.next() => note(&self.state, event, session, blocked_since)?,
                 sent = under_way(&mut sending) => {
                     sending = None;
-                    self.backoff.reset();
+                    if !matches!(sent, (Err((PublishFailure::Nacked, _)), _)) {
+                        self.backoff.reset();
+                    }
                     sender.settle(sent, blocked_since.is_some())?;
                 }
                 () = under_way(&mut looking) => looking = None,

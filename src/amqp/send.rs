@@ -78,7 +78,9 @@ pub(super) struct Sender<'a> {
 impl Sender<'_> {
     /// Publishes one message, and waits for its confirm. An error beside the failure means that the
     /// session is spoilt: an unconfirmed message may still lie in the library's queue, and would be
-    /// sent as if it were news when the link recovers.
+    /// sent as if it were news when the link recovers. A channel that is told no may go on being told
+    /// no: one that was opened while a quorum queue had no leader looks for the dead one until that
+    /// is back (RabbitMQ 3.10).
     pub(super) async fn publish(&self, channel: &Channel, message: Outgoing) -> Sent {
         let sending = async {
             let routing_key = message.routing_key.as_ref().unwrap_or(&self.config.routing_key);
@@ -94,7 +96,10 @@ impl Sender<'_> {
         match timeout(self.confirm_timeout, sending).await {
             Ok(Ok(Confirmation::Ack(None) | Confirmation::NotRequested)) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)))) => Err((PublishFailure::Unroutable, None)),
-            Ok(Ok(Confirmation::Nack(_))) => Err((PublishFailure::Nacked, None)),
+            Ok(Ok(Confirmation::Nack(_))) => {
+                let error = AmqpError::Nacked { exchange: self.config.exchange.clone() };
+                Err((PublishFailure::Nacked, Some(error)))
+            }
             Ok(Err(source)) => {
                 let error = AmqpError::Call { operation: operation(), source };
                 Err((PublishFailure::Unconfirmed, Some(error)))

@@ -66,8 +66,9 @@ pub struct Fleet {
 type Confirmed = Arc<Mutex<VecDeque<(Key, Vec<u8>)>>>;
 
 impl Fleet {
-    /// Starts so many, which send to `uri`; the mischief goes to `direct`, so that it comes when nothing else does.
-    pub fn start(truth: &Truth, number: usize, uri: &str, direct: &str, seed: u64) -> Self {
+    /// Starts so many, which send to one of `uris`, the next one each time that it breaks; the mischief goes to `direct`, so
+    /// that it comes when nothing else does.
+    pub fn start(truth: &Truth, number: usize, uris: &[String], direct: &[String], seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let members = (0..number).map(|number| Member {
             simulated: member(number, &mut chance),
@@ -77,17 +78,18 @@ impl Fleet {
         });
         let members = Arc::new(Mutex::new(members.collect::<Vec<_>>()));
         let confirmed = Confirmed::default();
-        let line = |uri: &str| {
+        let line = |uris: &[String]| {
             let (out, messages) = mpsc::channel(1000);
             let line = Line {
                 truth: truth.clone(),
-                uri: uri.to_owned(),
+                uris: uris.to_vec(),
+                next: 0,
                 messages,
                 confirmed: Arc::clone(&confirmed),
             };
             (out, tokio::spawn(line.run()))
         };
-        let ((through, first), (beside, second)) = (line(uri), line(direct));
+        let ((through, first), (beside, second)) = (line(uris), line(direct));
         let beating = tokio::spawn(beat(truth.clone(), Arc::clone(&members), through, Chance::new(seed ^ 1)));
         let mischief =
             tokio::spawn(mischief(truth.clone(), Arc::clone(&confirmed), beside, Chance::new(seed ^ 2)));
@@ -251,7 +253,8 @@ fn poison(chance: &mut Chance) -> Vec<u8> {
 /// One connection to the broker, made anew for ever. What comes while there is none is refused, as the program does.
 struct Line {
     truth: Truth,
-    uri: String,
+    uris: Vec<String>,
+    next: usize,
     messages: mpsc::Receiver<Message>,
     confirmed: Confirmed,
 }
@@ -265,8 +268,9 @@ impl Line {
     }
 
     async fn connect(&mut self) -> Option<(Connection, Channel)> {
-        let uri = format!("{}?heartbeat=2", self.uri);
         loop {
+            let uri = format!("{}?heartbeat=2", self.uris[self.next % self.uris.len()]);
+            self.next += 1;
             let connect = timeout(CONNECT, async {
                 let connection = Connection::connect(&uri, ConnectionProperties::default()).await.ok()?;
                 let channel = connection.create_channel().await.ok()?;
@@ -314,7 +318,8 @@ impl Line {
             tokio::spawn(async move {
                 let fate = match timeout(CONFIRM, confirm).await {
                     Ok(Ok(Confirmation::Ack(None))) => Fate::Confirmed(truth.now()),
-                    Ok(Ok(_)) => Fate::Refused,
+                    Ok(Ok(Confirmation::Ack(Some(_)))) => Fate::Refused,
+                    // Told no, too: some of the nodes of a cluster may have it.
                     _ => Fate::Unsure(truth.now()),
                 };
                 if matches!(fate, Fate::Unsure(_)) {

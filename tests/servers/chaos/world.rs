@@ -22,7 +22,7 @@ use crate::support::vhost::Vhost;
 use crate::support::watch::Watch;
 
 /// What the subscribers are told; eight beats of everybody here.
-const GRACE: Duration = Duration::from_secs(8);
+pub const GRACE: Duration = Duration::from_secs(8);
 
 /// ε of I2, a second, and half a second between two scrapes.
 const SLACK: Duration = Duration::from_millis(1500);
@@ -42,8 +42,9 @@ pub struct Truth {
 }
 
 impl Truth {
-    fn new() -> Self {
-        let oracle = Oracle::new(Bounds { grace: GRACE, slack: SLACK }, 2);
+    /// Of nobody yet, with so many replicas.
+    pub fn new(replicas: usize) -> Self {
+        let oracle = Oracle::new(Bounds { grace: GRACE, slack: SLACK }, replicas);
         Self { begin: Instant::now(), oracle: Arc::new(Mutex::new(oracle)), line: Arc::default() }
     }
 
@@ -60,6 +61,21 @@ impl Truth {
     /// Notes what happens.
     pub fn note(&self, what: impl Into<String>) {
         self.line.lock().unwrap().push((self.now(), what.into()));
+    }
+
+    /// Waits until everybody who is alive is shown by all replicas that run with something made since then; says how
+    /// long after that it took, or who is missing.
+    pub async fn recovered(&self, since: At, bound: Duration) -> Result<Duration, Vec<String>> {
+        loop {
+            let missing = self.oracle().not_fresh_since(since);
+            if missing.is_empty() {
+                return Ok(self.now().saturating_sub(since));
+            }
+            if self.now() > since + bound {
+                return Err(missing);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// What happened around a time.
@@ -132,7 +148,7 @@ impl World {
         // Each write on disk before its answer: what Redis has taken, a kill does not take away.
         let options = redis::Options { append_only: true, ..redis::Options::default() };
         let bridge = Bridge::with(broker.new_vhost().await, options).await;
-        let truth = Truth::new();
+        let truth = Truth::new(2);
         let amqp = || Proxy::seeded(broker.amqp(), seed);
         let redis = || Proxy::seeded(([127, 0, 0, 1], bridge.redis.port).into(), seed);
         let (publish_path, amqp_paths, redis_paths) = (amqp(), [amqp(), amqp()], [redis(), redis()]);
@@ -144,15 +160,16 @@ impl World {
         let subscribers = [subscriber(0).await, subscriber(1).await];
         let mut publishers = Vec::new();
         for id in ["bergen", "oslo"] {
-            publishers.push(publisher(&bridge, &publish_path, &truth, id));
+            let setup = led(bridge.role("publisher"), &publish_path);
+            publishers.push(Publisher::start(&truth, id, setup));
         }
         let through = leading(&bridge.vhost, &publish_path);
-        let fleet = Fleet::start(&truth, SIMULATED, &through.uri(), &bridge.vhost.uri(), seed);
+        let (uris, direct) = ([through.uri()], [bridge.vhost.uri()]);
+        let fleet = Fleet::start(&truth, SIMULATED, &uris, &direct, seed);
         let watches = (0..2).map(|number| watch(&truth, &subscribers[number], number)).collect();
         let mut tasks: Vec<JoinHandle<()>> = Vec::new();
         for publisher in &mut publishers {
-            let address = publisher.program.get_mut().http();
-            tasks.push(tokio::spawn(prove(truth.clone(), publisher.id.clone(), address)));
+            tasks.push(publisher.prove(&truth));
         }
         let looks = tokio::spawn(look_into(truth.clone(), ([127, 0, 0, 1], bridge.redis.port).into()));
         let subscribers = subscribers.map(tokio::sync::Mutex::new);
@@ -182,19 +199,9 @@ impl World {
         let _ = (&mut self.looks).await;
     }
 
-    /// Waits until everybody who is alive is shown by both with something made since then; says how long after that
-    /// it took, or who is missing.
+    /// As [`Truth::recovered`].
     pub async fn recovered(&self, since: At, bound: Duration) -> Result<Duration, Vec<String>> {
-        loop {
-            let missing = self.truth.oracle().not_fresh_since(since);
-            if missing.is_empty() {
-                return Ok(self.truth.now() - since);
-            }
-            if self.truth.now() > since + bound {
-                return Err(missing);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        self.truth.recovered(since, bound).await
     }
 }
 
@@ -210,28 +217,38 @@ fn led(setup: Setup, proxy: &Proxy) -> Setup {
     setup.env("RABBITMQ_PORT", &proxy.port().to_string()).env("RABBITMQ_HEARTBEAT", "2s")
 }
 
-fn publisher(bridge: &Bridge, path: &Proxy, truth: &Truth, id: &str) -> Publisher {
-    let ports: Vec<Accepting> = (0..3).map(|_| Accepting::open()).collect();
-    let mut oracle = truth.oracle();
-    let mut hosts = Vec::new();
-    for (number, port) in ports.iter().enumerate() {
-        let name = format!("{id}.{number}");
-        oracle.ledger.component(truth.now(), id, &name, true);
-        hosts.push(serde_json::json!({"name": name, "host": "127.0.0.1", "port": port.address.port()}));
+impl Publisher {
+    /// Starts a program that checks three ports, with what leads it to its broker.
+    pub fn start(truth: &Truth, id: &str, setup: Setup) -> Self {
+        let ports: Vec<Accepting> = (0..3).map(|_| Accepting::open()).collect();
+        let mut oracle = truth.oracle();
+        let mut hosts = Vec::new();
+        for (number, port) in ports.iter().enumerate() {
+            let name = format!("{id}.{number}");
+            oracle.ledger.component(truth.now(), id, &name, true);
+            hosts.push(serde_json::json!({"name": name, "host": "127.0.0.1", "port": port.address.port()}));
+        }
+        oracle.ledger.process(truth.now(), id, true);
+        let config = serde_json::json!({"heartbeat": {"hosts": hosts}}).to_string();
+        let timeout = format!("{}ms", PUBLISH_TIMEOUT.as_millis());
+        let setup = setup.env("PUBLISHER_ID", id).env("PUBLISH_INTERVAL", "1s").publisher_config(&config);
+        let setup = setup.env("PUBLISH_TIMEOUT", &timeout).listening();
+        let setup = setup.env("CHECK_TIMEOUT", "500ms").env("RECONNECT_MAX", "2s");
+        Self {
+            id: id.to_owned(),
+            program: tokio::sync::Mutex::new(setup.start()),
+            ports: tokio::sync::Mutex::new(ports),
+        }
     }
-    oracle.ledger.process(truth.now(), id, true);
-    let config = serde_json::json!({"heartbeat": {"hosts": hosts}}).to_string();
-    let timeout = format!("{}ms", PUBLISH_TIMEOUT.as_millis());
-    let setup = led(bridge.publisher(id, &config), path).env("PUBLISH_TIMEOUT", &timeout).listening();
-    let setup = setup.env("CHECK_TIMEOUT", "500ms").env("RECONNECT_MAX", "2s");
-    Publisher {
-        id: id.to_owned(),
-        program: tokio::sync::Mutex::new(setup.start()),
-        ports: tokio::sync::Mutex::new(ports),
+
+    /// Notes each time that it says that one more heartbeat is confirmed.
+    pub fn prove(&mut self, truth: &Truth) -> JoinHandle<()> {
+        tokio::spawn(prove(truth.clone(), self.id.clone(), self.program.get_mut().http()))
     }
 }
 
-fn watch(truth: &Truth, subscriber: &Program, number: usize) -> Watch {
+/// Has the oracle judge each scrape of a subscriber.
+pub fn watch(truth: &Truth, subscriber: &Program, number: usize) -> Watch {
     let truth = truth.clone();
     Watch::start(subscriber, move |scrape| {
         truth.oracle().judge(truth.now(), number, scrape);
@@ -239,7 +256,6 @@ fn watch(truth: &Truth, subscriber: &Program, number: usize) -> Watch {
     })
 }
 
-/// Notes each time that a publisher says that one more heartbeat is confirmed.
 async fn prove(truth: Truth, id: String, address: std::net::SocketAddr) {
     let mut before: Option<(At, f64)> = None;
     loop {

@@ -1,4 +1,98 @@
-//! Past one machine: quorum queues, several nodes of RabbitMQ, Redis with replicas, Sentinels and as a cluster.
+//! Past one machine: three nodes of RabbitMQ with a quorum queue, Redis with replicas and Sentinels or as a cluster, three
+//! subscribers, publishers that never pause; parts are killed, frozen and parted, and the oracle of `chaos` judges.
+//!
+//! Reading order: `quorum` (the queue), `keeper` (Redis in either form), `world` (all of it), `harm` (what is done), `run`
+//! (how it goes on, and comes back).
+//!
+//! The long form is `make clusters`: every process, every pair of processes, on either form of Redis.
+//! `make clusters SEEDS=7` takes another order.
 #![allow(unreachable_pub, reason = "as in the rest of the harness")]
 
+mod harm;
+mod keeper;
 mod quorum;
+mod run;
+mod world;
+
+use harm::{Harm, Part};
+use keeper::Kind;
+use run::Run;
+use world::{Broker, SUBSCRIBERS, World};
+
+use crate::support::bridge::{QUEUE, figure};
+use crate::support::v2::Chance;
+
+/// Every process there is.
+fn parts(world: &World) -> Vec<Part> {
+    let some = |number: usize, part: fn(usize) -> Part| (0..number).map(part);
+    let (servers, sentinels) = (world.keeper.servers().len(), world.keeper.sentinels().len());
+    some(world.rabbitmq().nodes.len(), Part::RabbitMq)
+        .chain(some(servers, Part::Redis))
+        .chain(some(sentinels, Part::Sentinel))
+        .chain(some(SUBSCRIBERS, Part::Subscriber))
+        .collect()
+}
+
+/// Each alone and each pair, in an order that a seed gives; as many as are asked for.
+fn long(world: &World, seed: u64) -> Vec<Vec<Harm>> {
+    let parts = parts(world);
+    let mut rounds: Vec<Vec<Harm>> = parts.iter().map(|part| vec![Harm::Kill(*part)]).collect();
+    rounds.extend(parts.iter().map(|part| vec![Harm::Freeze(*part)]));
+    rounds.extend((0..world.rabbitmq().nodes.len()).map(|node| vec![Harm::Part(node)]));
+    rounds.push(vec![Harm::Swallow]);
+    for (index, one) in parts.iter().enumerate() {
+        rounds.extend(parts[index + 1..].iter().map(|other| vec![Harm::Kill(*one), Harm::Kill(*other)]));
+    }
+    let mut chance = Chance::new(seed);
+    for last in (1..rounds.len()).rev() {
+        rounds.swap(last, usize::try_from(chance.below(last as u64 + 1)).unwrap());
+    }
+    rounds.truncate(usize::try_from(figure("HEARTBEAT_CLUSTERS_ROUNDS", u64::MAX)).unwrap_or(usize::MAX));
+    rounds
+}
+
+fn seed() -> u64 {
+    figure("HEARTBEAT_CLUSTERS_SEED", 1)
+}
+
+fn is_long() -> bool {
+    figure("HEARTBEAT_CLUSTERS_LONG", 0) != 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_sentinels_any_two_may_die() {
+    let world = World::start(Kind::Sentinels, Broker::Cluster, seed()).await;
+    let rounds = if is_long() {
+        long(&world, seed())
+    } else {
+        let leader = world.rabbitmq().leader(&world.vhost, QUEUE).await.unwrap();
+        vec![
+            vec![Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))],
+            vec![Harm::Kill(Part::Subscriber(0)), Harm::Kill(Part::Sentinel(0))],
+        ]
+    };
+    let mut run = Run::of(world);
+    for round in rounds {
+        run.round(&round).await;
+    }
+    run.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_redis_cluster_any_two_may_die() {
+    let broker = if is_long() { Broker::Cluster } else { Broker::Shared };
+    let world = World::start(Kind::Cluster, broker, seed()).await;
+    let rounds = if is_long() {
+        long(&world, seed())
+    } else {
+        vec![
+            vec![Harm::Kill(Part::Redis(0)), Harm::Kill(Part::Subscriber(1))],
+            vec![Harm::Swallow, Harm::Kill(Part::Redis(4))],
+        ]
+    };
+    let mut run = Run::of(world);
+    for round in rounds {
+        run.round(&round).await;
+    }
+    run.end().await;
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::bridge::{Bridge, EXCHANGE, KEY, QUEUE, SOON};
+use crate::support::bridge::{Bridge, QUEUE, SOON, role};
 use crate::support::program::{Program, Setup};
 use crate::support::proxy::Proxy;
 use crate::support::rabbitmq::RabbitMq;
@@ -19,10 +19,8 @@ async fn queue(vhost: &Vhost) -> Result<Value, String> {
     vhost.api.call("GET", &format!("/api/queues/{}/{QUEUE}", encode(&vhost.name)), "").await
 }
 
-fn role(role: &str, vhost: &Vhost, redis: &Redis) -> Setup {
-    let names = [("RABBITMQ_EXCHANGE", EXCHANGE), ("RABBITMQ_QUEUE", QUEUE), ("RABBITMQ_ROUTING_KEY", KEY)];
-    let names = names.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Setup::new(role).envs(vhost.environment()).envs(redis.environment()).envs(names)
+fn led(name: &str, vhost: &Vhost, redis: &Redis) -> Setup {
+    role(name, vhost).envs(redis.environment())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +28,7 @@ async fn either_role_makes_one_that_drops_nothing_and_uses_what_stands() {
     let redis = Redis::start().await;
     for first in ["subscriber", "publisher"] {
         let vhost = RabbitMq::vhost().await;
-        let quorum = role(first, &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", "quorum");
+        let quorum = led(first, &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", "quorum");
         let _first = quorum.publisher_config("{\"heartbeat\": {}}").env("PUBLISHER_ID", "oslo").start();
         let made = wait_until("the queue is made", SOON, async || queue(&vhost).await).await;
         assert_eq!((&made["type"], &made["durable"]), (&json!("quorum"), &json!(true)), "{made}");
@@ -38,7 +36,7 @@ async fn either_role_makes_one_that_drops_nothing_and_uses_what_stands() {
         // Whoever asks for another kind is told, and works.
         for (kind, differs) in [("classic", true), ("", false), ("quorum", false)] {
             let other =
-                role("subscriber", &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", kind).start_ready().await;
+                led("subscriber", &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", kind).start_ready().await;
             assert_eq!(other.log().contains("used as it is"), differs, "{kind}: {}", other.log());
         }
     }
@@ -48,7 +46,7 @@ async fn either_role_makes_one_that_drops_nothing_and_uses_what_stands() {
 async fn a_classic_one_is_made_on_request() {
     let (redis, vhost) = (Redis::start().await, RabbitMq::vhost().await);
     let _subscriber =
-        role("subscriber", &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", "classic").start_ready().await;
+        led("subscriber", &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", "classic").start_ready().await;
     let made = queue(&vhost).await.unwrap();
     assert_eq!(made["arguments"], json!({"x-queue-type": "classic"}));
 }

@@ -111,10 +111,7 @@ impl Bridge {
 
     /// A role with all that leads it to both servers.
     pub fn role(&self, role: &str) -> Setup {
-        let rabbitmq =
-            [("RABBITMQ_EXCHANGE", EXCHANGE), ("RABBITMQ_QUEUE", QUEUE), ("RABBITMQ_ROUTING_KEY", KEY)];
-        let rabbitmq = rabbitmq.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Setup::new(role).envs(self.vhost.environment()).envs(self.redis.environment()).envs(rabbitmq)
+        self::role(role, &self.vhost).envs(self.redis.environment())
     }
 
     /// A subscriber to be started.
@@ -205,13 +202,22 @@ impl Bridge {
     }
 }
 
-/// Every record that a Redis holds, by publisher.
+/// A role with what leads it to the broker.
+pub fn role(role: &str, vhost: &Vhost) -> Setup {
+    let names = [("RABBITMQ_EXCHANGE", EXCHANGE), ("RABBITMQ_QUEUE", QUEUE), ("RABBITMQ_ROUTING_KEY", KEY)];
+    let names = names.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Setup::new(role).envs(vhost.environment()).envs(names)
+}
+
+/// Every record that a Redis holds, by publisher; of a cluster, that one node of it does.
 pub async fn records_in(client: &mut Client) -> Result<BTreeMap<String, Value>, String> {
     let mut records = BTreeMap::new();
     for bucket in 0..64 {
         let key = format!("heartbeat:{{b{bucket:02}}}:records");
-        let Reply::Array(bodies) = client.command(&["HVALS", &key]).await? else {
-            return Err(format!("{key} cannot be read"));
+        let bodies = match client.command(&["HVALS", &key]).await? {
+            Reply::Array(bodies) => bodies,
+            Reply::Error(error) if error.starts_with("MOVED") => continue,
+            other => return Err(format!("{key} cannot be read: {other:?}")),
         };
         for body in Reply::Array(bodies).strings() {
             let record: Value = serde_json::from_str(&body).unwrap();

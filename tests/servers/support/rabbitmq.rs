@@ -126,6 +126,13 @@ impl RabbitMq {
 
     /// A broker of the test's own, with options.
     pub async fn start_with(options: Options) -> Self {
+        let broker = Self::prepare(&options);
+        broker.start_again().await;
+        broker
+    }
+
+    /// One that does not run yet.
+    pub fn prepare(options: &Options) -> Self {
         let folder = folder("rabbitmq");
         let ports = Ports {
             amqp: free_port(),
@@ -135,16 +142,24 @@ impl RabbitMq {
             distribution: free_port(),
         };
         let certificates = Certificates::make(&folder);
-        std::fs::write(folder.join("rabbitmq.conf"), config(&options, ports, &certificates)).unwrap();
+        std::fs::write(folder.join("rabbitmq.conf"), config(options, ports, &certificates)).unwrap();
         let plugins =
             std::iter::once("rabbitmq_management").chain(options.plugins.iter().map(String::as_str));
         let plugins = format!("[{}].", plugins.collect::<Vec<_>>().join(","));
         std::fs::write(folder.join("enabled_plugins"), plugins).unwrap();
-        let home = home(&folder, &options);
+        let home = home(&folder, options);
         let node = format!("{}@localhost", folder.file_name().unwrap().to_str().unwrap());
-        let broker = Self { ports, certificates, folder, node, home, process: Mutex::new(None) };
-        broker.start_again().await;
-        broker
+        Self { ports, certificates, folder, node, home, process: Mutex::new(None) }
+    }
+
+    /// Its name in a cluster.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Its files, before it runs: `rabbitmq.conf`, and its home.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Starts it, again on the same ports and data when it ran before, and waits until it serves.

@@ -77,6 +77,8 @@ pub struct Oracle {
     shown: Vec<BTreeMap<String, (usize, u64)>>,
     /// By replica: who was stale by its latest verdict, also before a restart.
     stale: Vec<BTreeSet<String>>,
+    /// By replica: its process does not run.
+    dead: Vec<bool>,
     /// By replica: who is shown as up with a heartbeat, or a proof, made at this time.
     fresh: Vec<BTreeMap<String, At>>,
     stored: stored::Stored,
@@ -92,6 +94,7 @@ impl Oracle {
             bounds,
             shown: vec![BTreeMap::new(); replicas],
             stale: vec![BTreeSet::new(); replicas],
+            dead: vec![false; replicas],
             fresh: vec![BTreeMap::new(); replicas],
             stored: stored::Stored::default(),
         }
@@ -104,6 +107,11 @@ impl Oracle {
         self.stale[replica] = known;
         self.shown[replica].clear();
         self.fresh[replica].clear();
+    }
+
+    /// A replica's process does not run for a while: nothing is asked of it.
+    pub fn dead(&mut self, replica: usize, dead: bool) {
+        self.dead[replica] = dead;
     }
 
     /// Judges a scrape of a replica that was asked for at `at`.
@@ -209,10 +217,10 @@ impl Oracle {
         }
     }
 
-    /// Who is alive and is not shown as up, on some replica, with something made since then. Nobody: all is well.
+    /// Who is alive and is not shown as up, on some replica that runs, with something made since then. Nobody: all is well.
     pub fn not_fresh_since(&self, since: At) -> Vec<String> {
         let mut missing = Vec::new();
-        for (replica, fresh) in self.fresh.iter().enumerate() {
+        for (replica, fresh) in self.fresh.iter().enumerate().filter(|(replica, _)| !self.dead[*replica]) {
             let late = self.ledger.alive().filter(|id| fresh.get(*id).is_none_or(|made| *made < since));
             missing.extend(late.map(|id| format!("{id} on replica {replica}")));
         }

@@ -12,11 +12,22 @@ use crate::chaos::ledger::{At, Beat, Claimed};
 pub(super) struct Stored {
     /// By publisher: heartbeats counted, and the highest number of each epoch.
     held: BTreeMap<String, (u64, BTreeMap<String, u64>)>,
+    /// Something was done to the store that may take its latest writes away.
+    may_go_back: bool,
 }
 
 impl Oracle {
+    /// From now on the store may go back, as one does whose primary died before its replicas had heard all; or that is
+    /// over, and what had been there before must be there again.
+    pub fn store_may_go_back(&mut self, may: bool) {
+        self.stored.may_go_back = may;
+    }
+
     /// Judges the records as they are now: nothing in them goes back (I4), and nothing is in them that was not sent.
     pub fn judge_records(&mut self, at: At, records: &BTreeMap<String, Value>) {
+        if self.stored.may_go_back {
+            return;
+        }
         for (publisher, record) in records {
             let now = (record["heartbeats"].as_u64().unwrap_or_default(), highest(record));
             let before = self.stored.held.insert(publisher.clone(), now.clone()).unwrap_or_default();

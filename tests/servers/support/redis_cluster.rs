@@ -1,0 +1,119 @@
+//! A real Redis Cluster: three masters with a third of the slots each, and a replica of each.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::ports::free_port;
+use super::redis::{Options, Redis};
+use super::resp::{Client, Reply};
+use super::wait::wait_until;
+
+/// Nodes gossip once a second.
+const STANDS: Duration = Duration::from_secs(60);
+
+/// Silence after which the others take a node for dead, in milliseconds.
+const NODE_TIMEOUT: &str = "1500";
+
+/// The slots of each master at the beginning.
+const SLOTS: [[&str; 2]; 3] = [["0", "5460"], ["5461", "10922"], ["10923", "16383"]];
+
+/// Six nodes; the first three are the masters at the beginning, each followed three places on by its replica.
+pub struct RedisCluster {
+    /// The nodes.
+    pub nodes: Vec<Redis>,
+}
+
+impl RedisCluster {
+    /// Starts them, and waits until they are one.
+    pub async fn start() -> Self {
+        let node = async || {
+            let bus = free_port();
+            let mut config: Vec<String> =
+                ["cluster-enabled yes", "repl-diskless-sync-delay 0"].map(str::to_owned).to_vec();
+            config.extend([format!("cluster-port {bus}"), format!("cluster-node-timeout {NODE_TIMEOUT}")]);
+            (bus, Redis::start_with(Options { append_only: true, config, ..Options::default() }).await)
+        };
+        let started = join_all((0..2 * SLOTS.len()).map(|_| node())).await;
+        let (buses, nodes): (Vec<u16>, Vec<Redis>) = started.into_iter().unzip();
+        for (master, [from, to]) in nodes.iter().zip(SLOTS) {
+            master.command(&["CLUSTER", "ADDSLOTSRANGE", from, to]).await;
+        }
+        for (node, bus) in nodes.iter().zip(&buses).skip(1) {
+            let (port, bus) = (node.port.to_string(), bus.to_string());
+            nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
+        }
+        let cluster = Self { nodes };
+        cluster.all_say(&["cluster_known_nodes:6", "cluster_size:3"], STANDS).await;
+        for (replica, master) in cluster.nodes[SLOTS.len()..].iter().zip(&cluster.nodes) {
+            let master = master.command(&["CLUSTER", "MYID"]).await.string().unwrap();
+            replica.command(&["CLUSTER", "REPLICATE", &master]).await;
+        }
+        cluster.whole(STANDS).await;
+        cluster
+    }
+
+    /// Waits until every slot is served, and each master has a replica in step.
+    pub async fn whole(&self, bound: Duration) {
+        self.all_say(&["cluster_state:ok", "cluster_slots_ok:16384"], bound).await;
+        wait_until("each master has its replica", bound, async || {
+            for master in self.masters().await? {
+                let info = self.nodes[master].client().await?.command(&["INFO", "replication"]).await?;
+                let info = info.string().unwrap_or_default();
+                if !info.contains("state=online") {
+                    return Err(format!("node {master}: {info}"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    async fn all_say(&self, lines: &[&str], bound: Duration) {
+        wait_until(&format!("all nodes say {lines:?}"), bound, async || {
+            for node in &self.nodes {
+                let info =
+                    node.client().await?.command(&["CLUSTER", "INFO"]).await?.string().unwrap_or_default();
+                if !lines.iter().all(|line| info.contains(line)) {
+                    return Err(info);
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Which nodes that run take themselves for masters.
+    pub async fn masters(&self) -> Result<Vec<usize>, String> {
+        let mut masters = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.pid().is_some()) {
+            let role = node.client().await?.command(&["ROLE"]).await?;
+            let Reply::Array(role) = role else { return Err(format!("{role:?}")) };
+            if role.first().cloned().and_then(Reply::string).as_deref() == Some("master") {
+                masters.push(index);
+            }
+        }
+        Ok(masters)
+    }
+
+    /// The master that a node follows, if it does.
+    pub async fn master_of(&self, node: usize) -> Option<usize> {
+        let Reply::Array(role) = self.nodes[node].command(&["ROLE"]).await else { return None };
+        let Some(Reply::Integer(port)) = role.get(2) else { return None };
+        self.nodes.iter().position(|node| i64::from(node.port) == *port)
+    }
+
+    /// A connection to each master.
+    pub async fn clients(&self) -> Result<Vec<Client>, String> {
+        let masters = self.masters().await?;
+        join_all(masters.into_iter().map(|master| self.nodes[master].client())).await.into_iter().collect()
+    }
+
+    /// The settings that lead a program here.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let nodes: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        [("REDIS_MODE", "cluster".to_owned()), ("REDIS_NODES", nodes.join(","))]
+            .map(|(name, value)| (name.to_owned(), value))
+            .to_vec()
+    }
+}
