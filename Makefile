@@ -1,6 +1,6 @@
 # `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos bench fuzz deny install
+.PHONY: help up test chaos clusters bench fuzz deny install
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -31,6 +31,13 @@ ROUNDS = 9
 bench: install ## Measure speed and cost beside limits and neighbours, into target/bench: FIGURES="ingest checks" ROUNDS=9
 	@scripts/install-debian-packages.sh prometheus-blackbox-exporter
 	cargo bench --bench bench -- --rounds $(ROUNDS) $(FIGURES)
+
+clusters: SEEDS = 1
+clusters: install ## Kill, freeze and part every process of three RabbitMQ, a Redis on six machines and three subscribers, and every pair
+	@failed=; for seed in $(SEEDS); do \
+		HEARTBEAT_CLUSTERS_SEED=$$seed HEARTBEAT_CLUSTERS_LONG=1 RUST_TEST_THREADS=1 \
+			cargo test --test servers clusters:: -- --nocapture || failed="$$failed $$seed"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 fuzz: ## Run each fuzz target for a minute, or for SECONDS=...
 	@scripts/fuzz.sh $(or $(SECONDS),60)

@@ -2,8 +2,39 @@
 //! failover, and somebody went on from there while somebody else knew more. What both know is kept.
 
 use super::components::Components;
-use super::record::{Detail, Life, Record};
+use super::record::{Detail, LIVES_MAX, Life, Record};
 use super::snapshot::PublisherCounts;
+
+/// Whether a stored form follows from one that was stored before: it knows of every heartbeat that the other knows of.
+///
+/// Its number does not tell. A store that went back, as in a failover that lost its latest writes, goes on from an older
+/// form, and comes to higher numbers there than those that were lost.
+pub fn follows(later: &Record, earlier: &Record) -> bool {
+    if later.is_forgotten() {
+        return true;
+    }
+    if earlier.forgotten_at.is_some_and(|forgotten_at| later.last_seen.is_none_or(|seen| seen <= forgotten_at)) {
+        return false;
+    }
+    let knows = |life: &Life| match later.life_index(&life.epoch) {
+        Some(index) => later.lives[index].sequence.has_all(&life.sequence),
+        // It made room for others.
+        None => later.lives.len() >= LIVES_MAX,
+    };
+    earlier.lives.iter().all(knows) && knows_as_late(later, earlier)
+}
+
+/// Of each component of an original, which has no numbers, whether it was not checked before the earlier form.
+fn knows_as_late(later: &Record, earlier: &Record) -> bool {
+    if !matches!((&later.detail, &earlier.detail), (Detail::Legacy, Detail::Legacy)) {
+        return true;
+    }
+    let known: Vec<_> = later.components.iter().collect();
+    earlier.components.iter().all(|state| {
+        let at = known.binary_search_by(|known| known.component.key.cmp(&state.component.key));
+        at.ok().is_none_or(|at| known[at].component.checked_at >= state.component.checked_at)
+    })
+}
 
 /// What both records together know. Counters take the larger of each, so that none goes back; what
 /// only one of them counted is then missing in it.
@@ -136,6 +167,26 @@ mod tests {
                 let seen = a.contains(&number) || b.contains(&number);
                 prop_assert_eq!(window.saw(number), seen, "{}", number);
             }
+        }
+    }
+
+    proptest! {
+        /// What goes on from a form follows from it; what goes on beside it does not, unless it came to know the same.
+        #[test]
+        fn one_form_follows_from_another_if_it_has_seen_the_same(
+            before in prop::collection::vec(1u64..80, 1..30), a in prop::collection::vec(1u64..150, 0..9),
+            b in prop::collection::vec(1u64..150, 0..9),
+        ) {
+            let with = |more: &[u64]| [&before[..], more].concat();
+            let (first, second) = (took(&with(&a)).unwrap(), took(&with(&b)).unwrap());
+            prop_assert!(follows(&first, &took(&before).unwrap()));
+            let window = &second.lives[0].sequence;
+            let remembered = window.highest.saturating_sub(64)..=window.highest;
+            let knows = with(&a).iter().all(|number| {
+                window.saw(*number) || (*number <= window.highest && !remembered.contains(number))
+            });
+            prop_assert_eq!(follows(&second, &first), knows || first.lives[0].sequence == *window);
+            prop_assert!(follows(&join(&first, &second), &first) && follows(&join(&first, &second), &second));
         }
     }
 

@@ -80,6 +80,16 @@ impl SequenceWindow {
         *self = newer;
     }
 
+    /// Whether it has seen what another window of the same epoch has, as far as it remembers.
+    pub(super) fn has_all(&self, other: &Self) -> bool {
+        let Some(ahead) = self.highest.checked_sub(other.highest) else { return false };
+        // With the highest itself as the lowest bit.
+        let seen = |window: &Self| (u128::from(window.seen) << 1) | 1;
+        let remembered = (1u128 << (WINDOW + 1)) - 1;
+        let theirs = if ahead > WINDOW { 0 } else { (seen(other) << ahead) & remembered };
+        theirs & !seen(self) == 0
+    }
+
     /// Moves the window up and counts what is given up thereby.
     fn advance(&mut self, number: u64) -> u64 {
         let step = number - self.highest;

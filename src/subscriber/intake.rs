@@ -23,6 +23,7 @@ use crate::heartbeat::wire::{Limits, Rejection, decode};
 use crate::heartbeat::{Message, PublisherId, Timestamp};
 use crate::otlp::TOLD_TARGET;
 use crate::signing::{Rules, Unproven};
+use crate::state::join::{follows, join};
 use crate::state::revision::Revisions;
 use crate::state::{Receipt, Record};
 use crate::store::{StoreError, Written};
@@ -490,6 +491,13 @@ impl Intake {
         if known.as_ref().is_some_and(|known| known.revision >= record.revision) {
             return;
         }
+        if let Some(known) = known.as_ref().filter(|known| !follows(&record, known)) {
+            // The store lost what is known here, and somebody went on without it.
+            let joined = Arc::new(join(known, &record));
+            self.replica.put(Arc::clone(&joined));
+            self.pending.rewrite(joined, record.revision);
+            return;
+        }
         if record.is_forgotten() && known.is_some_and(|known| !known.is_forgotten()) {
             info!(target: TOLD_TARGET, publisher = id.as_str(), "Publisher forgotten");
         }
@@ -515,10 +523,13 @@ impl Intake {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::time::Duration;
+
     use prometheus_client::registry::Registry;
 
     use super::*;
-    use crate::state::Policy;
+    use crate::heartbeat::{Epoch, Heartbeat, PublisherTotals};
+    use crate::state::{Policy, apply};
     use crate::subscriber::tell::Outlets;
 
     pub(in crate::subscriber) fn config() -> Config {
@@ -544,6 +555,23 @@ pub(super) mod tests {
         )
     }
 
+    /// A heartbeat of the one publisher, so many milliseconds after all began.
+    pub(in crate::subscriber) fn beat(sequence: u64) -> Message {
+        Message::V2(Box::new(Heartbeat {
+            publisher: PublisherId::new("p").unwrap(),
+            epoch: Epoch::parse("0123456789abcdef0123456789abcdef").unwrap(),
+            started_at: Timestamp::EPOCH,
+            uptime: Duration::from_millis(sequence),
+            sequence,
+            sent_at: Timestamp::from_unix_ms(sequence.cast_signed()),
+            interval: Duration::from_secs(1),
+            version: "1".into(),
+            totals: PublisherTotals::default(),
+            components: Vec::new(),
+            trace: None,
+        }))
+    }
+
     pub(in crate::subscriber) fn delivery(generation: u64) -> Delivery {
         Delivery {
             generation,
@@ -560,6 +588,32 @@ pub(super) mod tests {
             trace: None,
             proof: crate::signing::Proof::default(),
         }
+    }
+
+    /// After a failover that lost a write which every replica had followed, another went on from the form before it.
+    #[test]
+    fn what_the_store_lost_is_stored_again_though_it_went_on() {
+        let of = |numbers: std::ops::RangeInclusive<u64>, revision| {
+            let beats = numbers.map(beat);
+            let record = beats.fold(None, |record: Option<Record>, beat| {
+                Some(apply(record.as_ref(), &beat, &Receipt::at(Timestamp::EPOCH)).0)
+            });
+            Arc::new(Record { revision, ..record.unwrap() })
+        };
+        let mut intake = intake();
+        intake.obey(Command::Newer(vec![of(1..=2, 10)]));
+        intake.obey(Command::Newer(vec![of(1..=3, 20)]));
+        assert!(intake.load().is_none(), "what follows is taken as it is");
+        let (lost, goes_on) = (of(1..=4, 30), of(5..=5, 40));
+        intake.obey(Command::Newer(vec![lost]));
+        intake.obey(Command::Newer(vec![goes_on]));
+        let (batch, _) = intake.load().expect("what was lost is due").into_batch();
+        let [write] = &batch.writes[..] else { panic!("{batch:?}") };
+        assert_eq!(write.expected, 40);
+        let window = &write.record.lives[0].sequence;
+        assert_eq!((window.first, window.highest, window.seen), (1, 5, 0b1111));
+        let shown = intake.replica.get(&write.record.id).unwrap();
+        assert_eq!(shown.lives[0].sequence, *window);
     }
 
     /// A tag is good on its own channel alone: on the next one it names another message.

@@ -8,7 +8,7 @@ use super::trace::Traced;
 use crate::amqp::consume::Delivery;
 use crate::heartbeat::{LegacyHeartbeat, Message, PublisherId, Timestamp};
 use crate::state::change::Changes;
-use crate::state::join::join;
+use crate::state::join::{follows, join};
 use crate::state::revision::Revisions;
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
@@ -286,7 +286,8 @@ impl Pending {
         }
     }
 
-    /// Another form is stored: what is held is applied on the later of the two. So many of the
+    /// Another form is stored: what is held is applied on it, joined with what is known here where it does not
+    /// follow from that. So many of the
     /// first held messages may be in the stored form by our own hand. Returns what to show.
     fn rebase(
         &mut self,
@@ -298,8 +299,8 @@ impl Pending {
         let entry = self.entries.get_mut(id)?;
         entry.expected = revision;
         match (stored, &entry.base) {
-            (Some(stored), Some(base)) if stored.revision < base.revision => {
-                // The store went back (a failover, a loss), and somebody went on from there.
+            (Some(stored), Some(base)) if stored.revision < base.revision || !follows(&stored, base) => {
+                // The store went back (a failover, a loss), and somebody may have gone on from there.
                 entry.base = Some(Arc::new(join(base, &stored)));
                 entry.rewrite = true;
             }
@@ -500,30 +501,15 @@ fn same_message(a: &Message, b: &Message) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::heartbeat::{Epoch, Heartbeat, PublisherTotals};
-    use crate::subscriber::intake::tests::delivery;
+    use crate::subscriber::intake::tests::{beat, delivery};
 
     fn held(sequence: u64, tag: u64) -> Held {
         let at = Timestamp::from_unix_ms(sequence.cast_signed());
         let receipt = Receipt { live: true, live_since: at, ..Receipt::at(at) };
         let effect = Effect::Stored;
         Held {
-            message: Arc::new(Message::V2(Box::new(Heartbeat {
-                publisher: PublisherId::new("p").unwrap(),
-                epoch: Epoch::parse("0123456789abcdef0123456789abcdef").unwrap(),
-                started_at: Timestamp::EPOCH,
-                uptime: Duration::from_millis(sequence),
-                sequence,
-                sent_at: at,
-                interval: Duration::from_secs(1),
-                version: "1".into(),
-                totals: PublisherTotals::default(),
-                components: Vec::new(),
-                trace: None,
-            }))),
+            message: Arc::new(beat(sequence)),
             receipt,
             effect,
             tag: Some(tag),
@@ -555,6 +541,29 @@ mod tests {
         let again = Delivery { tag: 9, at: Timestamp::from_unix_ms(700), ..delivery(2) };
         assert!(pending.attach(&id, &message, &again));
         assert_eq!(pending.oldest(), Some(Timestamp::from_unix_ms(700)));
+    }
+
+    /// After a failover that lost a write of ours, somebody went on from the form before it, to a higher revision.
+    #[test]
+    fn what_the_store_lost_is_joined_with_what_went_on_without_it() {
+        let mut pending = Pending::new(Revisions::seeded(1));
+        let first = held(1, 1);
+        let id = id(&first);
+        pending.add(&id, None, first);
+        let ours = pending.take_due(1).remove(0).record;
+        pending.settle(&ours, Written::Stored);
+        let theirs = held(2, 2);
+        let (theirs, _) = apply(None, &theirs.message, &theirs.receipt);
+        let theirs = Arc::new(Record { revision: ours.revision + (1 << 20), ..theirs });
+
+        pending.add(&id, Some(ours), held(3, 3));
+        let third = pending.take_due(1).remove(0).record;
+        let conflict = Written::Conflict { revision: theirs.revision, record: Some(Arc::clone(&theirs)) };
+        pending.settle(&third, conflict);
+        let joined = pending.take_due(1).remove(0);
+        assert_eq!(joined.expected, theirs.revision);
+        let window = &joined.record.lives[0].sequence;
+        assert_eq!((window.first, window.highest, window.seen), (1, 3, 0b11), "{:?}", joined.record);
     }
 
     /// Held messages that went to another replica are not kept whole either.
