@@ -13,7 +13,10 @@ pub fn follows(later: &Record, earlier: &Record) -> bool {
     if later.is_forgotten() {
         return true;
     }
-    if earlier.forgotten_at.is_some_and(|forgotten_at| later.last_seen.is_none_or(|seen| seen <= forgotten_at)) {
+    if earlier
+        .forgotten_at
+        .is_some_and(|forgotten_at| later.last_seen.is_none_or(|seen| seen <= forgotten_at))
+    {
         return false;
     }
     let knows = |life: &Life| match later.life_index(&life.epoch) {

@@ -331,6 +331,58 @@ mod tests {
         assert_eq!(decode(&encode(&tombstone)), Some(tombstone));
     }
 
+    /// What of a value is not in another, by its path; numbers of equal value are the same.
+    fn missing_in(value: &serde_json::Value, other: Option<&serde_json::Value>, path: &str) -> Vec<String> {
+        use serde_json::Value;
+        let each = |key: String, value: &Value, other: Option<&Value>| missing_in(value, other, &key);
+        match (value, other) {
+            (Value::Object(fields), Some(Value::Object(others))) => {
+                let fields = fields.iter().filter(|(_, value)| !value.is_null());
+                fields
+                    .flat_map(|(key, value)| each(format!("{path}/{key}"), value, others.get(key)))
+                    .collect()
+            }
+            (Value::Array(items), Some(Value::Array(others))) if items.len() == others.len() => {
+                let items = items.iter().zip(others).enumerate();
+                items.flat_map(|(i, (item, other))| each(format!("{path}/{i}"), item, Some(other))).collect()
+            }
+            (value, Some(other)) if value == other => Vec::new(),
+            (value, other) => vec![format!("{path}: {value} is {other:?}")],
+        }
+    }
+
+    /// In a rolling upgrade this version goes on with what the one before it stored.
+    #[test]
+    fn what_an_earlier_version_stored_is_kept_to_the_last_field() {
+        for text in [
+            include_str!("../../tests/fixtures/0.1.0/record.json"),
+            include_str!("../../tests/fixtures/0.1.0/record-original.json"),
+            include_str!("../../tests/fixtures/0.1.0/record-forgotten.json"),
+        ] {
+            let read = decode(text).unwrap_or_else(|| panic!("cannot be read: {text}"));
+            let written: serde_json::Value = serde_json::from_str(&encode(&read)).unwrap();
+            let stored: serde_json::Value = serde_json::from_str(text).unwrap();
+            // Components are kept in an order of their own.
+            let sorted = |mut record: serde_json::Value| {
+                let components = record["components"].as_array_mut().unwrap();
+                components.sort_by_key(|component| component[0]["name"].to_string());
+                record
+            };
+            assert_eq!(missing_in(&sorted(stored), Some(&sorted(written)), ""), [""; 0]);
+        }
+    }
+
+    /// While it goes on, the version before this one reads what this one stores: what it does not know it leaves out.
+    #[test]
+    fn what_a_later_version_stored_is_read_as_far_as_it_is_known() {
+        let later = decode(include_str!("../../tests/fixtures/later/record.json")).expect("it can be read");
+        let now = decode(include_str!("../../tests/fixtures/0.1.0/record.json")).unwrap();
+        assert_eq!((&later.lives, later.counts, later.detail), (&now.lives, now.counts, now.detail));
+        let strange = later.components.iter().find(|state| &*state.component.key.name == "www").unwrap();
+        assert_eq!(strange.component.outcome, crate::heartbeat::Outcome::Unknown);
+        assert_eq!(later.components.len(), now.components.len() + 1);
+    }
+
     #[test]
     fn what_is_no_record_is_none() {
         for text in ["", "{}", "[]", "null", "\u{1F600}"] {

@@ -104,4 +104,14 @@ mod tests {
         let before = decode("a", before).expect("what was said before is understood");
         assert_eq!((before.queues, before.active, before.left), (vec!["/heartbeat".to_owned()], 0, true));
     }
+
+    /// Replicas of two versions meet while one replaces the other.
+    #[test]
+    fn what_another_version_says_is_understood() {
+        let earlier = decode("r", include_str!("../../tests/fixtures/0.1.0/presence.json")).unwrap();
+        let later = decode("r", include_str!("../../tests/fixtures/later/presence.json")).unwrap();
+        assert_eq!(earlier, later);
+        assert_eq!((earlier.consumers, earlier.consuming, earlier.heard.iter().count()), (2, true, 2));
+        assert_eq!(decode("r", &encode(&earlier)), Some(earlier));
+    }
 }
