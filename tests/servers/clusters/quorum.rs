@@ -100,3 +100,31 @@ async fn a_long_outage_with_a_flapping_connection_wears_no_heartbeat_out() {
     bridge.drained(&subscriber, SOON).await;
     bridge.assert_newest(&subscriber, &fleet).await;
 }
+
+/// The commands of the documentation, as they stand there, save for the vhost.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_policies_give_a_queue_of_others_its_limit() {
+    let page = include_str!("../../../docs/clusters.md");
+    let commands = page.lines().filter(|line| line.starts_with("rabbitmqctl set_policy"));
+    let vhost = RabbitMq::vhost().await;
+    let path = format!("/api/queues/{}/heartbeat", encode(&vhost.name));
+    vhost.declare_queue("heartbeat", json!({"x-queue-type": "quorum"})).await;
+    let mut limits = Vec::new();
+    for command in commands {
+        let mut shell = RabbitMq::shared().await.shell();
+        let there = command.replace("set_policy", &format!("set_policy -p {}", vhost.name));
+        shell.args(["-c", &there]);
+        let output = tokio::task::spawn_blocking(move || shell.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{there}: {output:?}");
+        let wanted = command.split('\'').nth(3).unwrap();
+        let wanted: Value = serde_json::from_str(wanted).unwrap();
+        wait_until("the policy is in force", SOON, async || {
+            let queue = vhost.api.call("GET", &path, "").await?;
+            let effective = &queue["effective_policy_definition"];
+            if *effective == wanted { Ok(()) } else { Err(effective.to_string()) }
+        })
+        .await;
+        limits.push(wanted["delivery-limit"].as_u64());
+    }
+    assert_eq!(limits, [Some(1_000_000), Some(1000)]);
+}
