@@ -378,7 +378,7 @@ mod tests {
         let later = decode(include_str!("../../tests/fixtures/later/record.json")).expect("it can be read");
         let now = decode(include_str!("../../tests/fixtures/0.1.0/record.json")).unwrap();
         assert_eq!((&later.lives, later.counts, later.detail), (&now.lives, now.counts, now.detail));
-        let strange = later.components.iter().find(|state| &*state.component.key.name == "www").unwrap();
+        let strange = later.components.iter().find(|state| state.component.key.name == "www").unwrap();
         assert_eq!(strange.component.outcome, crate::heartbeat::Outcome::Unknown);
         assert_eq!(later.components.len(), now.components.len() + 1);
     }
