@@ -11,6 +11,7 @@
 // A figure that cannot be measured ends the run.
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::cast_precision_loss, unreachable_pub)]
 
+mod checks;
 mod cpu;
 mod drain;
 mod ingest;
@@ -38,7 +39,7 @@ impl Plan {
 }
 
 /// In the order in which they are told.
-const FIGURES: [&str; 2] = ["ingest", "redis_writes"];
+const FIGURES: [&str; 3] = ["ingest", "redis_writes", "checks"];
 
 /// So many that an interval can be told.
 const ROUNDS: usize = 9;
@@ -47,6 +48,7 @@ async fn measure(name: &str, plan: &Plan) -> Figure {
     match name {
         "ingest" => ingest::measure(plan).await,
         "redis_writes" => redis_writes::measure(plan).await,
+        "checks" => checks::measure(plan).await,
         _ => panic!("no such figure: {name}; there are: {}", FIGURES.join(" ")),
     }
 }

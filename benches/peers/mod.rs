@@ -1,6 +1,9 @@
-//! Limits that are programs: each is this program started again as `bench peer NAME …`, so that its CPU time is its own.
+//! Limits that are programs: each is this program started again as `bench peer NAME …`, so that its CPU time is its own. And
+//! a neighbour, which others wrote.
 
 pub mod acking;
+pub mod blackbox;
+pub mod connecting;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,6 +16,10 @@ pub async fn run(arguments: &[String]) {
     match arguments[..] {
         ["acking", uri, queue, messages, prefetch] => {
             acking::run(uri, queue, messages.parse().unwrap(), prefetch.parse().unwrap()).await;
+        }
+        ["connecting", targets, port, checks, together] => {
+            let number = |text: &str| text.parse().unwrap();
+            connecting::run(number(targets), port.parse().unwrap(), number(checks), number(together));
         }
         _ => panic!("no such peer: {arguments:?}"),
     }
