@@ -9,6 +9,7 @@ use crate::load::backlog::fill;
 use crate::peers;
 use crate::support::bridge::{Bridge, EXCHANGE, KEY, QUEUE};
 use crate::support::process::Process;
+use crate::support::program::Setup;
 use crate::support::rabbitmq::{Options, RabbitMq};
 use crate::support::redis;
 
@@ -56,6 +57,11 @@ pub struct Drained {
 }
 
 impl Drained {
+    /// The same without what the program uses to start and to end.
+    pub fn beyond(self, idle: f64) -> Self {
+        Self { program: self.program - idle, ..self }
+    }
+
     /// Commands that came over the wire.
     pub fn commands_sent(&self) -> f64 {
         let sent = self.commands.iter().filter(|(name, _)| !WITHIN_SCRIPTS.contains(&name.as_str()));
@@ -109,14 +115,28 @@ impl Stage {
         .await
     }
 
+    /// A subscriber that takes as much as there is.
+    pub fn subscriber(&self) -> Setup {
+        self.bridge.subscriber().env("LIMIT_PUBLISHERS", "2000000").env("LIMIT_COMPONENTS", "20000000")
+    }
+
     /// The subscriber drains. It is told to stop as soon as it has taken the backlog in: it stores and acknowledges all of it
     /// first. Nobody is asked for anything meanwhile, since that costs, too.
     pub async fn by_the_subscriber(&self, backlog: Backlog, contract_keys: bool) -> Drained {
+        self.by_the_subscriber_then(backlog, contract_keys, async |_| {}).await
+    }
+
+    /// The same, with a look at it before it is told to stop.
+    pub async fn by_the_subscriber_then(
+        &self,
+        backlog: Backlog,
+        contract_keys: bool,
+        look: impl AsyncFnOnce(&Process),
+    ) -> Drained {
         let publishing = self.fill(backlog).await;
         self.bridge.redis.command(&["FLUSHALL"]).await;
         self.bridge.redis.command(&["CONFIG", "RESETSTAT"]).await;
-        let setup = self.bridge.subscriber().env("REDIS_CONTRACT_KEYS", &contract_keys.to_string());
-        let setup = setup.env("LIMIT_PUBLISHERS", "2000000").env("LIMIT_COMPONENTS", "2000000");
+        let setup = self.subscriber().env("REDIS_CONTRACT_KEYS", &contract_keys.to_string());
         let drained = self.measured(
             publishing,
             || setup.start().into_process(),
@@ -124,6 +144,7 @@ impl Stage {
                 while !process.output().contains("backlog taken in") {
                     tokio::time::sleep(LOOK).await;
                 }
+                look(process).await;
                 process.signal(rustix::process::Signal::TERM);
             },
         );

@@ -20,9 +20,12 @@ pub async fn measure(plan: &Plan) -> Figure {
         let (mut bare, mut with_keys, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for round in 0..plan.rounds {
             plan.say(&format!("ingest: {publishers} publishers, round {}", round + 1));
-            bare.push(stage.by_the_bare_loop(backlog).await);
-            with_keys.push(stage.by_the_subscriber(backlog, true).await);
-            without.push(stage.by_the_subscriber(backlog, false).await);
+            let nothing = Backlog { messages: 0, ..backlog };
+            let idle = stage.by_the_bare_loop(nothing).await.program;
+            bare.push(stage.by_the_bare_loop(backlog).await.beyond(idle));
+            let idle = stage.by_the_subscriber(nothing, true).await.program;
+            with_keys.push(stage.by_the_subscriber(backlog, true).await.beyond(idle));
+            without.push(stage.by_the_subscriber(backlog, false).await.beyond(idle));
         }
         for (keys, ours) in [("without contract keys", &without), ("with contract keys", &with_keys)] {
             rows.extend(compared(&format!("{publishers} publishers, {keys}"), ours, &bare));
@@ -34,7 +37,8 @@ pub async fn measure(plan: &Plan) -> Figure {
         how: format!(
             "A backlog of {MESSAGES} messages with {COMPONENTS} components each is drained, from the start of the program to its \
              end, into an empty Redis; in turn by lapin alone, which acknowledges up to 512 at a time and does nothing else, \
-             and by the subscriber. RabbitMQ keeps no statistics. CPU time is user and kernel mode of the whole process."
+             and by the subscriber. RabbitMQ keeps no statistics. CPU time is user and kernel mode of the whole process, less what \
+             it takes to start and end with an empty queue."
         ),
         rounds: plan.rounds,
         machine: Machine::here(),

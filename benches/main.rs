@@ -14,11 +14,18 @@
 mod checks;
 mod cpu;
 mod drain;
+mod exposition;
+mod grown;
+mod growth;
 mod ingest;
+mod latency;
 mod load;
+mod memory;
 mod peers;
 mod redis_writes;
 mod report;
+mod scrapes;
+mod start;
 #[path = "../tests/servers/support/mod.rs"]
 // Some of what it offers is for tests.
 mod support;
@@ -39,7 +46,8 @@ impl Plan {
 }
 
 /// In the order in which they are told.
-const FIGURES: [&str; 3] = ["ingest", "redis_writes", "checks"];
+const FIGURES: [&str; 9] =
+    ["ingest", "redis_writes", "checks", "start", "latency", "scrapes", "exposition", "memory", "growth"];
 
 /// So many that an interval can be told.
 const ROUNDS: usize = 9;
@@ -49,6 +57,12 @@ async fn measure(name: &str, plan: &Plan) -> Figure {
         "ingest" => ingest::measure(plan).await,
         "redis_writes" => redis_writes::measure(plan).await,
         "checks" => checks::measure(plan).await,
+        "start" => start::measure(plan).await,
+        "latency" => latency::measure(plan).await,
+        "scrapes" => scrapes::measure(plan).await,
+        "exposition" => exposition::measure(plan).await,
+        "memory" => memory::measure(plan).await,
+        "growth" => growth::measure(plan).await,
         _ => panic!("no such figure: {name}; there are: {}", FIGURES.join(" ")),
     }
 }

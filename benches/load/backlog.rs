@@ -22,7 +22,7 @@ pub fn properties() -> BasicProperties {
     BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2)
 }
 
-/// Puts so many messages into the exchange, each confirmed, of all publishers in turn, on a channel with confirms.
+/// Puts so many messages into the exchange, of so many publishers in turn, as they have waited for an hour.
 pub async fn fill(
     channel: &Channel,
     exchange: &str,
@@ -33,10 +33,23 @@ pub async fn fill(
 ) {
     let began = now().plus_ms(-AGE_MS);
     let mut fleet = Fleet::new(publishers, components, began, INTERVAL);
-    let mut unconfirmed = VecDeque::new();
-    for index in 0..messages {
+    let message = |index: usize| {
         let at = began.plus_ms(i64::try_from(index / publishers + 1).unwrap() * 1000);
-        let body = fleet.message(index % publishers, at, false);
+        fleet.message(index % publishers, at, false)
+    };
+    send(channel, exchange, key, (0..messages).map(message)).await;
+}
+
+/// Puts one message of each publisher into the exchange, as of now.
+pub async fn greet(channel: &Channel, exchange: &str, key: &str, fleet: &mut Fleet) {
+    let publishers = fleet.publishers();
+    send(channel, exchange, key, (0..publishers).map(|number| fleet.message(number, now(), false))).await;
+}
+
+/// Sends and waits until all are confirmed, on a channel with confirms.
+async fn send(channel: &Channel, exchange: &str, key: &str, bodies: impl Iterator<Item = Vec<u8>>) {
+    let mut unconfirmed = VecDeque::new();
+    for body in bodies {
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let sent = channel.basic_publish(exchange.into(), key.into(), options, &body, properties());
         unconfirmed.push_back(sent.await.unwrap());

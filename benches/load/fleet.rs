@@ -41,6 +41,16 @@ impl Fleet {
         Self { publishers: publishers.collect(), components, interval }
     }
 
+    /// How many there are.
+    pub fn publishers(&self) -> usize {
+        self.publishers.len()
+    }
+
+    /// The id of one.
+    pub fn id(&self, number: usize) -> &PublisherId {
+        &self.publishers[number].id
+    }
+
     /// The next heartbeat of one, made at a time; `changed` turns two of its components.
     pub fn beat(&mut self, number: usize, at: Timestamp, changed: bool) -> Heartbeat {
         let publisher = &mut self.publishers[number];

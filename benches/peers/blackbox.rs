@@ -2,8 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty};
@@ -11,6 +9,7 @@ use hyper::body::Bytes;
 use hyper::{Request, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use tokio::time::{Instant, interval_at};
 
 use super::connecting::target;
 use crate::support::http;
@@ -22,6 +21,9 @@ const PROGRAM: &str = "/usr/bin/prometheus-blackbox-exporter";
 
 /// As its own example has it.
 const CONFIG: &str = "modules:\n  tcp_connect:\n    prober: tcp\n";
+
+/// Of each target, between two checks.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// One that runs.
 pub struct Blackbox {
@@ -51,21 +53,21 @@ impl Blackbox {
         self.process.pid()
     }
 
-    /// Has it check the targets in turn until so many checks are made, so many at one time; each must be up.
-    pub async fn probe(&self, targets: usize, port: u16, checks: usize, together: usize) {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-        let next = Arc::new(AtomicUsize::new(0));
-        let scrapers = (0..together).map(|_| {
-            let (client, next, address) = (client.clone(), Arc::clone(&next), self.address);
+    /// Has it check each target once a second, so many seconds long, over a connection a target and spread evenly, as
+    /// Prometheus does; each must be up.
+    pub async fn probe(&self, targets: usize, port: u16, seconds: usize) {
+        let began = Instant::now();
+        let scrapers = (0..targets).map(|number| {
+            let uri =
+                format!("http://{}/probe?module=tcp_connect&target={}", self.address, target(number, port));
+            let uri: Uri = uri.parse().unwrap();
+            let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+            let first = began + SECOND * u32::try_from(number).unwrap() / u32::try_from(targets).unwrap();
             tokio::spawn(async move {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= checks {
-                        return;
-                    }
-                    let target = target(number % targets, port);
-                    let uri = format!("http://{address}/probe?module=tcp_connect&target={target}");
-                    let request = Request::get(uri.parse::<Uri>().unwrap()).body(Empty::new()).unwrap();
+                let mut tick = interval_at(first, SECOND);
+                for _ in 0..seconds {
+                    tick.tick().await;
+                    let request = Request::get(uri.clone()).body(Empty::new()).unwrap();
                     let answer = client.request(request).await.unwrap().into_body();
                     let answer = answer.collect().await.unwrap().to_bytes();
                     assert!(answer.ends_with(b"probe_success 1\n"), "{answer:?}");

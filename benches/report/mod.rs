@@ -11,9 +11,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use curve::Curve;
+pub use curve::{Curve, Line};
 pub use machine::Machine;
 use statistics::Interval;
+pub use statistics::{median, quantile};
 
 /// One question, answered by rows.
 #[derive(Clone, Debug, Deserialize, Serialize)]
