@@ -14,6 +14,8 @@ mod redis;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::Record;
 use crate::state::hearing::Spans;
@@ -28,8 +30,8 @@ pub use redis::{Config as RedisConfig, REJECTED_MAX, RedisStore, Topology};
 pub struct Write {
     /// The record in its new form, its revision already raised.
     pub record: Arc<Record>,
-    /// Its encoded form, by which an own write whose answer was lost is known again.
-    pub body: Arc<str>,
+    /// Its encoded form, by which an own write whose answer was lost is known again. Shared with the command that sends it.
+    pub body: Bytes,
     /// The stored revision on which it is based; 0 for none.
     pub expected: u64,
 }
@@ -37,7 +39,7 @@ pub struct Write {
 impl Write {
     /// Encodes a record for writing.
     pub fn new(record: Arc<Record>, expected: u64) -> Self {
-        let body = encode_record(&record).into();
+        let body = Bytes::from(encode_record(&record));
         Self { record, body, expected }
     }
 }

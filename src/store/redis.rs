@@ -310,7 +310,7 @@ impl RedisStore {
         let chunk_size = if self.shared.config.topology.is_cluster() { 1 } else { CONTRACT_CHUNK };
         for chunk in all.chunks(chunk_size) {
             let names = chunk.iter().map(|(key, _)| (*key).clone()).collect();
-            let times = chunk.iter().map(|(_, at)| at.to_legacy()).collect();
+            let times = chunk.iter().map(|(_, at)| at.to_legacy().into());
             queued(evalsha(pipeline, hash, names, times).await, &self.shared)?;
         }
         Ok(all.len().div_ceil(chunk_size))
@@ -322,17 +322,17 @@ impl RedisStore {
         pipeline: &Pipeline<Client>,
         writes: &[Write],
     ) -> Result<Vec<Vec<usize>>, StoreError> {
-        let mut buckets: BTreeMap<usize, (Vec<usize>, Vec<String>)> = BTreeMap::new();
+        let mut buckets: BTreeMap<usize, (Vec<usize>, Vec<Value>)> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
             let key = record_key(write.record.id.as_str());
             let (indices, arguments) =
                 buckets.entry(bucket_of(&key)).or_insert_with(|| (Vec::new(), vec![LOG_LENGTH.into()]));
             indices.push(index);
             arguments.extend([
-                key,
-                write.expected.to_string(),
-                write.record.revision.to_string(),
-                write.body.to_string(),
+                key.into(),
+                write.expected.to_string().into(),
+                write.record.revision.to_string().into(),
+                Value::Bytes(write.body.clone()),
             ]);
         }
         let hash = self.shared.scripts.compare_and_set.sha1();
@@ -861,13 +861,14 @@ async fn evalsha(
     pipeline: &Pipeline<Client>,
     hash: &str,
     keys: Vec<String>,
-    arguments: Vec<String>,
+    arguments: impl IntoIterator<Item = Value>,
 ) -> Result<(), Error> {
     let count = keys.len().to_string();
-    let all: Vec<String> = [hash.to_owned(), count].into_iter().chain(keys).chain(arguments).collect();
+    let before = [hash.to_owned(), count].into_iter().chain(keys).map(Value::from);
+    let all: Vec<Value> = before.chain(arguments).collect();
     // The third argument is the first key, by which a cluster finds the node.
     let command = CustomCommand::new("EVALSHA", ClusterHash::Offset(2), false);
-    pipeline.custom::<(), String>(command, all).await
+    pipeline.custom::<(), Value>(command, all).await
 }
 
 fn bucket_keys(bucket: usize) -> Vec<String> {
@@ -885,7 +886,7 @@ fn readable(body: &Value) -> Option<Arc<Record>> {
 
 /// An own write whose answer was lost is known again by its text.
 fn read_written(write: &Write, revision: &str, body: &Value) -> Written {
-    if revision.is_empty() || body.as_bytes() == Some(write.body.as_bytes()) {
+    if revision.is_empty() || body.as_bytes() == Some(&*write.body) {
         return Written::Stored;
     }
     Written::Conflict { revision: self::revision(revision), record: readable(body) }
@@ -941,7 +942,13 @@ fn streams_of(answer: Value) -> Vec<(String, Vec<LogEntry>)> {
 fn log_entry(entry: Value) -> Option<LogEntry> {
     let mut parts = entry.into_array().into_iter();
     let id = parts.next()?.into_string()?;
-    let fields: HashMap<String, String> = pairs(parts.next()?).collect();
-    let change = fields.get("k").zip(fields.get("r")).map(|(key, held)| (key.clone(), revision(held)));
-    Some((id, change))
+    let (mut key, mut held) = (None, None);
+    for (name, value) in pairs(parts.next()?) {
+        match &*name {
+            "k" => key = Some(value),
+            "r" => held = Some(revision(&value)),
+            _ => {}
+        }
+    }
+    Some((id, key.zip(held)))
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::Record;
 use crate::store::{Batch, Written, decode_record};
 
 /// Records as text, with their revisions.
-type Records = BTreeMap<PublisherId, (u64, Arc<str>)>;
+type Records = BTreeMap<PublisherId, (u64, Bytes)>;
 
 /// Redis.
 #[derive(Debug, Default)]
@@ -40,12 +42,12 @@ impl Redis {
             answers.push(if held.as_ref().is_some_and(|(_, body)| *body == write.body) {
                 Written::Stored
             } else if revision == write.expected {
-                let stored = (write.record.revision, Arc::clone(&write.body));
+                let stored = (write.record.revision, write.body.clone());
                 self.records.insert(write.record.id.clone(), stored);
-                new.push(decode_record(&write.body).expect("what is stored can be read"));
+                new.push(read(&write.body));
                 Written::Stored
             } else {
-                let record = held.and_then(|(_, body)| decode_record(&body)).map(Arc::new);
+                let record = held.map(|(_, body)| Arc::new(read(&body)));
                 Written::Conflict { revision, record }
             });
         }
@@ -54,7 +56,7 @@ impl Redis {
 
     /// Every record.
     pub(super) fn load(&self) -> Vec<Arc<Record>> {
-        self.records.values().map(|(_, body)| Arc::new(decode_record(body).unwrap())).collect()
+        self.records.values().map(|(_, body)| Arc::new(read(body))).collect()
     }
 
     /// The revision of one publisher; 0 for none.
@@ -71,4 +73,9 @@ impl Redis {
     pub(super) fn go_back(&mut self) {
         self.records = self.saved.clone();
     }
+}
+
+/// What is stored can be read.
+fn read(body: &Bytes) -> Record {
+    decode_record(std::str::from_utf8(body).unwrap()).unwrap()
 }
