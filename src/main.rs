@@ -16,6 +16,8 @@ use tracing::warn;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Where the system gives huge pages to all who do not object, each thread would keep some that it hardly uses.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     tls::install_provider();
     match cli::parse_args(std::env::args_os()) {
         Ok(invocation) => ExitCode::from(run(&invocation)),
