@@ -19,22 +19,23 @@ impl FamilyWriter {
         Self { family: *family, format, labelled, out: Vec::with_capacity(bytes) }
     }
 
-    /// Writes one sample; `labels` is as [`push_label`] makes it, without braces.
-    pub(super) fn sample(&mut self, labels: &[u8], value: Number) {
+    /// Writes one sample without labels.
+    pub(super) fn bare(&mut self, value: Number) {
         self.begin();
-        let out = &mut self.out;
-        if labels.is_empty() {
-            out.extend_from_slice(&self.labelled[..self.labelled.len() - 1]);
-            out.push(b' ');
-        } else {
-            out.extend_from_slice(&self.labelled);
-            out.extend_from_slice(labels);
-            out.extend_from_slice(b"} ");
-        }
+        self.out.extend_from_slice(&self.labelled[..self.labelled.len() - 1]);
+        self.out.push(b' ');
         self.finish_line(value);
     }
 
-    /// As [`FamilyWriter::sample`], with one more label after the others, of which there must be some.
+    /// Writes one sample; `labels` is as [`push_label`] makes it, with the [`END_OF_LABELS`].
+    pub(super) fn sample(&mut self, labels: &[u8], value: Number) {
+        self.begin();
+        self.out.extend_from_slice(&self.labelled);
+        self.out.extend_from_slice(labels);
+        self.finish_line(value);
+    }
+
+    /// Writes one sample with one more label after `labels`, which come without their end.
     pub(super) fn sample_with(&mut self, labels: &[u8], (name, text): (&str, &str), value: Number) {
         self.begin();
         let out = &mut self.out;
@@ -42,7 +43,7 @@ impl FamilyWriter {
         out.extend_from_slice(labels);
         out.push(b',');
         push_label(out, name, text);
-        out.extend_from_slice(b"} ");
+        out.extend_from_slice(END_OF_LABELS);
         self.finish_line(value);
     }
 
@@ -84,6 +85,9 @@ impl FamilyWriter {
         (!self.out.is_empty()).then_some(self.out)
     }
 }
+
+/// What stands between the last label and the value.
+pub(super) const END_OF_LABELS: &[u8] = b"} ";
 
 /// Appends `name="value"`, with the three escapes that both formats have.
 pub(super) fn push_label(out: &mut Vec<u8>, name: &str, value: &str) {

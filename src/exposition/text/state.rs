@@ -1,7 +1,7 @@
 //! The state as text: once through the snapshot, each value into the text of its family.
 
 use super::Format;
-use super::encoder::{FamilyWriter, push_label};
+use super::encoder::{END_OF_LABELS, FamilyWriter, push_label};
 use crate::exposition::families::{
     COMPONENT_REASON, COMPONENTS, PUBLISHER_INFO, PUBLISHERS, QUEUES, SNAPSHOT,
 };
@@ -17,7 +17,7 @@ pub(super) fn write(snapshot: &Snapshot, format: Format) -> Vec<Vec<u8>> {
     if snapshot.shard.is_none_or(Shard::is_first) {
         for (row, family) in SNAPSHOT.iter().zip(&mut families.snapshot) {
             if let Some(value) = (row.value)(snapshot) {
-                family.sample(b"", value);
+                family.bare(value);
             }
         }
     }
@@ -25,8 +25,8 @@ pub(super) fn write(snapshot: &Snapshot, format: Format) -> Vec<Vec<u8>> {
     for publisher in &snapshot.publishers {
         labels.clear();
         push_label(&mut labels, "publisher", publisher.id.as_str());
-        families.publisher(publisher, &labels);
         let own = labels.len();
+        families.publisher(publisher, &mut labels);
         for component in publisher.components() {
             labels.truncate(own);
             families.component(&component, &mut labels);
@@ -76,20 +76,23 @@ impl Families {
         }
     }
 
-    fn publisher(&mut self, view: &PublisherView, labels: &[u8]) {
+    /// `labels` holds that of the publisher, and more when it is done.
+    fn publisher(&mut self, view: &PublisherView, labels: &mut Vec<u8>) {
+        let own = labels.len();
+        labels.extend_from_slice(END_OF_LABELS);
         for (row, family) in PUBLISHERS.iter().zip(&mut self.publishers) {
             if let Some(value) = (row.value)(view) {
                 family.sample(labels, value);
             }
         }
         let Some(version) = &view.version else { return };
-        let mut block = labels.to_vec();
-        block.push(b',');
-        push_label(&mut block, "version", version);
-        self.info.sample_with(&block, ("epoch", view.epoch.as_deref().unwrap_or_default()), Number::Whole(1));
+        labels.truncate(own);
+        labels.push(b',');
+        push_label(labels, "version", version);
+        self.info.sample_with(labels, ("epoch", view.epoch.as_deref().unwrap_or_default()), Number::Whole(1));
     }
 
-    /// `labels` holds that of the publisher.
+    /// As [`Families::publisher`].
     fn component(&mut self, view: &ComponentView<'_>, labels: &mut Vec<u8>) {
         let key = view.component.key;
         if key.kind == Kind::Queue && view.is_current() {
@@ -104,14 +107,15 @@ impl Families {
             labels.push(b',');
             push_label(labels, name, value);
         }
+        let down = view.outcome.is_some_and(|outcome| outcome != Outcome::Up);
+        if let Some(reason) = view.reason.filter(|_| down) {
+            self.reason.sample_with(labels, ("reason", reason.as_str()), Number::Whole(1));
+        }
+        labels.extend_from_slice(END_OF_LABELS);
         for (row, family) in COMPONENTS.iter().zip(&mut self.components) {
             if let Some(value) = (row.value)(view) {
                 family.sample(labels, value);
             }
-        }
-        let down = view.outcome.is_some_and(|outcome| outcome != Outcome::Up);
-        if let Some(reason) = view.reason.filter(|_| down) {
-            self.reason.sample_with(labels, ("reason", reason.as_str()), Number::Whole(1));
         }
     }
 
