@@ -59,6 +59,8 @@ mod rounds;
 #[cfg(test)]
 mod several_queues;
 #[cfg(test)]
+mod shards;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;
