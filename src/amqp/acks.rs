@@ -99,8 +99,13 @@ impl Ledger {
         if self.open.insert(tag, false).is_none() {
             self.unsettled += 1;
         }
-        self.noted_early.insert(tag);
-        while self.noted_early.remove(&(self.noted_to + 1)) {
+        if tag != self.noted_to + 1 {
+            self.noted_early.insert(tag);
+            return;
+        }
+        self.noted_to = tag;
+        while self.noted_early.first() == Some(&(self.noted_to + 1)) {
+            self.noted_early.pop_first();
             self.noted_to += 1;
         }
     }

@@ -8,6 +8,7 @@
 pub mod acks;
 pub mod connection;
 pub mod consume;
+mod consumer;
 mod delivery;
 mod error;
 mod inspect;

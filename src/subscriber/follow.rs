@@ -14,8 +14,9 @@ use super::company::Company;
 use super::doubts::Doubts;
 use super::intake::Command;
 use super::metrics::Metrics;
-use super::neighbours::{elsewhere, has_too_many};
+use super::neighbours::elsewhere;
 use super::replica::{PRESENT, Replica, still_heard};
+use super::sharing::Sharing;
 use super::tell::Teller;
 use super::verdicts::{Verdicts, What};
 use crate::amqp::consume::{Confirmed, ConsumerState, Window};
@@ -40,10 +41,6 @@ const HEAR: Duration = Duration::from_millis(250);
 /// Meetings in a row that count a stranger before it is believed: a replica that starts consumes
 /// a moment before it is known.
 const STRANGER_MEETINGS: u32 = 3;
-
-/// Meetings in a row that find queues shared out unevenly before one is left to another: long enough for what was
-/// changed by the last to show.
-const UNEVEN_MEETINGS: u32 = 5;
 
 /// Notes whether this replica hears what is sent, until `stop`. Apart from the follower, whom a
 /// store that hangs holds up.
@@ -92,7 +89,7 @@ pub(super) struct Follower {
     pub(super) window: Arc<Window>,
     /// Each queue serves one consumer at a time.
     pub(super) single_active: bool,
-    pub(super) uneven: u32,
+    pub(super) sharing: Sharing,
     pub(super) neighbours: u32,
     pub(super) verdicts: Verdicts,
     pub(super) doubts: Doubts,
@@ -297,10 +294,7 @@ impl Follower {
     /// leaves some to those that came later.
     fn share_out(&mut self, now: Timestamp, others: &[Presence]) {
         let there = others.iter().filter(|other| other.consuming && is_present(other, now));
-        let uneven = self.own.consuming && self.single_active && has_too_many(&self.own, there);
-        self.uneven = if uneven { self.uneven + 1 } else { 0 };
-        if self.uneven >= UNEVEN_MEETINGS {
-            self.uneven = 0;
+        if self.own.consuming && self.single_active && self.sharing.meets(&self.own, there) {
             self.window.give_way.store(true, Ordering::Relaxed);
         }
     }

@@ -16,6 +16,7 @@ pub mod metrics;
 mod neighbours;
 mod pending;
 pub mod replica;
+mod sharing;
 #[cfg(test)]
 mod simulation;
 mod tell;
@@ -56,6 +57,7 @@ use ingest::{COMMANDS_MAX, Ingest};
 use intake::Intake;
 use metrics::Metrics;
 use replica::Replica;
+use sharing::Sharing;
 use tell::Teller;
 use verdicts::Verdicts;
 use verify::Verifier;
@@ -311,7 +313,7 @@ impl Parts {
             company: Vec::new(),
             window: Arc::clone(&self.window),
             single_active: config.amqp.spread.is_some(),
-            uneven: 0,
+            sharing: Sharing::default(),
             failing: Failing::default(),
             neighbours: 0,
             verdicts: Verdicts::default(),

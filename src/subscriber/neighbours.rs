@@ -25,21 +25,6 @@ pub(super) fn elsewhere(own: &Presence, others: &[Presence], now: Timestamp) -> 
     heard
 }
 
-/// Whether one of the queues should be left to another subscriber: this one is served from the most, and another
-/// from at least two fewer. The next in the line gets it, and goes on likewise, so that none has two more than
-/// another in the end.
-pub(super) fn has_too_many<'a>(own: &Presence, others: impl Iterator<Item = &'a Presence>) -> bool {
-    let alike = others.filter(|other| other.queues == own.queues);
-    let mut someone_has_less = false;
-    for other in alike {
-        if (other.active, &other.replica) > (own.active, &own.replica) {
-            return false;
-        }
-        someone_has_less |= other.active + 1 < own.active;
-    }
-    someone_has_less
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -86,38 +71,5 @@ pub(super) mod tests {
         assert_eq!(elsewhere(&own, std::slice::from_ref(&ended), at(600)).len(), 1);
         assert_eq!(elsewhere(&own, &[ended], at(605)).len(), 0);
         assert_eq!(elsewhere(&own, &[killed], at(5_000)).len(), 1);
-    }
-
-    /// However the queues are shared out at first, handing them on one by one ends with equal shares.
-    #[test]
-    fn queues_that_are_left_to_the_next_end_up_in_equal_shares() {
-        for (queues, replicas) in [(3u32, 2usize), (3, 3), (8, 3), (2, 3), (7, 1)] {
-            let names: Vec<String> = (0..queues).map(|queue| queue.to_string()).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            // Each queue's line of consumers; the first is served. Each replica's queues, the last one taken last.
-            let mut lines: Vec<Vec<usize>> = vec![(0..replicas).collect(); names.len()];
-            let mut taken: Vec<Vec<usize>> = vec![Vec::new(); replicas];
-            taken[0] = (0..names.len()).collect();
-            let mut moves = 0;
-            loop {
-                let all: Vec<Presence> = (0..replicas)
-                    .map(|replica| Presence {
-                        active: u32::try_from(taken[replica].len()).unwrap(),
-                        ..presence(&replica.to_string(), at(0), &names)
-                    })
-                    .collect();
-                let giver = (0..replicas).find(|one| {
-                    has_too_many(&all[*one], all.iter().filter(|other| other.replica != all[*one].replica))
-                });
-                let Some(giver) = giver else { break };
-                let queue = taken[giver].pop().unwrap();
-                lines[queue].rotate_left(1);
-                taken[lines[queue][0]].push(queue);
-                moves += 1;
-                assert!(moves < 100, "{queues} queues, {replicas} replicas: {taken:?}");
-            }
-            let counts: Vec<usize> = taken.iter().map(Vec::len).collect();
-            assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{counts:?}");
-        }
     }
 }

@@ -2,14 +2,14 @@
 //! over when a subscriber dies. Who cannot be heard for want of a queue's subscriber is not called silent.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lapin::BasicProperties;
 use lapin::types::AMQPValue;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON, counters};
+use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON, counters, report};
 use crate::support::program::{Program, Setup};
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::rabbitmq_api::Permissions;
@@ -208,9 +208,9 @@ async fn queues_are_shared_out_and_taken_over() {
     for round in 0..2 {
         let (dying, staying) = if round == 0 { (&mut one, &other) } else { (&mut other, &one) };
         let watch = Watch::start(staying, all_is_known);
-        dying.kill();
-        wait_shares(&bridge, &[3]).await;
         let before = counters(staying).await.unwrap();
+        dying.kill();
+        let killed = Instant::now();
         wait_until("the other goes on with all of them", SOON, async || {
             let now = counters(staying).await?;
             let behind = now.iter().filter(|((name, _), _)| name.ends_with("sequence"));
@@ -218,9 +218,16 @@ async fn queues_are_shared_out_and_taken_over() {
             if behind.is_empty() { Ok(()) } else { Err(format!("{behind:?}")) }
         })
         .await;
+        report(&format!(
+            "50 a subscriber killed: each publisher fresh {:?} after, three beats later",
+            killed.elapsed()
+        ));
+        wait_shares(&bridge, &[3]).await;
         dying.start_again();
         dying.wait_ready().await;
+        let back = Instant::now();
         wait_shares(&bridge, &[1, 2]).await;
+        report(&format!("50 a subscriber back: equal shares {:?} after it was ready", back.elapsed()));
         watch.end();
     }
     let mut fleet = beating.end().await;
@@ -271,9 +278,11 @@ async fn what_a_frozen_subscriber_keeps_is_not_silence() {
     tokio::time::sleep(Duration::from_secs(11)).await;
     let watch = Watch::start(&other, nobody_down(&[]));
     frozen.signal(Signal::STOP);
+    let stopped = Instant::now();
     wait_shares(&bridge, &[3]).await;
     other.wait_value(SOON, "heartbeat_subscriber_listening", &[], 1.0).await;
     wait_until("everybody is known again", SOON, async || all_is_known(&other.metrics().await?)).await;
+    report(&format!("50 a subscriber frozen: everybody known {:?} after", stopped.elapsed()));
     assert!(!other.log().contains("fell silent"), "waiting for its turn, it took itself for dead");
     frozen.signal(Signal::CONT);
     wait_shares(&bridge, &[1, 2]).await;
@@ -305,7 +314,12 @@ async fn on_different_queues_nobody_judges_what_another_hears() {
     tokio::time::sleep(Duration::from_secs(11)).await;
     let watch = Watch::start(&here, nobody_down(&[]));
     there.kill();
+    let killed = Instant::now();
     here.wait_value(SOON, "heartbeat_subscriber_listening", &[], 0.0).await;
+    report(&format!(
+        "51 the only subscriber of another queue killed: not listening {:?} after",
+        killed.elapsed()
+    ));
     here.wait_absent(SOON, "heartbeat_publisher_up", &far).await;
     // Well beyond its grace.
     tokio::time::sleep(Duration::from_secs(12)).await;
