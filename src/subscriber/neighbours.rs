@@ -10,9 +10,10 @@ use crate::heartbeat::Timestamp;
 use crate::state::hearing::Spans;
 use crate::store::Presence;
 
-/// A queue whose last subscriber ended in order is waited for so long: it may be started again. One whose
-/// last subscriber was killed is waited for as long as that is remembered, a day.
-const RETURNS: Duration = Duration::from_secs(600);
+/// A queue whose last subscriber ended in order is waited for so long: it may be started again. Less than the alert
+/// waits that wakes somebody where nobody listens, since queues are given up on purpose so. One whose last subscriber
+/// was killed is waited for as long as that is remembered, a day.
+const RETURNS: Duration = Duration::from_secs(150);
 
 /// Each queue elsewhere, and when it was heard.
 pub(super) fn elsewhere(own: &Presence, others: &[Presence], now: Timestamp) -> BTreeMap<String, Spans> {
@@ -68,8 +69,8 @@ pub(super) mod tests {
         let own = presence("a", at(10), &["one"]);
         let killed = heard("b", 0, 5, &["two"]);
         let ended = Presence { left: true, consuming: false, ..killed.clone() };
-        assert_eq!(elsewhere(&own, std::slice::from_ref(&ended), at(600)).len(), 1);
-        assert_eq!(elsewhere(&own, &[ended], at(605)).len(), 0);
+        assert_eq!(elsewhere(&own, std::slice::from_ref(&ended), at(154)).len(), 1);
+        assert_eq!(elsewhere(&own, &[ended], at(155)).len(), 0);
         assert_eq!(elsewhere(&own, &[killed], at(5_000)).len(), 1);
     }
 }

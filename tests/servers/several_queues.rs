@@ -99,9 +99,15 @@ async fn drained(bridge: &Bridge, subscribers: &[&Program]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_publisher_goes_to_one_queue() {
     let bridge = bridge().await;
-    // Once started, a subscriber has made exchange, queues and bindings.
-    let mut subscriber = subscriber(&bridge).start_ready().await;
+    // Once started, a subscriber has made exchange, queues and bindings, with the rights that the page names.
+    let user = format!("makes-{}", bridge.vhost.name);
+    let made = "^(heartbeat-spread|beats-[123])$";
+    let rights = Permissions { configure: made, write: made, read: "^(sda|heartbeat-spread|beats-[123])$" };
+    bridge.vhost.create_user(&user, "canary", "", rights).await;
+    let setup = subscriber(&bridge).env("RABBITMQ_USER", &user).env("RABBITMQ_PASS", "canary");
+    let mut subscriber = setup.start_ready().await;
     assert_eq!(subscriber.terminate(SOON).await, Some(0));
+    assert!(!subscriber.log().contains("Not allowed"), "{}", subscriber.log());
     let mut fleet = fleet();
     for _ in 0..3 {
         let named = fleet.iter_mut().map(|publisher| (publisher.id.clone(), publisher.beat()));
