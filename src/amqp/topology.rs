@@ -1,8 +1,11 @@
 //! Exchange, queue and binding: used as they are where they stand, created where they are missing.
 
+use std::time::Duration;
+
 use lapin::options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind, Queue};
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::AmqpError;
@@ -47,17 +50,31 @@ impl QueueType {
 /// # Errors
 /// Where the exchange or the queue is neither there nor can be created.
 pub(super) async fn ensure(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
+    let mut made = false;
     if !config.exchange.is_empty() {
-        ensure_exchange(connection, &config.exchange, ExchangeKind::Topic, FieldTable::default()).await?;
+        let topic = ExchangeKind::Topic;
+        made |= ensure_exchange(connection, &config.exchange, topic, FieldTable::default()).await?;
     }
     let arguments = arguments(config);
     for queue in &config.queues {
-        ensure_queue(connection, queue, &arguments).await?;
+        made |= ensure_queue(connection, queue, &arguments).await?;
     }
-    match &config.spread {
-        None => bind(connection, &config.queues, &config.exchange, &config.routing_key).await,
-        Some(spread) => ensure_spread(connection, config, spread).await,
+    if let Some(spread) = &config.spread {
+        made |= ensure_spread(connection, spread).await?;
     }
+    let binding = bind_all(connection, config);
+    if made {
+        return binding.await;
+    }
+    timeout(BINDING, binding).await.unwrap_or_else(|_| {
+        let queue = &config.queues;
+        info!(
+            ?queue,
+            exchange = config.exchange,
+            "No answer to binding what was there already; taken to be bound"
+        );
+        Ok(())
+    })
 }
 
 /// What queues are made with here.
@@ -76,14 +93,25 @@ pub const PUBLISHER_HEADER: &str = "heartbeat-publisher";
 /// How much of the heartbeats a queue gets, by the others: each the same.
 const SHARE: &str = "1";
 
-/// The exchange that shares heartbeats out, led to from the topic exchange once it leads to all queues.
-async fn ensure_spread(connection: &Connection, config: &Config, spread: &str) -> Result<(), AmqpError> {
+/// The exchange that shares heartbeats out. Says whether it was made.
+async fn ensure_spread(connection: &Connection, spread: &str) -> Result<bool, AmqpError> {
     let mut arguments = FieldTable::default();
     arguments.insert("hash-header".into(), AMQPValue::LongString(PUBLISHER_HEADER.into()));
     let kind = ExchangeKind::Custom("x-consistent-hash".into());
-    ensure_exchange(connection, spread, kind, arguments).await?;
-    bind(connection, &config.queues, spread, SHARE).await?;
-    let Config { exchange, routing_key, .. } = config;
+    ensure_exchange(connection, spread, kind, arguments).await
+}
+
+/// How long is waited until what was there already is bound, which it may well be. All nodes of a cluster agree on each
+/// binding, one that stands included, and while one of them hangs none of them says so; meanwhile nobody could connect.
+const BINDING: Duration = Duration::from_secs(1);
+
+/// Leads from the topic exchange to all queues; where they share, once the exchange between leads to all.
+async fn bind_all(connection: &Connection, config: &Config) -> Result<(), AmqpError> {
+    let Config { exchange, routing_key, queues, .. } = config;
+    let Some(spread) = config.spread.as_deref() else {
+        return bind(connection, queues, exchange, routing_key).await;
+    };
+    bind(connection, queues, spread, SHARE).await?;
     let channel = channel(connection).await?;
     let bound = channel.exchange_bind(
         spread.into(),
@@ -113,12 +141,13 @@ pub(super) async fn inspect(channel: &Channel, queue: &str) -> Result<Queue, Amq
     call(|| format!("looking at queue {queue:?}"), declared).await
 }
 
+/// Says whether the exchange was made.
 async fn ensure_exchange(
     connection: &Connection,
     exchange: &str,
     kind: ExchangeKind,
     arguments: FieldTable,
-) -> Result<(), AmqpError> {
+) -> Result<bool, AmqpError> {
     let declare = async |passive: bool| {
         let channel = channel(connection).await?;
         let options = ExchangeDeclareOptions { passive, durable: true, ..ExchangeDeclareOptions::default() };
@@ -130,37 +159,42 @@ async fn ensure_exchange(
         Err(error) if error.is_not_found() => {
             declare(false).await?;
             info!(exchange, "Exchange created");
-            Ok(())
+            Ok(true)
         }
         // Whoever may not even look may still be allowed to use it.
         Err(error) if error.is_denied() => {
             debug!(exchange, "Not allowed to look at the exchange; taken to be there");
-            Ok(())
+            Ok(false)
         }
-        other => other,
+        other => other.map(|()| false),
     }
 }
 
-async fn ensure_queue(connection: &Connection, queue: &str, arguments: &FieldTable) -> Result<(), AmqpError> {
+/// Says whether the queue was made.
+async fn ensure_queue(
+    connection: &Connection,
+    queue: &str,
+    arguments: &FieldTable,
+) -> Result<bool, AmqpError> {
     match inspect(&channel(connection).await?, queue).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(false),
         Err(error) if error.is_not_found() => {
             match declare_queue(connection, queue, arguments).await {
                 Ok(_) => {
                     info!(queue, "Queue created");
-                    Ok(())
+                    Ok(true)
                 }
                 // Another was faster, with arguments of its own: used as it is.
                 Err(error) if error.is_other_arguments() => {
                     info!(queue, "Queue has other arguments than here; used as it is");
-                    Ok(())
+                    Ok(true)
                 }
                 Err(error) => Err(error),
             }
         }
         Err(error) if error.is_denied() => {
             debug!(queue, "Not allowed to look at the queue; taken to be there");
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(error),
     }

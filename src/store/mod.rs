@@ -102,7 +102,7 @@ pub struct Presence {
     pub at: Timestamp,
     /// When it listened, as far as it is known.
     pub heard: Spans,
-    /// The broker as it was told to this replica: host and port.
+    /// The broker as it was told to this replica: host and port, of each node of a cluster, with commas between.
     pub broker: String,
     /// The queues that it consumes there, each with its vhost.
     pub queues: Vec<String>,
@@ -120,7 +120,8 @@ impl Presence {
     /// Whether both consume some queue of the same broker. Replicas may reach one broker by
     /// several names; then they see the same consumers.
     pub fn shares_queue(&self, other: &Self) -> bool {
-        let same_broker = self.broker == other.broker || self.consumers == other.consumers;
+        let is_theirs = |node: &str| other.broker.split(',').any(|other| other == node);
+        let same_broker = self.broker.split(',').any(is_theirs) || self.consumers == other.consumers;
         same_broker && self.queues.iter().any(|queue| other.consumes(queue))
     }
 

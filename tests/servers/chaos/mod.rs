@@ -18,7 +18,7 @@ mod run;
 mod schedule;
 mod world;
 
-pub use world::{GRACE, Publisher, Truth, watch};
+pub use world::{Publisher, Truth, watch};
 
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use crate::support::vhost::Vhost;
 use crate::support::watch::Watch;
 
 /// What the subscribers are told; eight beats of everybody here.
-pub const GRACE: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(8);
 
 /// ε of I2, a second, and half a second between two scrapes.
 const SLACK: Duration = Duration::from_millis(1500);
@@ -42,9 +42,9 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// Of nobody yet, with so many replicas.
-    pub fn new(replicas: usize) -> Self {
-        let oracle = Oracle::new(Bounds { grace: GRACE, slack: SLACK }, replicas);
+    /// Of nobody yet, with so many replicas that are told this grace.
+    pub fn new(replicas: usize, grace: Duration) -> Self {
+        let oracle = Oracle::new(Bounds { grace, slack: SLACK }, replicas);
         Self { begin: Instant::now(), oracle: Arc::new(Mutex::new(oracle)), line: Arc::default() }
     }
 
@@ -148,7 +148,7 @@ impl World {
         // Each write on disk before its answer: what Redis has taken, a kill does not take away.
         let options = redis::Options { append_only: true, ..redis::Options::default() };
         let bridge = Bridge::with(broker.new_vhost().await, options).await;
-        let truth = Truth::new(2);
+        let truth = Truth::new(2, GRACE);
         let amqp = || Proxy::seeded(broker.amqp(), seed);
         let redis = || Proxy::seeded(([127, 0, 0, 1], bridge.redis.port).into(), seed);
         let (publish_path, amqp_paths, redis_paths) = (amqp(), [amqp(), amqp()], [redis(), redis()]);

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rustix::process::Signal;
 
 use super::world::World;
-use crate::support::bridge::{QUEUE, SOON};
+use crate::support::bridge::QUEUE;
 use crate::support::proxy::Toxics;
 use crate::support::rabbitmq_cluster::RabbitMqCluster;
 
@@ -148,10 +148,10 @@ impl World {
     pub async fn whole(&self) {
         let rabbitmq = async {
             if let Some(cluster) = &self.rabbitmq {
-                cluster.whole(SOON).await;
+                cluster.whole(STANDS).await;
             }
         };
-        tokio::join!(rabbitmq, self.keeper.whole(SOON));
+        tokio::join!(rabbitmq, self.keeper.whole(STANDS));
     }
 
     /// The nodes that something is done to.
@@ -159,6 +159,10 @@ impl World {
         self.rabbitmq.as_ref().expect("nothing is done to the broker that all share")
     }
 }
+
+/// Until all servers are whole again: a node of RabbitMQ starts in ten seconds where it is alone, and in more than a minute
+/// on a machine with much else to do.
+pub const STANDS: Duration = Duration::from_secs(240);
 
 /// How long a harm lasts: long enough that everybody has noticed it, and stood in for what is gone.
 pub const LASTS: Duration = Duration::from_secs(4);

@@ -68,7 +68,7 @@ async fn behind_sentinels_any_two_may_die() {
         let leader = world.rabbitmq().leader(&world.vhost, QUEUE).await.unwrap();
         vec![
             vec![Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))],
-            vec![Harm::Kill(Part::Subscriber(0)), Harm::Kill(Part::Sentinel(0)), Harm::Part(1)],
+            vec![Harm::Kill(Part::Subscriber(0)), Harm::Freeze(Part::RabbitMq((leader + 1) % 3))],
         ]
     };
     let mut run = Run::of(world);

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::keeper::{Keeper, Kind};
 use crate::chaos::fleet::Fleet;
-use crate::chaos::{GRACE, Publisher, Truth, watch};
+use crate::chaos::{Publisher, Truth, watch};
 use crate::support::bridge::{QUEUE, SOON, role};
 use crate::support::program::{Program, Setup};
 use crate::support::proxy::Proxy;
@@ -20,6 +20,10 @@ use crate::support::watch::Watch;
 
 /// Subscribers on the one queue.
 pub const SUBSCRIBERS: usize = 3;
+
+/// What the subscribers are told, half of the least that they take of their own accord. A node that hangs keeps what it was
+/// to deliver, and for some eight seconds nobody knows that there is such a one.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Simulated publishers, each beating once a second.
 const SIMULATED: usize = 60;
@@ -80,7 +84,7 @@ impl World {
         };
         let keeper = std::sync::Arc::new(keeper);
         let ports = rabbitmq.as_ref().map_or(vec![vhost.ports.amqp], RabbitMqCluster::ports);
-        let truth = Truth::new(SUBSCRIBERS);
+        let truth = Truth::new(SUBSCRIBERS, GRACE);
         let path = Proxy::seeded(([127, 0, 0, 1], ports[0]).into(), seed);
         let mut subscribers = Vec::new();
         for number in 0..SUBSCRIBERS {

@@ -58,6 +58,8 @@ pub struct Options {
     pub config: Vec<String>,
     /// Plugins beside `rabbitmq_management`.
     pub plugins: Vec<String>,
+    /// More arguments of the Erlang machine.
+    pub erlang: &'static str,
 }
 
 /// The ports of one broker, all on loopback.
@@ -84,6 +86,7 @@ pub struct RabbitMq {
     folder: PathBuf,
     node: String,
     home: PathBuf,
+    erlang: &'static str,
     process: Mutex<Option<Process>>,
 }
 
@@ -149,7 +152,8 @@ impl RabbitMq {
         std::fs::write(folder.join("enabled_plugins"), plugins).unwrap();
         let home = home(&folder, options);
         let node = format!("{}@localhost", folder.file_name().unwrap().to_str().unwrap());
-        Self { ports, certificates, folder, node, home, process: Mutex::new(None) }
+        let (erlang, process) = (options.erlang, Mutex::new(None));
+        Self { ports, certificates, folder, node, home, erlang, process }
     }
 
     /// Its name in a cluster.
@@ -272,7 +276,10 @@ impl RabbitMq {
             ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "+S 2:2 -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}".into(),
+                format!(
+                    "+S 2:2 -start_epmd false -kernel inet_dist_use_interface {{127,0,0,1}} {}",
+                    self.erlang
+                ),
             ),
         ]
         .map(|(name, value)| (name.to_owned(), value))
