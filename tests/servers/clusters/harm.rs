@@ -94,6 +94,13 @@ impl World {
                 _ => None,
             })
             .collect();
+        // The others notice after a minute, and until then all wait for it.
+        if let Some(cluster) = &self.rabbitmq
+            && let Ok(leader) = cluster.leader(&self.vhost, QUEUE).await
+            && harms.contains(&Harm::Freeze(Part::RabbitMq(leader)))
+        {
+            return false;
+        }
         let count = |wanted: fn(&Part) -> bool| parts().filter(wanted).count();
         let sentinels = count(|part| matches!(part, Part::Sentinel(_)));
         count(|part| matches!(part, Part::RabbitMq(_))) < 2 && self.keeper.survives(&redis, sentinels).await

@@ -19,7 +19,7 @@ use keeper::Kind;
 use run::Run;
 use world::{Broker, SUBSCRIBERS, World};
 
-use crate::support::bridge::{QUEUE, figure};
+use crate::support::bridge::figure;
 use crate::support::v2::Chance;
 
 /// Every process there is.
@@ -59,18 +59,8 @@ fn is_long() -> bool {
     figure("HEARTBEAT_CLUSTERS_LONG", 0) != 0
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn behind_sentinels_any_two_may_die() {
-    let world = World::start(Kind::Sentinels, Broker::Cluster, seed()).await;
-    let rounds = if is_long() {
-        long(&world, seed())
-    } else {
-        let leader = world.rabbitmq().leader(&world.vhost, QUEUE).await.unwrap();
-        vec![
-            vec![Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))],
-            vec![Harm::Kill(Part::Subscriber(0)), Harm::Freeze(Part::RabbitMq((leader + 1) % 3))],
-        ]
-    };
+async fn every(world: World, seed: u64) {
+    let rounds = long(&world, seed);
     let mut run = Run::of(world);
     for round in rounds {
         run.round(&round).await;
@@ -79,20 +69,26 @@ async fn behind_sentinels_any_two_may_die() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_redis_cluster_any_two_may_die() {
-    let broker = if is_long() { Broker::Cluster } else { Broker::Shared };
-    let world = World::start(Kind::Cluster, broker, seed()).await;
-    let rounds = if is_long() {
-        long(&world, seed())
-    } else {
-        vec![
-            vec![Harm::Kill(Part::Redis(0)), Harm::Kill(Part::Subscriber(1))],
-            vec![Harm::Swallow, Harm::Kill(Part::Redis(4))],
-        ]
-    };
-    let mut run = Run::of(world);
-    for round in rounds {
-        run.round(&round).await;
+async fn behind_sentinels_any_two_may_die() {
+    let world = World::start(Kind::Sentinels, Broker::Cluster, seed()).await;
+    if is_long() {
+        return every(world, seed()).await;
     }
+    let mut run = Run::of(world);
+    let leader = run.leader().await;
+    run.round(&[Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))]).await;
+    let follower = (run.leader().await + 1) % 3;
+    run.round(&[Harm::Kill(Part::Subscriber(0)), Harm::Freeze(Part::RabbitMq(follower))]).await;
+    run.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_redis_cluster_any_two_may_die() {
+    if is_long() {
+        return every(World::start(Kind::Cluster, Broker::Cluster, seed()).await, seed()).await;
+    }
+    let mut run = Run::of(World::start(Kind::Cluster, Broker::Shared, seed()).await);
+    run.round(&[Harm::Kill(Part::Redis(0)), Harm::Kill(Part::Subscriber(1))]).await;
+    run.round(&[Harm::Swallow, Harm::Kill(Part::Redis(4))]).await;
     run.end().await;
 }

@@ -42,6 +42,11 @@ impl Run {
         Self { world, took: BTreeMap::new() }
     }
 
+    /// The node that leads the queue now.
+    pub async fn leader(&self) -> usize {
+        self.world.rabbitmq().leader(&self.world.vhost, QUEUE).await.unwrap()
+    }
+
     /// Does all of these at one moment, and lifts them at another.
     pub async fn round(&mut self, harms: &[Harm]) {
         let world = &self.world;

@@ -58,8 +58,6 @@ pub struct Options {
     pub config: Vec<String>,
     /// Plugins beside `rabbitmq_management`.
     pub plugins: Vec<String>,
-    /// More arguments of the Erlang machine.
-    pub erlang: &'static str,
 }
 
 /// The ports of one broker, all on loopback.
@@ -86,7 +84,6 @@ pub struct RabbitMq {
     folder: PathBuf,
     node: String,
     home: PathBuf,
-    erlang: &'static str,
     process: Mutex<Option<Process>>,
 }
 
@@ -152,8 +149,7 @@ impl RabbitMq {
         std::fs::write(folder.join("enabled_plugins"), plugins).unwrap();
         let home = home(&folder, options);
         let node = format!("{}@localhost", folder.file_name().unwrap().to_str().unwrap());
-        let (erlang, process) = (options.erlang, Mutex::new(None));
-        Self { ports, certificates, folder, node, home, erlang, process }
+        Self { ports, certificates, folder, node, home, process: Mutex::new(None) }
     }
 
     /// Its name in a cluster.
@@ -276,10 +272,7 @@ impl RabbitMq {
             ("RABBITMQ_GENERATED_CONFIG_DIR", path("generated")),
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                format!(
-                    "+S 2:2 -start_epmd false -kernel inet_dist_use_interface {{127,0,0,1}} {}",
-                    self.erlang
-                ),
+                "+S 2:2 -start_epmd false -kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
         ]
         .map(|(name, value)| (name.to_owned(), value))

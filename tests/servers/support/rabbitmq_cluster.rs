@@ -33,9 +33,7 @@ impl RabbitMqCluster {
             "cluster_formation.peer_discovery_backend = classic_config".to_owned(),
             "cluster_partition_handling = pause_minority".to_owned(),
         ];
-        // A node that hangs is given up after some four seconds, and not after a minute: until then nobody may change
-        // anything that all have to agree on, such as which node leads a queue.
-        let options = Options { config, erlang: "-kernel net_ticktime 4", ..Options::default() };
+        let options = Options { config, ..Options::default() };
         let nodes: Vec<RabbitMq> = (0..number).map(|_| RabbitMq::prepare(&options)).collect();
         let mut names = String::new();
         for (index, node) in nodes.iter().enumerate() {
