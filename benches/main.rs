@@ -32,6 +32,10 @@ mod support;
 
 use report::Figure;
 
+/// The program's own, for what is measured in process and for the limits that this program becomes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is asked of this run.
 pub struct Plan {
     /// Of each figure.
