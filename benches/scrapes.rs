@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use heartbeat_bridge::store::record_key;
+use heartbeat_bridge::store::RecordKey;
 
 use crate::Plan;
 use crate::drain::Stage;
@@ -92,7 +92,7 @@ fn delays(fleet: &Fleet, sent: &[Sent], stored: &[(String, f64)]) -> Vec<f64> {
         by_key.entry(key).or_default().push_back(*at);
     }
     let delay = |sent: &Sent| {
-        let key = record_key(fleet.id(sent.publisher).as_str());
+        let key = RecordKey::of(fleet.id(sent.publisher).as_str()).to_string();
         let at =
             by_key.get_mut(key.as_str()).and_then(VecDeque::pop_front).expect("each is stored by itself");
         at - sent.meant_ms

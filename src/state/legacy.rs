@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::apply::{Effect, Receipt, by_wall_clock};
 use super::components::{ComponentState, Components};
+use super::hash::fnv1a;
 use super::record::{Detail, GAPS_MAX, Life, Record};
 use super::sequence::SequenceWindow;
 use crate::heartbeat::{
@@ -79,15 +80,11 @@ pub(super) fn apply_legacy(
 /// Names the process that sent a message: by its frozen start time, and by what it checks, since
 /// two may have started in the same second. Each has a clock of its own.
 fn process_of(heartbeat: &LegacyHeartbeat) -> Arc<str> {
-    // FNV-1a: stable over versions and machines, since the name is stored.
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    for component in &heartbeat.components {
-        for byte in
-            component.key.kind.as_str().bytes().chain([0]).chain(component.key.name.bytes()).chain([0])
-        {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
+    let names = heartbeat.components.iter().flat_map(|component| {
+        let key = &component.key;
+        key.kind.as_str().bytes().chain([0]).chain(key.name.bytes()).chain([0])
+    });
+    let hash = fnv1a(names);
     format!("{}#{hash:016x}", heartbeat.life).into()
 }
 

@@ -13,6 +13,7 @@ pub mod change;
 pub mod components;
 pub mod elsewhere;
 pub mod freshness;
+mod hash;
 pub mod hearing;
 pub mod join;
 mod legacy;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::hash::fnv1a;
 use crate::heartbeat::PublisherId;
 
 /// Parts that there may be: more would each hold next to nothing.
@@ -51,12 +52,10 @@ impl fmt::Display for Shard {
     }
 }
 
-/// FNV-1a, with its halves folded, since its lowest bits alone are weak. It stays the same for ever: series would change
-/// their target otherwise.
+/// With its halves folded, since its lowest bits alone are weak. It stays the same for ever: series would change their
+/// target otherwise.
 fn hash(text: &str) -> u64 {
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fnv1a(text.bytes());
     hash ^ hash >> 32
 }
 

@@ -35,14 +35,11 @@ pub struct Ages {
 
 impl Verdict {
     /// Of the components of a publisher that is judged as `freshness` says.
-    pub(super) fn of(record: &Record, freshness: Freshness, ages: impl FnOnce() -> Ages) -> Self {
+    pub(super) fn of(freshness: Freshness, ages: impl FnOnce() -> Ages) -> Self {
         match freshness {
             Freshness::Stale => Self::Unknown(Reason::Stale),
             Freshness::Unproven(reason) => Self::Unknown(reason),
-            Freshness::Fresh => {
-                let one_process = matches!(record.detail, Detail::V2 { .. });
-                Self::Each(Ages { heard: record.last_seen.filter(|_| one_process), ..ages() })
-            }
+            Freshness::Fresh => Self::Each(ages()),
         }
     }
 
@@ -61,6 +58,13 @@ impl Verdict {
 }
 
 impl Ages {
+    /// For the components of one publisher.
+    pub(super) fn of(record: &Record, now: Timestamp, grace: Duration, hearing: &Arc<Spans>) -> Self {
+        let one_process = matches!(record.detail, Detail::V2 { .. });
+        let heard = record.last_seen.filter(|_| one_process);
+        Self { now, grace, heard, hearing: Arc::clone(hearing) }
+    }
+
     /// Why a component of a fresh publisher is not known all the same: its own check is too old (a
     /// hung prober behind a beating publisher, or one of several originals that fell silent).
     pub(super) fn doubt(&self, seen: Option<Timestamp>) -> Option<Reason> {

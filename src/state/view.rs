@@ -183,12 +183,10 @@ impl View {
         let fresh =
             self.judged(now, hearing, policy).filter(|(_, freshness, _)| *freshness == Freshness::Fresh);
         let hearing = Arc::new(hearing.clone());
-        let doubted = fresh.flat_map(|(record, freshness, _)| {
+        let doubted = fresh.flat_map(|(record, ..)| {
             let grace = policy.grace(record);
-            let ages = Ages { now, grace, heard: None, hearing: Arc::clone(&hearing) };
-            let verdict = Verdict::of(record, freshness, || ages);
+            let ages = Ages::of(record, now, grace, &hearing);
             record.components.iter().filter_map(move |state| {
-                let Verdict::Each(ages) = &verdict else { return None };
                 let reason = ages.doubt(state.seen)?;
                 // Without a time it was never known.
                 let since = state.seen?.plus(grace);
@@ -274,8 +272,8 @@ fn publisher_view(
     let grace = policy.grace(record);
     let (freshness, deadline) = judge(record.last_seen, record.first_received, grace, now, hearing);
     let up = freshness.up().filter(|_| synced);
-    let ages = || Ages { now, grace, heard: None, hearing: Arc::clone(hearing) };
-    let verdict = if synced { Verdict::of(record, freshness, ages) } else { Verdict::Withheld };
+    let ages = || Ages::of(record, now, grace, hearing);
+    let verdict = if synced { Verdict::of(freshness, ages) } else { Verdict::Withheld };
     let mut view = PublisherView {
         id: record.id.clone(),
         expected: policy.expected.contains(&record.id),

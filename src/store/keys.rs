@@ -46,12 +46,7 @@ impl fmt::Display for RecordKey {
     }
 }
 
-/// A publisher's [`RecordKey`] as text.
-pub fn record_key(id: &str) -> String {
-    RecordKey::of(id).to_string()
-}
-
-/// The bucket of a publisher, by its [`record_key`].
+/// The bucket of a publisher, by its [`RecordKey`] as it stands in the store.
 pub fn bucket_of(key: &str) -> usize {
     let first = key.get(..2).and_then(|digits| usize::from_str_radix(digits, 16).ok());
     first.unwrap_or(0) % BUCKETS
@@ -78,7 +73,7 @@ mod tests {
 
     #[test]
     fn keys_hold_nobodys_text_and_keep_off_the_contracts_patterns() {
-        let key = record_key("*:{}\n\"\u{1F600}");
+        let key = RecordKey::of("*:{}\n\"\u{1F600}").to_string();
         assert_eq!(key.len(), 32);
         assert!(key.bytes().all(|byte| byte.is_ascii_hexdigit()));
         for bucket in [0, 7, BUCKETS - 1] {
@@ -92,7 +87,7 @@ mod tests {
             assert_eq!(RecordKey::parse(none), None, "{none}");
         }
         // Fixed for ever: replicas of every version must agree.
-        assert_eq!(record_key("publisher"), "4f03a060b7eb032972dcb327f2c989b1");
+        assert_eq!(RecordKey::of("publisher").to_string(), "4f03a060b7eb032972dcb327f2c989b1");
         assert_eq!(bucket_of("4f03a060b7eb032972dcb327f2c989b1"), 0x4f % BUCKETS);
     }
 }

@@ -338,4 +338,4 @@ pub struct StoreLink {
     pub reconnects: u64,
 }
 
-pub use keys::{RecordKey, bucket_of, record_key};
+pub use keys::{RecordKey, bucket_of};

@@ -31,8 +31,8 @@ use tracing::{info, warn};
 
 use super::keys::{self, BUCKETS, DATASET, REJECTED, REPLICAS};
 use super::{
-    Batch, Followed, Known, Position, Presence, StoreError, StoreLink, Write, Written, bucket_of,
-    decode_record, record_key,
+    Batch, Followed, Known, Position, Presence, RecordKey, StoreError, StoreLink, Write, Written, bucket_of,
+    decode_record,
 };
 use crate::backoff::Backoff;
 use crate::clock::{self, StoreClock};
@@ -324,12 +324,12 @@ impl RedisStore {
     ) -> Result<Vec<Vec<usize>>, StoreError> {
         let mut buckets: BTreeMap<usize, (Vec<usize>, Vec<Value>)> = BTreeMap::new();
         for (index, write) in writes.iter().enumerate() {
-            let key = record_key(write.record.id.as_str());
+            let key = RecordKey::of(write.record.id.as_str());
             let (indices, arguments) =
-                buckets.entry(bucket_of(&key)).or_insert_with(|| (Vec::new(), vec![LOG_LENGTH.into()]));
+                buckets.entry(key.bucket()).or_insert_with(|| (Vec::new(), vec![LOG_LENGTH.into()]));
             indices.push(index);
             arguments.extend([
-                key.into(),
+                key.to_string().into(),
                 write.expected.to_string().into(),
                 write.record.revision.to_string().into(),
                 Value::Bytes(write.body.clone()),
@@ -367,8 +367,8 @@ impl RedisStore {
     pub(super) async fn get(&self, id: &PublisherId) -> Result<Option<Arc<Record>>, StoreError> {
         const OPERATION: &str = "reading a record";
         let live = self.shared.live()?;
-        let key = record_key(id.as_str());
-        let read = live.client.hget::<Option<Value>, _, _>(keys::records(bucket_of(&key)), key);
+        let key = RecordKey::of(id.as_str());
+        let read = live.client.hget::<Option<Value>, _, _>(keys::records(key.bucket()), key.to_string());
         let body = self.shared.within(&live, OPERATION, self.shared.config.timeout, read).await?;
         Ok(body.as_ref().and_then(readable))
     }
@@ -521,9 +521,9 @@ impl RedisStore {
         const OPERATION: &str = "removing tombstones";
         let live = self.shared.live()?;
         for record in records {
-            let key = record_key(record.id.as_str());
-            let bucket = bucket_of(&key);
-            let arguments = vec![key, record.revision.to_string()];
+            let key = RecordKey::of(record.id.as_str());
+            let bucket = key.bucket();
+            let arguments = vec![key.to_string(), record.revision.to_string()];
             let buried = self.shared.scripts.bury.evalsha_with_reload::<(), _, _>(
                 &live.client,
                 bucket_keys(bucket),

@@ -4,7 +4,7 @@
 //! Nothing is acknowledged that is not stored, save what a held, newer message of the same publisher
 //! stands for while the store is away.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tracing::{debug, info, warn};
@@ -298,8 +298,13 @@ impl Intake {
         // A version 2 message tells all there is; one of an original adds to what others told.
         let (told, after) = match message {
             Message::V1(heartbeat) => {
-                let is_new = |key| known.is_none_or(|known| known.component(key).is_none());
-                let added = heartbeat.components.iter().filter(|component| is_new(&component.key)).count();
+                let held: BTreeSet<_> = known
+                    .into_iter()
+                    .flat_map(|known| known.components.iter())
+                    .map(|state| state.component.key)
+                    .collect();
+                let added =
+                    heartbeat.components.iter().filter(|told| !held.contains(&told.key.borrowed())).count();
                 (heartbeat.components.len(), known_components + added)
             }
             Message::V2(heartbeat) => (heartbeat.components.len(), heartbeat.components.len()),

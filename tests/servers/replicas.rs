@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::bridge::{Bridge, COUNTED, SOON, counters};
+use crate::support::bridge::{Bridge, COUNTED, SOON, counters, wait_three_beats};
 use crate::support::program::Program;
 use crate::support::proxy::{Proxy, Toxics};
 use crate::support::v2::{Beating, Simulated};
@@ -51,13 +51,7 @@ async fn both_show_everything_and_either_may_die() {
         let (dying, staying) = if round == 0 { (&mut one, &other) } else { (&mut other, &one) };
         dying.kill();
         let before = counters(staying).await.unwrap();
-        wait_until("the other goes on with all of them", SOON, async || {
-            let now = counters(staying).await?;
-            let behind = now.iter().filter(|((name, _), _)| name.ends_with("sequence"));
-            let behind: Vec<_> = behind.filter(|(key, value)| **value < before[*key] + 3.0).collect();
-            if behind.is_empty() { Ok(()) } else { Err(format!("{behind:?}")) }
-        })
-        .await;
+        wait_three_beats(staying, &before).await;
         dying.start_again();
         dying.wait_ready().await;
     }

@@ -9,7 +9,7 @@ use lapin::types::AMQPValue;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON, counters, report};
+use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON, counters, report, wait_three_beats};
 use crate::support::program::{Program, Setup};
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::rabbitmq_api::Permissions;
@@ -217,13 +217,7 @@ async fn queues_are_shared_out_and_taken_over() {
         let before = counters(staying).await.unwrap();
         dying.kill();
         let killed = Instant::now();
-        wait_until("the other goes on with all of them", SOON, async || {
-            let now = counters(staying).await?;
-            let behind = now.iter().filter(|((name, _), _)| name.ends_with("sequence"));
-            let behind: Vec<_> = behind.filter(|(key, value)| **value < before[*key] + 3.0).collect();
-            if behind.is_empty() { Ok(()) } else { Err(format!("{behind:?}")) }
-        })
-        .await;
+        wait_three_beats(staying, &before).await;
         report(&format!(
             "50 a subscriber killed: each publisher fresh {:?} after, three beats later",
             killed.elapsed()

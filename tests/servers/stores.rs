@@ -9,8 +9,8 @@ use heartbeat_bridge::heartbeat::{PublisherId, Timestamp};
 use heartbeat_bridge::state::Record;
 use heartbeat_bridge::state::hearing::Spans;
 use heartbeat_bridge::store::{
-    Batch, Known, MemoryStore, Position, Presence, RedisConfig, RedisStore, Store, Topology, Write, Written,
-    bucket_of, record_key,
+    Batch, Known, MemoryStore, Position, Presence, RecordKey, RedisConfig, RedisStore, Store, Topology,
+    Write, Written, bucket_of,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -220,8 +220,9 @@ struct Held(HashMap<String, (PublisherId, u64)>);
 
 impl Held {
     fn of(records: &[Arc<Record>]) -> Self {
-        let entry =
-            |record: &Arc<Record>| (record_key(record.id.as_str()), (record.id.clone(), record.revision));
+        let entry = |record: &Arc<Record>| {
+            (RecordKey::of(record.id.as_str()).to_string(), (record.id.clone(), record.revision))
+        };
         Self(records.iter().map(entry).collect())
     }
 }
@@ -292,7 +293,7 @@ async fn redis_tells_what_others_stored_and_what_it_lost() {
     stored(&ours, &put(&record("a", 10, 9), 0)).await;
 
     // A revision without a record, or a record that is none, is in nobody's way.
-    let key = record_key("a");
+    let key = RecordKey::of("a").to_string();
     let bucket = bucket_of(&key);
     redis.command(&["HDEL", &format!("heartbeat:{{b{bucket:02}}}:records"), &key]).await;
     stored(&ours, &put(&record("a", 1, 1), 0)).await;

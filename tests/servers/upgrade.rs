@@ -3,7 +3,7 @@
 //! The fixtures are kept as their version wrote them. Whoever changes the form adds a folder for the new version, and leaves
 //! the old ones as they are.
 
-use heartbeat_bridge::store::{bucket_of, record_key};
+use heartbeat_bridge::store::RecordKey;
 use serde_json::Value;
 
 use crate::support::bridge::{Bridge, SOON};
@@ -21,8 +21,8 @@ const LATER_RECORD: &str = include_str!("../fixtures/later/record.json");
 /// Stores a record as the program does, in its bucket and with its revision.
 async fn store(redis: &Redis, record: &str) {
     let value: Value = serde_json::from_str(record).unwrap();
-    let key = record_key(value["id"].as_str().unwrap());
-    let bucket = format!("heartbeat:{{b{:02}}}", bucket_of(&key));
+    let key = RecordKey::of(value["id"].as_str().unwrap());
+    let (bucket, key) = (format!("heartbeat:{{b{:02}}}", key.bucket()), key.to_string());
     redis.command(&["HSET", &format!("{bucket}:records"), &key, record]).await;
     redis.command(&["HSET", &format!("{bucket}:revisions"), &key, &value["revision"].to_string()]).await;
 }

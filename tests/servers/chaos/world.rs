@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::fleet::Fleet;
 use super::ledger::At;
@@ -130,15 +130,8 @@ pub struct World {
     /// By subscriber, when it was cut off from Redis.
     pub cut_off: Mutex<[Vec<CutOff>; 2]>,
     /// The one who looks into the store: of two, one could be overtaken, and would take the newer for going back.
-    looks: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.looks.abort();
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
+    looks: AbortOnDropHandle<()>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl World {
@@ -167,11 +160,14 @@ impl World {
         let (uris, direct) = ([through.uri()], [bridge.vhost.uri()]);
         let fleet = Fleet::start(&truth, SIMULATED, &uris, &direct, seed);
         let watches = (0..2).map(|number| watch(&truth, &subscribers[number], number)).collect();
-        let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+        let mut tasks = Vec::new();
         for publisher in &mut publishers {
             tasks.push(publisher.prove(&truth));
         }
-        let looks = tokio::spawn(look_into(truth.clone(), ([127, 0, 0, 1], bridge.redis.port).into()));
+        let looks = AbortOnDropHandle::new(tokio::spawn(look_into(
+            truth.clone(),
+            ([127, 0, 0, 1], bridge.redis.port).into(),
+        )));
         let subscribers = subscribers.map(tokio::sync::Mutex::new);
         let cut_off = Mutex::default();
         let world = Self {
@@ -187,7 +183,7 @@ impl World {
             watches,
             cut_off,
             looks,
-            tasks,
+            _tasks: tasks,
         };
         world.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world
@@ -242,8 +238,12 @@ impl Publisher {
     }
 
     /// Notes each time that it says that one more heartbeat is confirmed.
-    pub fn prove(&mut self, truth: &Truth) -> JoinHandle<()> {
-        tokio::spawn(prove(truth.clone(), self.id.clone(), self.program.get_mut().http()))
+    pub fn prove(&mut self, truth: &Truth) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(tokio::spawn(prove(
+            truth.clone(),
+            self.id.clone(),
+            self.program.get_mut().http(),
+        )))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::keeper::{Keeper, Kind};
 use crate::chaos::fleet::Fleet;
@@ -57,15 +57,8 @@ pub struct World {
     pub fleet: Fleet,
     /// Each judges all scrapes of one subscriber.
     pub watches: Vec<Watch>,
-    looks: JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.looks.abort();
-        self.tasks.iter().for_each(JoinHandle::abort);
-    }
+    looks: AbortOnDropHandle<()>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl World {
@@ -113,7 +106,8 @@ impl World {
         let watches =
             subscribers.iter().enumerate().map(|(number, one)| watch(&truth, one, number)).collect();
         let tasks = publishers.iter_mut().map(|publisher| publisher.prove(&truth)).collect();
-        let looks = tokio::spawn(look_into(truth.clone(), std::sync::Arc::clone(&keeper)));
+        let looks =
+            AbortOnDropHandle::new(tokio::spawn(look_into(truth.clone(), std::sync::Arc::clone(&keeper))));
         let subscribers = subscribers.into_iter().map(Mutex::new).collect();
         let world = Self {
             truth,
@@ -126,7 +120,7 @@ impl World {
             fleet,
             watches,
             looks,
-            tasks,
+            _tasks: tasks,
         };
         world.truth.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world

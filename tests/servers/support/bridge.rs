@@ -263,6 +263,17 @@ pub async fn counters(subscriber: &Program) -> Result<BTreeMap<(String, String),
     Ok(samples.map(of).collect())
 }
 
+/// Waits until a subscriber has taken in three heartbeats more of every publisher than there were `before`.
+pub async fn wait_three_beats(subscriber: &Program, before: &BTreeMap<(String, String), f64>) {
+    wait_until("three heartbeats more of every publisher", SOON, async || {
+        let now = counters(subscriber).await?;
+        let behind = now.iter().filter(|((name, _), _)| name.ends_with("sequence"));
+        let behind: Vec<_> = behind.filter(|(key, value)| **value < before[*key] + 3.0).collect();
+        if behind.is_empty() { Ok(()) } else { Err(format!("{behind:?}")) }
+    })
+    .await;
+}
+
 /// I6: every message is somewhere, at every scrape.
 pub fn conserved(scrape: &Scrape) -> Result<(), String> {
     let value = |name| scrape.value(name, &[]).ok_or_else(|| format!("no {name}"));
