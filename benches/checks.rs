@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use crate::Plan;
-use crate::cpu::{self, Meter};
+use crate::cpu::Meter;
 use crate::drain::Stage;
 use crate::peers::{self, blackbox::Blackbox, connecting::target};
 use crate::report::{Figure, Goal, Machine, Row};
@@ -113,14 +113,7 @@ async fn by_the_publisher(stage: &Stage, port: u16) -> f64 {
 async fn by_the_bare_loop(port: u16) -> f64 {
     let words = [TARGETS, usize::from(port), BARE_CHECKS, TOGETHER].map(|number| number.to_string());
     let mut peer = peers::start(&["connecting", &words[0], &words[1], &words[2], &words[3]]);
-    let begun = Instant::now();
-    while !peer.has_ended() {
-        assert!(begun.elapsed() < BOUND, "it does not end:\n{}", peer.tail());
-        tokio::time::sleep(LOOK).await;
-    }
-    let used = cpu::of(peer.pid()).as_secs_f64();
-    assert!(peer.exit_status().unwrap().success(), "{}", peer.tail());
-    used / BARE_CHECKS as f64
+    peers::ended(&mut peer, BOUND).await / BARE_CHECKS as f64
 }
 
 /// Waits for so many rounds; how many there are then.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::cpu::{self, Meter};
+use crate::cpu::Meter;
 use crate::load::backlog::fill;
 use crate::peers;
 use crate::support::bridge::{Bridge, EXCHANGE, KEY, QUEUE};
@@ -141,7 +141,9 @@ impl Stage {
             publishing,
             || setup.start().into_process(),
             async |process| {
+                let begun = Instant::now();
                 while !process.output().contains("backlog taken in") {
+                    assert!(begun.elapsed() < peers::BOUND, "no backlog is taken in:\n{}", process.tail());
                     tokio::time::sleep(LOOK).await;
                 }
                 look(process).await;
@@ -164,15 +166,9 @@ impl Stage {
         let begun = Instant::now();
         let mut process = start();
         meanwhile(&process).await;
-        while !process.has_ended() {
-            assert!(begun.elapsed() < peers::BOUND, "it does not end:\n{}", process.tail());
-            tokio::time::sleep(LOOK).await;
-        }
+        let program = peers::ended(&mut process, peers::BOUND).await;
         let wall = begun.elapsed().as_secs_f64();
-        let program = cpu::of(process.pid()).as_secs_f64();
         let [delivering, redis] = meter.read();
-        let status = process.exit_status().unwrap();
-        assert!(status.success(), "{status}:\n{}", process.tail());
         assert_eq!(self.bridge.depth().await.0, 0, "messages are left in the queue");
         Drained { program, delivering, publishing, redis, wall, commands: self.commands().await }
     }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::Plan;
 use crate::drain::Stage;
 use crate::grown::{self, COMPONENTS, Grown, SETTLE, SIZES};
+use crate::load::fleet::{address, name};
 use crate::report::{Figure, Goal, Machine, Row};
 use crate::support::field::{config, host};
 use crate::support::program::Setup;
@@ -103,9 +104,7 @@ pub fn pss(pid: u32) -> f64 {
 
 /// Bytes of the name and the target of a component, on average over the publishers between two sizes.
 fn name_bytes(from: usize, to: usize) -> f64 {
-    let component = |publisher: usize, index: usize| {
-        format!("component-{publisher}-{index}").len() + format!("host-{index}.example.org:443").len()
-    };
+    let component = |publisher: usize, index: usize| name(publisher, index).len() + address(index).len();
     let all: usize = (from..to).flat_map(|one| (0..COMPONENTS).map(move |index| component(one, index))).sum();
     all as f64 / ((to - from) * COMPONENTS) as f64
 }

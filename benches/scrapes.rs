@@ -40,7 +40,7 @@ pub async fn measure(plan: &Plan) -> Figure {
     for round in 0..plan.rounds {
         for scrapers in [0, SCRAPERS] {
             plan.say(&format!("scrapes: round {}, {scrapers} scrapers", round + 1));
-            let since = format!("({}", newest_id(&stage.bridge.redis).await);
+            let since = now_id(&stage.bridge.redis).await;
             let began = Instant::now();
             let send = open_loop::run(&channel, (EXCHANGE, KEY), &mut fleet, first, PACE);
             let (sent, ()) = tokio::join!(send, scraping(&subscriber, scrapers, began));
@@ -131,8 +131,9 @@ fn entry(entry: Reply) -> (String, f64) {
     (key, id.split_once('-').unwrap().0.parse::<f64>().unwrap() + 0.5)
 }
 
-/// An id after which everything is new.
-async fn newest_id(redis: &Redis) -> String {
+/// An id from which on everything is new: the round before has been read to its end, and the first entry of a millisecond
+/// has this very id.
+async fn now_id(redis: &Redis) -> String {
     let Reply::Array(time) = redis.command(&["TIME"]).await else { panic!("no time") };
     let time: Vec<u64> = Reply::Array(time).strings().iter().map(|part| part.parse().unwrap()).collect();
     format!("{}-0", time[0] * 1000 + time[1] / 1000)

@@ -27,6 +27,16 @@ struct Publisher {
     turned: Timestamp,
 }
 
+/// The name of a component of a publisher.
+pub fn name(publisher: usize, index: usize) -> String {
+    format!("component-{publisher}-{index}")
+}
+
+/// What it is a check of.
+pub fn address(index: usize) -> String {
+    format!("host-{index}.example.org:443")
+}
+
 impl Fleet {
     /// So many publishers with so many components each, whose processes began at a time and announce an interval.
     pub fn new(publishers: usize, components: usize, began: Timestamp, interval: Duration) -> Self {
@@ -63,8 +73,8 @@ impl Fleet {
         let component = |index: usize| {
             let up = !(index + *turns).is_multiple_of(DOWN);
             Component {
-                key: ComponentKey::host(&format!("component-{number}-{index}")),
-                target: Some(format!("host-{index}.example.org:443").into()),
+                key: ComponentKey::host(&name(number, index)),
+                target: Some(address(index).into()),
                 outcome: if up { Outcome::Up } else { Outcome::Down },
                 reason: (!up).then_some(Reason::Refused),
                 checked_at: at,

@@ -6,8 +6,11 @@ pub mod blackbox;
 pub mod connecting;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
+use crate::cpu;
 use crate::support::process::{Process, folder};
 
 /// Becomes a peer.
@@ -35,3 +38,19 @@ pub fn start(arguments: &[&str]) -> Process {
 
 /// Far above what any peer takes.
 pub const BOUND: Duration = Duration::from_secs(300);
+
+/// Between two looks whether a program has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Waits until a program has ended, well; the CPU seconds that it used.
+pub async fn ended(process: &mut Process, bound: Duration) -> f64 {
+    let begun = Instant::now();
+    while !process.has_ended() {
+        assert!(begun.elapsed() < bound, "it does not end:\n{}", process.tail());
+        sleep(LOOK).await;
+    }
+    let used = cpu::of(process.pid()).as_secs_f64();
+    let status = process.exit_status().unwrap();
+    assert!(status.success(), "{status}:\n{}", process.tail());
+    used
+}

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::support::v2::Chance;
+
 /// A median with the interval in which it lies by 95 %.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Interval {
@@ -41,11 +43,11 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
 /// The median, and its interval by the percentile bootstrap: what rounds drawn from these rounds would have shown. It
 /// supposes nothing of how they are distributed. The same rounds always give the same interval.
 pub fn interval(values: &[f64]) -> Interval {
-    let mut chance = Chance(0);
+    let mut chance = Chance::new(0);
     let mut drawn = vec![0.0; values.len()];
     let medians: Vec<f64> = (0..RESAMPLES)
         .map(|_| {
-            drawn.fill_with(|| values[chance.below(values.len())]);
+            drawn.fill_with(|| values[usize::try_from(chance.below(values.len() as u64)).unwrap()]);
             median(&drawn)
         })
         .collect();
@@ -56,16 +58,4 @@ fn sorted(values: &[f64]) -> Vec<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted
-}
-
-/// splitmix64.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % bound as u64).unwrap()
-    }
 }

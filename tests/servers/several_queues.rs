@@ -9,7 +9,7 @@ use lapin::types::AMQPValue;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON, counters, report, wait_three_beats};
+use crate::support::bridge::{self, Bridge, EXCHANGE, KEY, SOON, counters, report, wait_three_beats};
 use crate::support::program::{Program, Setup};
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::rabbitmq_api::Permissions;
@@ -47,8 +47,7 @@ async fn depths(bridge: &Bridge) -> Vec<u32> {
 async fn served(bridge: &Bridge) -> Result<BTreeMap<String, usize>, String> {
     let mut served = BTreeMap::new();
     for queue in QUEUES {
-        let path = format!("/api/queues/{}/{queue}", bridge.vhost.name.replace('/', "%2F"));
-        let seen = bridge.vhost.api.call("GET", &path, "").await?;
+        let seen = bridge.vhost.queue(queue).await?;
         let consumers = seen["consumer_details"].as_array().cloned().unwrap_or_default();
         let active = consumers.iter().find(|consumer| consumer["active"] == true);
         let Some(active) = active else {
@@ -82,17 +81,7 @@ fn all_is_known(scrape: &Scrape) -> Result<(), String> {
 }
 
 async fn drained(bridge: &Bridge, subscribers: &[&Program]) {
-    wait_until("everything is taken and stored", SOON, async || {
-        let depths = depths(bridge).await;
-        for subscriber in subscribers {
-            let in_flight = subscriber.metrics().await?.value("heartbeat_subscriber_in_flight", &[]);
-            if in_flight != Some(0.0) || depths.iter().any(|ready| *ready > 0) {
-                return Err(format!("{depths:?}, {in_flight:?}"));
-            }
-        }
-        Ok(())
-    })
-    .await;
+    bridge::drained(&bridge.vhost, &QUEUES, subscribers, SOON).await;
 }
 
 /// All of one publisher go to one queue, and all that do not say whose they are too, as an original's.

@@ -7,19 +7,12 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
+use super::reckoning::{RECOVERY, Reckoning};
 use super::resources::Resources;
 use super::schedule::{Fault, Kind, Schedule};
 use super::world::World;
-use crate::support::bridge::{QUEUE, SOON, counters, report};
-use crate::support::rabbitmq_api::encode;
-use crate::support::wait::wait_until;
+use crate::support::bridge::{QUEUE, SOON, report};
 use crate::support::watch::{Seen, Watch};
-
-/// I8: when the last fault is lifted, all must be well within ten seconds and one beat.
-const RECOVERY: Duration = Duration::from_secs(11);
-
-/// I9: in quiet all replicas show the same within this.
-const AGREEMENT: Duration = Duration::from_secs(2);
 
 /// What is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +35,8 @@ struct Sometimes {
 
 struct Run {
     plan: Plan,
+    /// How to run it again.
+    again: String,
     world: World,
     base: [Resources; 2],
     recoveries: BTreeMap<(String, Kind), Vec<Duration>>,
@@ -57,14 +52,15 @@ pub async fn run(plan: Plan) {
     let base = pids(&world).await.map(Resources::of);
     report(&format!("at the begin: {}; {}", base[0], base[1]));
     let recoveries = BTreeMap::new();
+    let again = format!("make chaos SEEDS={}", plan.seed);
     let mut run =
-        Run { plan, world, base, recoveries, sometimes: Sometimes::default(), faults: 0, rounds: 0 };
+        Run { plan, again, world, base, recoveries, sometimes: Sometimes::default(), faults: 0, rounds: 0 };
     for faults in Schedule::new(plan.seed) {
         if run.world.truth.now() > plan.length {
             break;
         }
         run.round(&faults).await;
-        run.halt_on_violations();
+        run.reckoning().halt_on_violations();
     }
     run.end().await;
 }
@@ -83,7 +79,7 @@ impl Run {
             report(&format!("         {fault}"));
             let lifted = world.suffer(fault, since).await;
             // Others may still go on, so only the last has a bound; the watch is over with theirs.
-            let took = world.recovered(lifted, Duration::from_secs(60)).await;
+            let took = world.truth.recovered(lifted, Duration::from_secs(60)).await;
             (fault, lifted, took)
         });
         let suffered = join_all(suffered).await;
@@ -94,10 +90,12 @@ impl Run {
                     let name = format!("{:?}", fault.part).split('(').next().unwrap_or_default().to_owned();
                     self.recoveries.entry((name, fault.kind)).or_default().push(took);
                     if lifted == last && took > RECOVERY {
-                        self.not_recovered(format!("recovered {took:?} after {fault}"));
+                        self.reckoning().broken("I8", format!("recovered {took:?} after {fault}"));
                     }
                 }
-                Err(missing) => self.not_recovered(format!("after {fault} never shown again: {missing:?}")),
+                Err(missing) => {
+                    self.reckoning().broken("I8", format!("after {fault} never shown again: {missing:?}"))
+                }
             }
         }
         self.faults += faults.len();
@@ -105,16 +103,15 @@ impl Run {
         self.resources().await;
     }
 
-    fn not_recovered(&self, what: String) {
-        let now = self.world.truth.now();
-        self.world.truth.oracle().violation(now, "I8", what);
+    fn reckoning(&self) -> Reckoning<'_> {
+        let World { truth, watches, subscribers, publishers, .. } = &self.world;
+        Reckoning { truth, watches, subscribers, publishers, again: &self.again }
     }
 
     /// Notes what must have been met sometimes. Counters begin anew with their process, so the highest counts.
     async fn look(&mut self) {
         let vhost = &self.world.bridge.vhost;
-        let path = format!("/api/queues/{}/{QUEUE}", encode(&vhost.name));
-        let queue = vhost.api.call("GET", &path, "").await.unwrap_or_default();
+        let queue = vhost.queue(QUEUE).await.unwrap_or_default();
         let redelivered = queue["message_stats"]["redeliver"].as_u64().unwrap_or_default();
         let seen = &mut self.sometimes;
         seen.redelivered = seen.redelivered.max(redelivered);
@@ -153,80 +150,23 @@ impl Run {
         report(&line);
     }
 
-    /// Panics where something did not hold.
-    fn halt_on_violations(&self) {
-        let broken = self.world.watches.iter().flat_map(|watch| watch.seen().broken);
-        let now = self.world.truth.now();
-        broken.for_each(|what| self.world.truth.oracle().violation(now, "I6", what));
-        let violations = self.world.truth.oracle().violations.clone();
-        let Some(first) = violations.first() else { return };
-        let mut text = format!("seed {}: the oracle has caught a lie or a loss\n", self.plan.seed);
-        for violation in &violations {
-            let (at, what) = (violation.at.as_secs_f64(), &violation.what);
-            writeln!(text, "{at:8.2} {} {what}", violation.invariant).unwrap();
-        }
-        writeln!(text, "what happened around the first:").unwrap();
-        for line in self.world.truth.around(first.at, Duration::from_secs(40)) {
-            writeln!(text, "{line}").unwrap();
-        }
-        let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-        writeln!(text, "load: {load}again: make chaos SEEDS={}", self.plan.seed).unwrap();
-        panic!("{text}");
-    }
-
     /// All is lifted: everything comes to rest, and is reckoned up.
     async fn end(mut self) {
         self.world.fleet.behave();
-        let quiet = self.world.truth.now();
-        if let Err(missing) = self.world.recovered(quiet, RECOVERY).await {
-            self.not_recovered(format!("in quiet: {missing:?}"));
-        }
-        for publisher in &self.world.publishers {
-            publisher.program.lock().await.terminate(SOON).await;
-            self.world.truth.oracle().ledger.process(self.world.truth.now(), &publisher.id, false);
-        }
+        self.reckoning().come_to_rest().await;
         let watched: Vec<Seen> = self.world.watches.iter().map(Watch::seen).collect();
         let fleet = self.world.fleet.end().await;
         for subscriber in &self.world.subscribers {
             self.world.bridge.drained(&*subscriber.lock().await, SOON).await;
         }
-        let agreed = self.agree().await;
-        self.world.end_looks().await;
-        let records = self.world.bridge.records().await;
-        let now = self.world.truth.now();
-        self.world.truth.oracle().judge_end(now, &records);
-        let keys = self.world.bridge.contract_keys().await;
-        for publisher in &fleet {
-            for (key, at) in publisher.contract_keys() {
-                if keys.get(&key) != Some(&at) {
-                    let what = format!("{key} is {:?} and should be {at}", keys.get(&key));
-                    self.world.truth.oracle().violation(now, "I1", what);
-                }
-            }
-        }
+        let agreed = self.reckoning().agree().await;
+        self.world.looks.end().await;
+        let (records, keys) = (self.world.bridge.records().await, self.world.bridge.contract_keys().await);
+        self.reckoning().judge_stored(&records, &keys, &fleet);
         self.look().await;
         self.resources().await;
-        self.halt_on_violations();
+        self.reckoning().halt_on_violations();
         self.reckon(agreed, &watched);
-    }
-
-    /// I9: how long it took until both showed the same.
-    async fn agree(&self) -> Duration {
-        let quiet = Instant::now();
-        wait_until("both show the same", SOON, async || {
-            let [one, other] = &self.world.subscribers;
-            let one = counters(&*one.lock().await).await?;
-            let other = counters(&*other.lock().await).await?;
-            let differ: Vec<_> = one.iter().filter(|(key, value)| other.get(*key) != Some(value)).collect();
-            if differ.is_empty() && one.len() == other.len() { Ok(()) } else { Err(format!("{differ:?}")) }
-        })
-        .await;
-        let took = quiet.elapsed();
-        if took > AGREEMENT {
-            let now = self.world.truth.now();
-            self.world.truth.oracle().violation(now, "I9", format!("the replicas agreed after {took:?}"));
-        }
-        took
     }
 
     /// Says what was proven; panics if that is nothing.

@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::fleet::Fleet;
 use super::ledger::At;
+use super::looks::Looks;
 use super::oracle::{Bounds, Oracle};
 use crate::support::bridge::{Bridge, SOON, records_in};
 use crate::support::http;
@@ -129,8 +130,8 @@ pub struct World {
     pub watches: Vec<Watch>,
     /// By subscriber, when it was cut off from Redis.
     pub cut_off: Mutex<[Vec<CutOff>; 2]>,
-    /// The one who looks into the store: of two, one could be overtaken, and would take the newer for going back.
-    looks: AbortOnDropHandle<()>,
+    /// Who looks into the store.
+    pub looks: Looks,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -164,10 +165,9 @@ impl World {
         for publisher in &mut publishers {
             tasks.push(publisher.prove(&truth));
         }
-        let looks = AbortOnDropHandle::new(tokio::spawn(look_into(
-            truth.clone(),
-            ([127, 0, 0, 1], bridge.redis.port).into(),
-        )));
+        let redis = ([127, 0, 0, 1], bridge.redis.port).into();
+        let looks =
+            Looks::start(&truth, move || async move { records_in(&mut Client::connect(redis).await?).await });
         let subscribers = subscribers.map(tokio::sync::Mutex::new);
         let cut_off = Mutex::default();
         let world = Self {
@@ -185,19 +185,8 @@ impl World {
             looks,
             _tasks: tasks,
         };
-        world.recovered(world.truth.now(), SOON).await.expect("all is shown");
+        world.truth.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world
-    }
-
-    /// Ends the looks into the store.
-    pub async fn end_looks(&mut self) {
-        self.looks.abort();
-        let _ = (&mut self.looks).await;
-    }
-
-    /// As [`Truth::recovered`].
-    pub async fn recovered(&self, since: At, bound: Duration) -> Result<Duration, Vec<String>> {
-        self.truth.recovered(since, bound).await
     }
 }
 
@@ -271,16 +260,5 @@ async fn prove(truth: Truth, id: String, address: std::net::SocketAddr) {
         }
         before = now.map(|now| (asked, now));
         sleep(Duration::from_millis(300)).await;
-    }
-}
-
-/// Judges the store, as often as it answers.
-async fn look_into(truth: Truth, redis: std::net::SocketAddr) {
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let Ok(mut client) = Client::connect(redis).await else { continue };
-        if let Ok(records) = records_in(&mut client).await {
-            truth.oracle().judge_records(truth.now(), &records);
-        }
     }
 }

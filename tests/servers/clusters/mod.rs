@@ -61,7 +61,7 @@ fn is_long() -> bool {
 
 async fn every(world: World, seed: u64) {
     let rounds = long(&world, seed);
-    let mut run = Run::of(world);
+    let mut run = Run::of(world, seed);
     for round in rounds {
         run.round(&round).await;
     }
@@ -74,7 +74,7 @@ async fn behind_sentinels_any_two_may_die() {
     if is_long() {
         return every(world, seed()).await;
     }
-    let mut run = Run::of(world);
+    let mut run = Run::of(world, seed());
     let leader = run.leader().await;
     run.round(&[Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))]).await;
     let follower = (run.leader().await + 1) % 3;
@@ -87,7 +87,7 @@ async fn on_a_redis_cluster_any_two_may_die() {
     if is_long() {
         return every(World::start(Kind::Cluster, Broker::Cluster, seed()).await, seed()).await;
     }
-    let mut run = Run::of(World::start(Kind::Cluster, Broker::Shared, seed()).await);
+    let mut run = Run::of(World::start(Kind::Cluster, Broker::Shared, seed()).await, seed());
     run.round(&[Harm::Kill(Part::Redis(0)), Harm::Kill(Part::Subscriber(1))]).await;
     run.round(&[Harm::Swallow, Harm::Kill(Part::Redis(4))]).await;
     run.end().await;

@@ -9,15 +9,10 @@ use crate::support::bridge::{Bridge, QUEUE, SOON, role};
 use crate::support::program::{Program, Setup};
 use crate::support::proxy::Proxy;
 use crate::support::rabbitmq::RabbitMq;
-use crate::support::rabbitmq_api::encode;
 use crate::support::redis::{self, Redis};
 use crate::support::v2::Simulated;
 use crate::support::vhost::Vhost;
 use crate::support::wait::wait_until;
-
-async fn queue(vhost: &Vhost) -> Result<Value, String> {
-    vhost.api.call("GET", &format!("/api/queues/{}/{QUEUE}", encode(&vhost.name)), "").await
-}
 
 fn led(name: &str, vhost: &Vhost, redis: &Redis) -> Setup {
     role(name, vhost).envs(redis.environment())
@@ -30,7 +25,7 @@ async fn either_role_makes_one_that_drops_nothing_and_uses_what_stands() {
         let vhost = RabbitMq::vhost().await;
         let quorum = led(first, &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", "quorum");
         let _first = quorum.publisher_config("{\"heartbeat\": {}}").env("PUBLISHER_ID", "oslo").start();
-        let made = wait_until("the queue is made", SOON, async || queue(&vhost).await).await;
+        let made = wait_until("the queue is made", SOON, async || vhost.queue(QUEUE).await).await;
         assert_eq!((&made["type"], &made["durable"]), (&json!("quorum"), &json!(true)), "{made}");
         assert_eq!(made["arguments"]["x-delivery-limit"], 1_000_000, "{made}");
         // Whoever asks for another kind is told, and works.
@@ -47,7 +42,7 @@ async fn a_classic_one_is_made_on_request() {
     let (redis, vhost) = (Redis::start().await, RabbitMq::vhost().await);
     let _subscriber =
         led("subscriber", &vhost, &redis).env("RABBITMQ_QUEUE_TYPE", "classic").start_ready().await;
-    let made = queue(&vhost).await.unwrap();
+    let made = vhost.queue(QUEUE).await.unwrap();
     assert_eq!(made["arguments"], json!({"x-queue-type": "classic"}));
 }
 
@@ -107,7 +102,6 @@ async fn the_documented_policies_give_a_queue_of_others_its_limit() {
     let page = include_str!("../../../docs/clusters.md");
     let commands = page.lines().filter(|line| line.starts_with("rabbitmqctl set_policy"));
     let vhost = RabbitMq::vhost().await;
-    let path = format!("/api/queues/{}/heartbeat", encode(&vhost.name));
     vhost.declare_queue("heartbeat", json!({"x-queue-type": "quorum"})).await;
     let mut limits = Vec::new();
     for command in commands {
@@ -119,7 +113,7 @@ async fn the_documented_policies_give_a_queue_of_others_its_limit() {
         let wanted = command.split('\'').nth(3).unwrap();
         let wanted: Value = serde_json::from_str(wanted).unwrap();
         wait_until("the policy is in force", SOON, async || {
-            let queue = vhost.api.call("GET", &path, "").await?;
+            let queue = vhost.queue("heartbeat").await?;
             let effective = &queue["effective_policy_definition"];
             if *effective == wanted { Ok(()) } else { Err(effective.to_string()) }
         })

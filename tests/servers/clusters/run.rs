@@ -5,21 +5,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::harm::{Harm, LASTS, Name, Part, STANDS};
 use super::world::{SUBSCRIBERS, World};
-use crate::support::bridge::{QUEUE, SOON, counters, report};
-use crate::support::wait::wait_until;
+use crate::chaos::{RECOVERY, Reckoning};
+use crate::support::bridge::{QUEUE, SOON, drained, report};
+use crate::support::program::Program;
 
 /// With the parts that are left, all is well again within this: a dead server has to be noticed, and another chosen.
 const GOES_ON: Duration = Duration::from_secs(20);
-
-/// I8: when all servers serve again, all must be well within ten seconds and one beat.
-const RECOVERY: Duration = Duration::from_secs(11);
-
-/// I9: in quiet all replicas show the same within this.
-const AGREEMENT: Duration = Duration::from_secs(2);
 
 /// How it went each time.
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +30,15 @@ struct Took {
 /// One run.
 pub struct Run {
     world: World,
+    /// How to run it again.
+    again: String,
     took: BTreeMap<Name, Vec<Took>>,
 }
 
 impl Run {
-    /// Of a world.
-    pub fn of(world: World) -> Self {
-        Self { world, took: BTreeMap::new() }
+    /// Of a world that came of a seed.
+    pub fn of(world: World, seed: u64) -> Self {
+        Self { world, again: format!("make clusters SEEDS={seed}"), took: BTreeMap::new() }
     }
 
     /// The node that leads the queue now.
@@ -88,13 +87,13 @@ impl Run {
         sleep(Duration::from_secs(2)).await;
         world.truth.oracle().store_may_go_back(false);
         if let (true, Err(missing)) = (survives, &without) {
-            self.broken("I8", format!("{name}: not without it: {missing:?}"));
+            self.reckoning().broken("I8", format!("{name}: not without it: {missing:?}"));
         }
         match took {
             Ok(lifted) => {
                 self.took.entry(name.clone()).or_default().push(Took { without: without.ok(), lifted })
             }
-            Err(missing) => self.broken("I8", format!("{name}: never shown again: {missing:?}")),
+            Err(missing) => self.reckoning().broken("I8", format!("{name}: never shown again: {missing:?}")),
         }
         let servers = format!("servers whole after {:.1} s", (whole - lifted).as_secs_f64());
         report(&format!(
@@ -102,93 +101,33 @@ impl Run {
             since.as_secs_f64(),
             self.took.get(&name).and_then(|all| all.last())
         ));
-        self.halt_on_violations();
+        self.reckoning().halt_on_violations();
     }
 
-    fn broken(&self, invariant: &'static str, what: String) {
-        let now = self.world.truth.now();
-        self.world.truth.oracle().violation(now, invariant, what);
-    }
-
-    fn halt_on_violations(&self) {
-        let broken = self.world.watches.iter().flat_map(|watch| watch.seen().broken);
-        broken.for_each(|what| self.broken("I6", what));
-        let violations = self.world.truth.oracle().violations.clone();
-        let Some(first) = violations.first() else { return };
-        let mut text = String::from("the oracle has caught a lie or a loss\n");
-        for violation in &violations {
-            let (at, what) = (violation.at.as_secs_f64(), &violation.what);
-            writeln!(text, "{at:8.2} {} {what}", violation.invariant).unwrap();
-        }
-        for line in self.world.truth.around(first.at, Duration::from_secs(60)) {
-            writeln!(text, "{line}").unwrap();
-        }
-        panic!("{text}");
+    fn reckoning(&self) -> Reckoning<'_> {
+        let World { truth, watches, subscribers, publishers, .. } = &self.world;
+        Reckoning { truth, watches, subscribers, publishers, again: &self.again }
     }
 
     /// All comes to rest, and is reckoned up.
     pub async fn end(mut self) {
         self.world.fleet.behave();
-        let quiet = self.world.truth.now();
-        if let Err(missing) = self.world.truth.recovered(quiet, RECOVERY).await {
-            self.broken("I8", format!("in quiet: {missing:?}"));
-        }
-        for publisher in &self.world.publishers {
-            publisher.program.lock().await.terminate(SOON).await;
-            self.world.truth.oracle().ledger.process(self.world.truth.now(), &publisher.id, false);
-        }
+        self.reckoning().come_to_rest().await;
         let fleet = self.world.fleet.end().await;
         self.drained().await;
-        let agreed = self.agree().await;
-        self.world.end_looks().await;
-        let now = self.world.truth.now();
+        let agreed = self.reckoning().agree().await;
+        self.world.looks.end().await;
         let records = self.world.keeper.records().await.unwrap();
-        self.world.truth.oracle().judge_end(now, &records);
         let keys = self.world.keeper.contract_keys().await.unwrap();
-        for (key, at) in fleet.iter().flat_map(|publisher| publisher.contract_keys()) {
-            if keys.get(&key) != Some(&at) {
-                self.broken("I1", format!("{key} is {:?} and should be {at}", keys.get(&key)));
-            }
-        }
-        self.halt_on_violations();
+        self.reckoning().judge_stored(&records, &keys, &fleet);
+        self.reckoning().halt_on_violations();
         report(&self.table(agreed));
     }
 
-    /// Waits until the queue is empty and nobody has anything in flight.
     async fn drained(&self) {
-        wait_until("everything is taken and stored", SOON, async || {
-            let (ready, _) = self.world.vhost.queue_depth(QUEUE).await;
-            let mut in_flight = 0.0;
-            for subscriber in &self.world.subscribers {
-                let scrape = subscriber.lock().await.metrics().await?;
-                in_flight += scrape.sum("heartbeat_subscriber_in_flight", &[]);
-            }
-            if (ready, in_flight) == (0, 0.0) { Ok(()) } else { Err(format!("{ready}, {in_flight}")) }
-        })
-        .await;
-    }
-
-    /// I9: how long it took until all showed the same.
-    async fn agree(&self) -> Duration {
-        let quiet = Instant::now();
-        wait_until("all show the same", SOON, async || {
-            let first = counters(&*self.world.subscribers[0].lock().await).await?;
-            for other in &self.world.subscribers[1..] {
-                let other = counters(&*other.lock().await).await?;
-                let differ: Vec<_> =
-                    first.iter().filter(|(key, value)| other.get(*key) != Some(value)).collect();
-                if !differ.is_empty() || first.len() != other.len() {
-                    return Err(format!("{differ:?}"));
-                }
-            }
-            Ok(())
-        })
-        .await;
-        let took = quiet.elapsed();
-        if took > AGREEMENT {
-            self.broken("I9", format!("the replicas agreed after {took:?}"));
-        }
-        took
+        let subscribers = join_all(self.world.subscribers.iter().map(Mutex::lock)).await;
+        let subscribers: Vec<&Program> = subscribers.iter().map(|one| &**one).collect();
+        drained(&self.world.vhost, &[QUEUE], &subscribers, SOON).await;
     }
 
     /// What was found, and that it is something.

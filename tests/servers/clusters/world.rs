@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::keeper::{Keeper, Kind};
 use crate::chaos::fleet::Fleet;
-use crate::chaos::{Publisher, Truth, watch};
+use crate::chaos::{Looks, Publisher, Truth, watch};
 use crate::support::bridge::{QUEUE, SOON, role};
 use crate::support::program::{Program, Setup};
 use crate::support::proxy::Proxy;
@@ -57,7 +56,8 @@ pub struct World {
     pub fleet: Fleet,
     /// Each judges all scrapes of one subscriber.
     pub watches: Vec<Watch>,
-    looks: AbortOnDropHandle<()>,
+    /// Who looks into the store.
+    pub looks: Looks,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -106,8 +106,11 @@ impl World {
         let watches =
             subscribers.iter().enumerate().map(|(number, one)| watch(&truth, one, number)).collect();
         let tasks = publishers.iter_mut().map(|publisher| publisher.prove(&truth)).collect();
-        let looks =
-            AbortOnDropHandle::new(tokio::spawn(look_into(truth.clone(), std::sync::Arc::clone(&keeper))));
+        let store = std::sync::Arc::clone(&keeper);
+        let looks = Looks::start(&truth, move || {
+            let store = std::sync::Arc::clone(&store);
+            async move { store.records().await }
+        });
         let subscribers = subscribers.into_iter().map(Mutex::new).collect();
         let world = Self {
             truth,
@@ -124,12 +127,6 @@ impl World {
         };
         world.truth.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world
-    }
-
-    /// Ends the looks into the store.
-    pub async fn end_looks(&mut self) {
-        self.looks.abort();
-        let _ = (&mut self.looks).await;
     }
 }
 
@@ -149,14 +146,4 @@ fn uri(vhost: &Vhost, port: u16) -> String {
 fn led(name: &str, vhost: &Vhost, hosts: &str) -> Setup {
     let setup = role(name, vhost).env("RABBITMQ_HOST", hosts).env("RABBITMQ_HEARTBEAT", "2s");
     setup.env("RABBITMQ_QUEUE_TYPE", "quorum").env("RECONNECT_MAX", "2s")
-}
-
-/// Judges the store, as often as it answers.
-async fn look_into(truth: Truth, keeper: std::sync::Arc<Keeper>) {
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        if let Ok(records) = keeper.records().await {
-            truth.oracle().judge_records(truth.now(), &records);
-        }
-    }
 }

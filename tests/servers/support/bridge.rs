@@ -150,14 +150,7 @@ impl Bridge {
 
     /// Waits until the queue is empty and a subscriber has nothing in flight.
     pub async fn drained(&self, subscriber: &Program, bound: Duration) {
-        wait_until("everything is taken and stored", bound, async || {
-            let (ready, _) = self.depth().await;
-            let scrape = subscriber.metrics().await?;
-            let in_flight = scrape.value("heartbeat_subscriber_in_flight", &[]);
-            // Read after the depth: what was not ready then was received, or is unacked with another.
-            if (ready, in_flight) == (0, Some(0.0)) { Ok(()) } else { Err(format!("{ready}, {in_flight:?}")) }
-        })
-        .await;
+        drained(&self.vhost, &[QUEUE], &[subscriber], bound).await;
     }
 
     /// Every stored record, by publisher.
@@ -254,6 +247,24 @@ pub const COUNTED: [&str; 7] = [
     "heartbeat_publisher_sequence",
     "heartbeat_publisher_up",
 ];
+
+/// Waits until queues are empty and no subscriber has anything in flight.
+pub async fn drained(vhost: &Vhost, queues: &[&str], subscribers: &[&Program], bound: Duration) {
+    wait_until("everything is taken and stored", bound, async || {
+        let mut depths = Vec::new();
+        for queue in queues {
+            depths.push(vhost.queue_depth(queue).await.0);
+        }
+        // Read after the depth: what was not ready then was received, or is unacked with another.
+        let mut in_flight = Vec::new();
+        for subscriber in subscribers {
+            in_flight.push(subscriber.metrics().await?.value("heartbeat_subscriber_in_flight", &[]));
+        }
+        let empty = depths.iter().all(|ready| *ready == 0) && in_flight.iter().all(|held| *held == Some(0.0));
+        if empty { Ok(()) } else { Err(format!("{depths:?}, {in_flight:?}")) }
+    })
+    .await;
+}
 
 /// These figures as one replica shows them, by name and publisher.
 pub async fn counters(subscriber: &Program) -> Result<BTreeMap<(String, String), f64>, String> {

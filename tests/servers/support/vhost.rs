@@ -168,7 +168,7 @@ impl Vhost {
     /// Waits until the management API shows a consumer with this tag, which takes a second or two.
     pub async fn wait_consumer(&self, queue: &str, tag: &str) {
         wait_until(&format!("a consumer {tag} on {queue}"), Duration::from_secs(20), async || {
-            let seen = self.api.call("GET", &self.path("queues", queue), "").await?;
+            let seen = self.queue(queue).await?;
             let consumers = seen["consumer_details"].as_array().cloned().unwrap_or_default();
             let found = consumers.iter().any(|consumer| consumer["consumer_tag"] == tag);
             if found { Ok(()) } else { Err(format!("consumers: {consumers:?}")) }
@@ -179,6 +179,11 @@ impl Vhost {
     /// Closes all connections to this vhost from the broker's side, and says how many.
     pub async fn close_connections(&self) -> usize {
         self.api.close_connections(&self.name).await
+    }
+
+    /// What the management API says of a queue.
+    pub async fn queue(&self, name: &str) -> Result<Value, String> {
+        self.api.call("GET", &self.path("queues", name), "").await
     }
 
     fn path(&self, kind: &str, name: &str) -> String {
