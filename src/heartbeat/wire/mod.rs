@@ -127,14 +127,14 @@ impl DecodeError {
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow, default)]
-    v2: Option<v2::Wire<'a>>,
+    v2: Option<v2::Wire<'a, v2::Read>>,
 }
 
 #[derive(Serialize)]
 struct OutgoingMessage<'a> {
     #[serde(flatten)]
     v1: v1::Outgoing<'a>,
-    v2: v2::Wire<'a>,
+    v2: v2::Wire<'a, v2::Written<'a>>,
 }
 
 /// Writes a heartbeat as one message that both kinds of subscriber read.
@@ -167,11 +167,14 @@ pub fn decode(body: &[u8], limits: &Limits) -> Result<Message, DecodeError> {
         let detail = format!("{} bytes, the limit is {}", body.len(), limits.message_bytes);
         return Err(DecodeError::new(Rejection::Oversize, detail));
     }
-    let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|e| json_error(&e))?;
+    // All at once, which is faster than text by text.
+    let text = std::str::from_utf8(body)
+        .map_err(|error| DecodeError::new(Rejection::NotJson, format!("no UTF-8: {error}")))?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|e| json_error(&e))?;
     match envelope.v2 {
         Some(wire) => wire.into_heartbeat(limits).map(|heartbeat| Message::V2(Box::new(heartbeat))),
         None => {
-            let wire: v1::Incoming<'_> = serde_json::from_slice(body).map_err(|e| json_error(&e))?;
+            let wire: v1::Incoming<'_> = serde_json::from_str(text).map_err(|e| json_error(&e))?;
             wire.into_heartbeat(limits).map(Message::V1)
         }
     }

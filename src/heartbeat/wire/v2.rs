@@ -1,9 +1,11 @@
 //! Version 2: the `v2` key. Unknown keys are ignored, since it will grow.
 
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::{DecodeError, Limits, Rejection, Text};
@@ -18,9 +20,10 @@ pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Highest number of a heartbeat: what every JSON reader holds exactly, and no publisher reaches.
 pub(crate) const SEQUENCE_MAX: u64 = 1 << 53;
 
-/// The value of `v2`.
+/// The value of `v2`; `C`: its components, as they are written or as they are read.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Wire<'a> {
+#[serde(bound(deserialize = "C: Deserialize<'de>"))]
+pub(super) struct Wire<'a, C> {
     #[serde(borrow)]
     publisher: Text<'a>,
     #[serde(borrow)]
@@ -40,8 +43,7 @@ pub(super) struct Wire<'a> {
     reconnects_total: u64,
     #[serde(default)]
     blocked_seconds_total: f64,
-    #[serde(borrow)]
-    components: Vec<WireComponent<'a, Text<'a>>>,
+    components: C,
     /// Read only where somebody asks for it, see [`trace`](super::trace).
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     trace: Option<&'a RawValue>,
@@ -120,7 +122,10 @@ pub(crate) struct WireComponent<'a, T> {
     source: Option<Text<'a>>,
 }
 
-impl<'a> Wire<'a> {
+/// Components as they are written.
+pub(super) type Written<'a> = Vec<WireComponent<'a, Text<'a>>>;
+
+impl<'a> Wire<'a, Written<'a>> {
     /// `trace` is the heartbeat's own, encoded.
     pub(super) fn new(heartbeat: &'a Heartbeat, trace: Option<&'a RawValue>) -> Self {
         Self {
@@ -141,10 +146,53 @@ impl<'a> Wire<'a> {
     }
 }
 
-impl Wire<'_> {
+/// Components as they are read: each is taken for what it is before the next one is looked at, since one in its wire form
+/// is half a kilobyte to be moved about.
+pub(super) struct Read {
+    /// How many there are.
+    count: usize,
+    /// All of them, or the first that breaks a rule.
+    components: Result<Vec<Component>, DecodeError>,
+}
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ReadVisitor)
+    }
+}
+
+struct ReadVisitor;
+
+impl<'de> Visitor<'de> for ReadVisitor {
+    type Value = Read;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Read, A::Error> {
+        let mut read = Read { count: 0, components: Ok(Vec::new()) };
+        while let Some(wire) = sequence.next_element::<WireComponent<'de, Text<'de>>>()? {
+            if let Ok(components) = &mut read.components {
+                match wire.into_component() {
+                    Ok(component) => components.push(component),
+                    Err(error) => {
+                        let detail = format!("components[{}].{}", read.count, error.detail);
+                        read.components = Err(DecodeError::new(error.reason, detail));
+                    }
+                }
+            }
+            read.count += 1;
+        }
+        Ok(read)
+    }
+}
+
+impl Wire<'_, Read> {
     pub(super) fn into_heartbeat(self, limits: &Limits) -> Result<Heartbeat, DecodeError> {
-        if self.components.len() > limits.components {
-            let detail = format!("{} components, the limit is {}", self.components.len(), limits.components);
+        let count = self.components.count;
+        if count > limits.components {
+            let detail = format!("{count} components, the limit is {}", limits.components);
             return Err(DecodeError::new(Rejection::TooManyComponents, detail));
         }
         let publisher = PublisherId::new(&self.publisher.0)
@@ -167,12 +215,7 @@ impl Wire<'_> {
             return Err(DecodeError::new(Rejection::Value, "blocked_seconds_total: not a duration"));
         }
 
-        let mut components = Vec::with_capacity(self.components.len());
-        for (index, wire) in self.components.into_iter().enumerate() {
-            components.push(wire.into_component().map_err(|error| {
-                DecodeError::new(error.reason, format!("components[{index}].{}", error.detail))
-            })?);
-        }
+        let mut components = self.components.components?;
         let trace = self.trace.filter(|_| limits.trace_bytes > 0);
         let trace = trace.and_then(|trace| super::trace::decode(trace, limits.trace_bytes, &components));
         components.sort_by(|a, b| a.key.cmp(&b.key));
