@@ -375,8 +375,10 @@ impl Intake {
         if self.refused.is_empty() && !self.pending.has_due() {
             return None;
         }
+        let due = self.pending.take_due(self.config.batch_max);
+        self.replica.sends(due.iter().map(|due| &*due.record));
         Some(Load {
-            due: self.pending.take_due(self.config.batch_max),
+            due,
             refused: self.refused.take(),
             contract_keys: self.config.contract_keys,
             sent_at: self.replica.clock().now(),
@@ -391,7 +393,7 @@ impl Intake {
     ) -> bool {
         let OnItsWay { records, mut refused, sent_at } = on_its_way;
         self.give_up_old_tags(&mut refused);
-        match result {
+        let there = match result {
             Ok(written) => {
                 if std::mem::replace(&mut self.store_down, false) {
                     info!("Storing again");
@@ -410,12 +412,16 @@ impl Intake {
                 }
                 false
             }
-        }
+        };
+        // Last, so that none of them is unknown in between.
+        self.replica.sends(std::iter::empty());
+        there
     }
 
     /// Nobody knows what became of the load: the same as a store that did not answer.
     pub(super) fn vanished(&mut self) {
         self.pending.unsent();
+        self.replica.sends(std::iter::empty());
     }
 
     /// Nobody knows when the store will be back: what happened is told now, and what is superseded is let go.

@@ -28,7 +28,8 @@ pub(super) struct OnItsWay {
 impl Load {
     /// Encodes it; the slow part, fit to be done elsewhere.
     pub(super) fn into_batch(self) -> (Batch, OnItsWay) {
-        let mut keys = HashMap::new();
+        let components = self.due.iter().map(|due| due.record.components.len()).sum();
+        let mut keys = HashMap::with_capacity(if self.contract_keys { components } else { 0 });
         let mut records = Vec::with_capacity(self.due.len());
         let mut writes = Vec::with_capacity(self.due.len());
         for Due { record, expected, messages } in self.due {

@@ -22,6 +22,8 @@ const LAG_MAX: Duration = Duration::from_secs(10);
 pub struct Replica {
     // Std locks: held for map operations, or while a snapshot is made, never across an await.
     state: RwLock<State>,
+    /// What is on its way to the store, by its key there.
+    sending: Mutex<HashMap<RecordKey, u64>>,
     standing: Mutex<Standing>,
     policy: Policy,
     clock: Arc<StoreClock>,
@@ -191,7 +193,13 @@ pub(super) fn still_heard(heard: &Spans, now: Timestamp) -> bool {
 impl Replica {
     /// An empty copy.
     pub fn new(policy: Policy, clock: Arc<StoreClock>) -> Self {
-        Self { state: RwLock::default(), standing: Mutex::default(), policy, clock }
+        Self {
+            state: RwLock::default(),
+            sending: Mutex::default(),
+            standing: Mutex::default(),
+            policy,
+            clock,
+        }
     }
 
     /// What the configuration says about publishers.
@@ -210,6 +218,10 @@ impl Replica {
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sending(&self) -> MutexGuard<'_, HashMap<RecordKey, u64>> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -240,6 +252,14 @@ impl Replica {
             bucket.remove(&key);
         }
         state.view.remove(id);
+    }
+
+    /// These, and nothing else, are on their way to the store: the change log may name them before the answer comes.
+    pub(super) fn sends<'a>(&self, records: impl Iterator<Item = &'a Record>) {
+        let keyed = records.map(|record| (RecordKey::of(record.id.as_str()), record.revision));
+        let mut sending = self.sending();
+        sending.clear();
+        sending.extend(keyed);
     }
 
     /// Whether the view is in step with the store, and how far it may be behind.
@@ -306,9 +326,10 @@ impl Known for Replica {
     fn revision(&self, key: &str) -> u64 {
         // What is no key of ours is no record that we hold.
         let Some(key) = RecordKey::parse(key) else { return 0 };
+        let sent = self.sending().get(&key).copied().unwrap_or(0);
         let state = self.read();
         let held = state.index.get(&key.bucket()).and_then(|bucket| bucket.get(&key));
-        held.map_or(0, |record| record.revision)
+        held.map_or(0, |record| record.revision).max(sent)
     }
 
     fn bucket(&self, bucket: usize) -> Vec<(String, PublisherId, u64)> {
@@ -324,6 +345,20 @@ mod tests {
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_unix_ms(1_000_000 + ms)
+    }
+
+    /// The change log names what is written before the writer hears that it is.
+    #[test]
+    fn what_is_on_its_way_is_known() {
+        let replica = Replica::new(Policy::default(), Arc::default());
+        let id = PublisherId::new("p").unwrap();
+        let key = RecordKey::of(id.as_str()).to_string();
+        let of = |revision| Record { revision, ..Record::new(id.clone(), at(0)) };
+        replica.put(Arc::new(of(3)));
+        replica.sends([&of(7)].into_iter());
+        assert_eq!(replica.revision(&key), 7);
+        replica.sends(std::iter::empty());
+        assert_eq!(replica.revision(&key), 3);
     }
 
     /// Looks four times a second from `from` to `to`; the broker confirms up to then.
