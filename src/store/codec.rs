@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::heartbeat::wire::v2::{INTERVAL_MAX, SEQUENCE_MAX, WireComponent};
 use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, check_name};
@@ -28,8 +28,14 @@ const OFFSET_MAX_MS: u64 = 1 << 50;
 /// Longest name of an epoch, in bytes: that of an original is made of 32 characters and a hash.
 const EPOCH_BYTES_MAX: usize = 256;
 
+/// What a record takes as text, about, and what each component adds beside its names: so much room is made at once.
+const RECORD_BYTES: usize = 768;
+const COMPONENT_BYTES: usize = 256;
+
+/// A record as text; `C`: its components, as they are written or as they are read.
 #[derive(Deserialize, Serialize)]
-struct Stored<'a> {
+#[serde(bound(deserialize = "C: Deserialize<'de>"))]
+struct Stored<'a, C> {
     #[serde(borrow)]
     id: Cow<'a, str>,
     revision: u64,
@@ -55,9 +61,21 @@ struct Stored<'a> {
     restarts: u64,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     v2: Option<StoredV2<'a>>,
-    /// Each with when it was checked, in the store's clock.
-    #[serde(borrow)]
-    components: Vec<(WireComponent<'a, i64>, Option<i64>)>,
+    components: C,
+}
+
+/// A component with when it was checked, in the store's clock.
+type StoredComponent<'a> = (WireComponent<'a, i64>, Option<i64>);
+
+/// Components as they are written, one by one.
+struct Told<'a>(&'a Components);
+
+impl Serialize for Told<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|state| -> StoredComponent<'_> {
+            (WireComponent::from(state.component), state.seen.map(Timestamp::unix_ms))
+        }))
+    }
 }
 
 #[derive(Deserialize, Serialize)]
@@ -133,20 +151,20 @@ pub fn encode(record: &Record) -> String {
                 blocked_seconds: totals.blocked_seconds,
             }),
         },
-        components: record
-            .components
-            .iter()
-            .map(|state| (WireComponent::from(state.component), state.seen.map(Timestamp::unix_ms)))
-            .collect(),
+        components: Told(&record.components),
     };
+    let room = RECORD_BYTES + COMPONENT_BYTES * record.components.len() + record.components.names_len();
+    let mut text = Vec::with_capacity(room);
     // Writing to memory cannot fail, and the map keys are all strings.
-    serde_json::to_string(&stored).unwrap_or_default()
+    let _ = serde_json::to_writer(&mut text, &stored);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Reads a record; `None` for what is none. Whoever can write to the store can write anything, so that only
 /// what this program could have written counts: the rest is replaced by the publisher's next heartbeat.
 pub fn decode(text: &str) -> Option<Record> {
-    let stored: Stored<'_> = serde_json::from_str(text).ok().filter(Stored::is_possible)?;
+    let stored: Stored<'_, Vec<StoredComponent<'_>>> =
+        serde_json::from_str(text).ok().filter(Stored::is_possible)?;
     let time = |ms: Option<i64>| ms.map(Timestamp::from_unix_ms);
     let mut components = Vec::with_capacity(stored.components.len());
     for (component, seen) in stored.components {
@@ -181,7 +199,7 @@ pub fn decode(text: &str) -> Option<Record> {
     })
 }
 
-impl Stored<'_> {
+impl<C> Stored<'_, C> {
     fn is_possible(&self) -> bool {
         self.revision <= REVISION_MAX
             && self.clock_offset_ms.is_none_or(is_offset)
