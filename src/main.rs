@@ -10,6 +10,7 @@ use heartbeat_bridge::config::{self, LogConfig, Problems, ProcessEnvironment, Wa
 use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::telemetry::{Chain, log};
 use heartbeat_bridge::{health, role, tls};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 #[global_allocator]
@@ -18,6 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Where the system gives huge pages to all who do not object, each thread would keep some that it hardly uses.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+    open_as_many_files_as_allowed();
     tls::install_provider();
     match cli::parse_args(std::env::args_os()) {
         Ok(invocation) => ExitCode::from(run(&invocation)),
@@ -30,6 +32,13 @@ fn main() -> ExitCode {
             ExitCode::from(exit.code)
         }
     }
+}
+
+/// Shells and service managers hold a process to 1024 files unless it asks for what it is allowed, for the sake of
+/// `select(2)`, which nothing here uses. Each check and each connection is one.
+fn open_as_many_files_as_allowed() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn run(invocation: &Invocation) -> u8 {

@@ -79,6 +79,14 @@ async fn starved_it_tells_nobody_dead() {
     stage.end().await;
 }
 
+/// Shells and service managers begin with a limit far below the one that they allow.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_may_open_as_many_files_as_it_is_allowed() {
+    let bridge = Bridge::new().await;
+    let allowed = bridge.subscriber().through(&["prlimit", "--nofile=256:3000"]).start_ready().await;
+    assert_eq!(allowed.metrics().await.unwrap().value("process_max_fds", &[]), Some(3000.0));
+}
+
 /// No file is to be had for a while: scrapes wait, and all comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_file_descriptors_it_waits_for_some() {
