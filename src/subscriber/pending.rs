@@ -255,8 +255,11 @@ impl Pending {
                 entry.base = Some(Arc::clone(record));
                 entry.expected = record.revision;
                 entry.rewrite = false;
-                let current = Record { revision: record.revision, ..(*entry.current).clone() };
-                entry.current = Arc::new(current);
+                entry.current = match &entry.held[..] {
+                    // Nothing has come since it was sent.
+                    [] => Arc::clone(record),
+                    _ => Arc::new(Record { revision: record.revision, ..(*entry.current).clone() }),
+                };
                 let show = Arc::clone(&entry.current);
                 if entry.held.is_empty() {
                     self.entries.remove(&record.id);
