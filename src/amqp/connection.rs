@@ -67,6 +67,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to any one call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Longest frame, in bytes; what is longer is sent in several. For each connection the library keeps room for 64, and with
+/// the 128 KiB that brokers propose eight megabytes of zeroes would be resident. A heartbeat of ten components is 5 KB.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+
 /// Sent data that stays unacknowledged for so long ends the connection, where heartbeats cannot.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -108,6 +112,7 @@ impl Config {
             query: AMQPQueryString {
                 auth_mechanism: Some(mechanism),
                 heartbeat: Some(u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1)),
+                frame_max: Some(FRAME_BYTES_MAX),
                 ..AMQPQueryString::default()
             },
         }
