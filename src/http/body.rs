@@ -14,10 +14,16 @@ use tokio::time::Instant;
 /// Bytes handed to the socket at a time, so that a deadline can fall between.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Chunks after which others have their turn on the thread. Where the client reads as fast as it is written to, nothing
+/// else would interrupt a body of many megabytes for milliseconds.
+const CHUNKS_AT_ONCE: u32 = 4;
+
 /// Bytes that are whole already, given out in chunks until the deadline.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     parts: VecDeque<Bytes>,
+    /// Chunks since others had their turn.
+    at_once: u32,
     /// When the client must have taken all but the last chunk.
     deadline: Option<Instant>,
     /// Given back when the last byte is handed over or the client is gone.
@@ -32,7 +38,7 @@ impl Body {
     /// Of parts that follow each other.
     pub(super) fn of(parts: impl IntoIterator<Item = Bytes>) -> Self {
         let parts = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        Self { parts, deadline: None, permit: None }
+        Self { parts, at_once: 0, deadline: None, permit: None }
     }
 
     /// Fails the answer once `deadline` has passed, and holds `permit` until its end.
@@ -47,8 +53,14 @@ impl hyper::body::Body for Body {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.at_once == CHUNKS_AT_ONCE && !self.parts.is_empty() {
+            self.at_once = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.at_once += 1;
         let Some(mut part) = self.parts.pop_front() else {
             self.permit = None;
             return Poll::Ready(None);

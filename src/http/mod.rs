@@ -12,6 +12,7 @@
 //!                                           reload (the web configuration's files)
 //! ```
 
+mod aside;
 mod auth;
 mod body;
 mod clients;

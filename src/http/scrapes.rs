@@ -12,6 +12,8 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::Metrics;
+use super::aside::aside;
+use crate::telemetry::Chain;
 
 /// What a scraper asks for. Those that ask the same are answered together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -106,14 +108,14 @@ impl Scrapes {
         };
         let began = Instant::now();
         let render = Arc::clone(&self.render);
-        match tokio::task::spawn_blocking(move || render(&question)).await {
+        match aside(move || render(&question)).await {
             Ok(Ok(exposition)) => {
                 self.metrics.scrape_seconds.observe(began.elapsed().as_secs_f64());
                 Ok(Arc::new(Gathered { exposition, permit: Arc::new(permit) }))
             }
             Ok(Err(reason)) => Err(Refusal::Question(reason)),
             Err(error) => {
-                tracing::error!(%error, "Metrics could not be rendered");
+                tracing::error!(error = %Chain(&error), "Metrics could not be rendered");
                 Err(Refusal::Failed)
             }
         }
