@@ -13,7 +13,7 @@ use heartbeat_bridge::exposition::text::{Coding, Format, render};
 use heartbeat_bridge::heartbeat::{Message, Timestamp};
 use heartbeat_bridge::state::hearing::Spans;
 use heartbeat_bridge::state::view::{Policy, View};
-use heartbeat_bridge::state::{Receipt, apply};
+use heartbeat_bridge::state::{Moment, Receipt, apply};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -80,7 +80,8 @@ impl Ours {
 
     /// In parts, which are sent one after the other.
     fn scrape(&self, coding: Coding) -> Vec<Vec<u8>> {
-        let snapshot = self.view.snapshot(self.now, &self.heard, &self.policy, true, Duration::ZERO, None);
+        let moment = Moment::new(self.now, self.heard.clone(), &self.policy);
+        let snapshot = moment.snapshot(self.view.records().cloned(), (true, Duration::ZERO), None);
         render(Some(&snapshot), None, Format::Text, coding)
     }
 }

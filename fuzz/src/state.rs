@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use heartbeat_bridge::heartbeat::Timestamp;
 use heartbeat_bridge::state::hearing::Spans;
-use heartbeat_bridge::state::{Policy, Receipt, Record, Snapshot, View};
+use heartbeat_bridge::state::{Moment, Policy, Receipt, Record, Snapshot, View};
 
 /// When everything here happens, unless somebody says otherwise.
 pub(crate) const NOW_MS: i64 = 1_795_451_100_000;
@@ -23,8 +23,9 @@ pub(crate) fn receipt(ms: i64, live: bool) -> Receipt {
 /// What is shown of a view at a time, by a replica that heard everything since the beginning.
 pub(crate) fn snapshot(view: &View, ms: i64, synced: bool) -> Snapshot {
     let now = Timestamp::from_unix_ms(ms);
-    let hearing = Spans::unbroken(Timestamp::EPOCH, now);
-    view.snapshot(now, &hearing, &policy(), synced, Duration::from_millis(250), None)
+    let policy = policy();
+    let moment = Moment::new(now, Spans::unbroken(Timestamp::EPOCH, now), &policy);
+    moment.snapshot(view.records().cloned(), (synced, Duration::from_millis(250)), None)
 }
 
 /// Everything that is asked of a view, whatever its records hold.
@@ -32,9 +33,12 @@ pub(crate) fn ask_everything(view: &View, ms: i64) {
     let now = Timestamp::from_unix_ms(ms);
     let policy = policy();
     for hearing in [Spans::default(), Spans::unbroken(Timestamp::EPOCH, now)] {
-        let _ = view.verdicts(now, &hearing, &policy);
-        let _ = view.doubted(now, &hearing, &policy);
-        let _ = view.stale(now, &hearing, &policy).count();
+        let moment = Moment::new(now, hearing, &policy);
+        for record in view.records() {
+            let _ = moment.verdict(std::sync::Arc::clone(record));
+            let _ = moment.doubted(record);
+            let _ = moment.is_stale(record);
+        }
     }
     let _ = view.retired_originals(&policy, now, Timestamp::EPOCH);
     for record in view.records() {

@@ -139,14 +139,14 @@ fn apply_heartbeat(record: Option<&Record>, heartbeat: &Heartbeat, receipt: &Rec
         record.clock_offset_ms.map(|offset| (offset, heartbeat.sent_at)),
     );
 
-    if let Some(forgotten_at) = record.forgotten_at {
+    if let Some(forgotten_at) = record.rare.forgotten_at {
         if known.is_some_and(|index| record.lives[index].sequence.highest >= heartbeat.sequence)
             || at.is_none_or(|at| at <= forgotten_at)
         {
             return (record, Effect::Superseded);
         }
         // It lives after all. Its past epochs stay known, so that none of them comes back.
-        record.forgotten_at = None;
+        record.rare.set(|rare| rare.forgotten_at = None);
         record.first_received = receipt.at;
         record.last_seen = None;
     }
@@ -159,7 +159,7 @@ fn apply_heartbeat(record: Option<&Record>, heartbeat: &Heartbeat, receipt: &Rec
         record.counts.heartbeats += 1;
     }
     if effect == Effect::Stored {
-        record.trace = receipt.trace;
+        record.rare.set(|rare| rare.trace = receipt.trace);
     }
     if receipt.live && effect == Effect::Stored {
         record.clock_offset_ms = Some(heartbeat.sent_at.ms_since(receipt.at));
@@ -216,7 +216,7 @@ fn overtakes(record: &mut Record, index: usize, at: Option<Timestamp>, receipt: 
     let both_since = life.began.max(shown.began);
     let later = life.began > shown.began;
     if both_since.is_none_or(|since| both_until.ms_since(since) > OVERLAP_MS) {
-        record.conflict_at = record.conflict_at.max(Some(receipt.at));
+        record.rare.set(|rare| rare.conflict_at = rare.conflict_at.max(Some(receipt.at)));
     }
     later
 }
@@ -239,7 +239,7 @@ fn new_life(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>, r
         started_at: None,
         began: at.map(|at| at.plus_ms(uptime_ms.saturating_neg())),
         last_seen: None,
-        gaps: Vec::new(),
+        gaps: Box::default(),
     };
     note_sign_of_life(&mut life, heartbeat, at, receipt);
     let had_life = record.shown_life().is_some();
@@ -279,7 +279,7 @@ fn take(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>) {
         started_at: heartbeat.started_at,
         sent_at: heartbeat.sent_at,
         sequence: heartbeat.sequence,
-        interval: heartbeat.interval,
+        interval_ms: u64::try_from(heartbeat.interval.as_millis()).unwrap_or(u64::MAX),
         version,
         totals: heartbeat.totals,
     };
@@ -291,7 +291,7 @@ fn take(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>) {
         component: component.borrowed(),
         seen: checked(component.checked_at),
     });
-    record.components = Components::pack(states.collect(), &record.components);
+    record.components = Components::pack(states.collect());
 }
 
 fn millis(duration: Duration) -> i64 {

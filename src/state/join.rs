@@ -14,6 +14,7 @@ pub fn follows(later: &Record, earlier: &Record) -> bool {
         return true;
     }
     if earlier
+        .rare
         .forgotten_at
         .is_some_and(|forgotten_at| later.last_seen.is_none_or(|seen| seen <= forgotten_at))
     {
@@ -48,12 +49,12 @@ pub fn join(a: &Record, b: &Record) -> Record {
     joined.first_received = newer.first_received.min(older.first_received);
     joined.last_seen = newer.last_seen.max(older.last_seen);
     joined.clock_offset_ms = newer.clock_offset_ms.or(older.clock_offset_ms);
-    joined.conflict_at = newer.conflict_at.max(older.conflict_at);
+    joined.rare.set(|rare| rare.conflict_at = newer.rare.conflict_at.max(older.rare.conflict_at));
     joined.counts = larger(newer.counts, older.counts);
     for life in &older.lives {
         join_life(&mut joined, life);
     }
-    let over = [a, b].into_iter().filter_map(|record| record.forgotten_at).max();
+    let over = [a, b].into_iter().filter_map(|record| record.rare.forgotten_at).max();
     if let Some(forgotten_at) = over {
         // Only a later sign of life ends a tombstone.
         if newer.is_forgotten() || joined.last_seen.is_none_or(|seen| seen <= forgotten_at) {
@@ -114,7 +115,7 @@ fn join_components(a: &Components, b: &Components) -> Components {
             Err(index) => joined.insert(index, state),
         }
     }
-    Components::pack(joined, a)
+    Components::pack(joined)
 }
 
 #[cfg(test)]

@@ -43,11 +43,11 @@ pub(super) fn apply_legacy(
         }
     };
 
-    if let Some(forgotten_at) = record.forgotten_at {
+    if let Some(forgotten_at) = record.rare.forgotten_at {
         if at.is_none_or(|at| at <= forgotten_at) {
             return (record, Effect::Superseded);
         }
-        record.forgotten_at = None;
+        record.rare.set(|rare| rare.forgotten_at = None);
         record.first_received = receipt.at;
         record.last_seen = None;
         record.detail = Detail::Legacy;
@@ -67,9 +67,9 @@ pub(super) fn apply_legacy(
         let seen = at.map(|at| at.plus_ms(-age_ms));
         news |= merge(&mut components, said, seen);
     }
-    record.components = Components::pack(components, &held);
+    record.components = Components::pack(components);
     if news {
-        record.trace = receipt.trace;
+        record.rare.set(|rare| rare.trace = receipt.trace);
         record.counts.heartbeats += 1;
         return (record, Effect::Stored);
     }
@@ -112,7 +112,7 @@ fn note_life(
             started_at: None,
             began: at,
             last_seen: None,
-            gaps: Vec::new(),
+            gaps: Box::default(),
         })
     });
     let life = &mut record.lives[index];
@@ -122,10 +122,8 @@ fn note_life(
         && receipt.at > last
     {
         let gap = u64::try_from(receipt.at.ms_since(last)).unwrap_or(0);
-        life.gaps.push(Duration::from_millis(gap));
-        if life.gaps.len() > GAPS_MAX {
-            life.gaps.remove(0);
-        }
+        let oldest = (life.gaps.len() + 1).saturating_sub(GAPS_MAX);
+        life.gaps = life.gaps.iter().skip(oldest).copied().chain([Duration::from_millis(gap)]).collect();
     }
     life.last_seen = life.last_seen.max(at);
     if receipt.live

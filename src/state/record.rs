@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::components::Components;
+use super::seldom::{Rare, Seldom};
 use super::sequence::SequenceWindow;
 use super::snapshot::PublisherCounts;
 use crate::heartbeat::{Component, ComponentKey, PublisherId, PublisherTotals, Timestamp};
-use crate::trace::TraceContext;
 
 /// Epochs that a record remembers.
 pub const LIVES_MAX: usize = 8;
@@ -31,8 +31,6 @@ pub struct Record {
     pub id: PublisherId,
     /// Number of the stored form; 0 before it was ever stored.
     pub revision: u64,
-    /// Set where the publisher was forgotten: when, in the store's clock. The record is a tombstone then.
-    pub forgotten_at: Option<Timestamp>,
     /// Receipt of the first message, in the store's clock.
     pub first_received: Timestamp,
     /// When the newest heartbeat was emitted, in the store's clock; `None` while only a backlog told.
@@ -43,12 +41,10 @@ pub struct Record {
     pub lives: Vec<Life>,
     /// The epoch whose snapshot is shown.
     pub shown: Arc<str>,
-    /// When an older epoch was last heard of while a newer one went on.
-    pub conflict_at: Option<Timestamp>,
     /// Counted over all replicas.
     pub counts: PublisherCounts,
-    /// The trace of the shown heartbeat, where a subscriber that tells of it recorded one.
-    pub trace: Option<TraceContext>,
+    /// What is known of few.
+    pub rare: Seldom,
     /// What only one version of the message tells.
     pub detail: Detail,
     /// By key.
@@ -68,8 +64,8 @@ pub enum Detail {
         sent_at: Timestamp,
         /// Its number.
         sequence: u64,
-        /// The announced interval.
-        interval: Duration,
+        /// The announced interval, in milliseconds.
+        interval_ms: u64,
         /// The program's version.
         version: Arc<str>,
         /// The publisher's own counters.
@@ -94,7 +90,7 @@ pub struct Life {
     /// When its newest heartbeat was emitted, in the store's clock.
     pub last_seen: Option<Timestamp>,
     /// The latest live gaps between its heartbeats, newest last, at most [`GAPS_MAX`]; version 1 only.
-    pub gaps: Vec<Duration>,
+    pub gaps: Box<[Duration]>,
 }
 
 impl Record {
@@ -103,15 +99,13 @@ impl Record {
         Self {
             id,
             revision: 0,
-            forgotten_at: None,
             first_received: at,
             last_seen: None,
             clock_offset_ms: None,
             lives: Vec::new(),
             shown: "".into(),
-            conflict_at: None,
             counts: PublisherCounts::default(),
-            trace: None,
+            rare: Seldom::default(),
             detail: Detail::Legacy,
             components: Components::default(),
         }
@@ -119,7 +113,7 @@ impl Record {
 
     /// Whether it is a tombstone.
     pub fn is_forgotten(&self) -> bool {
-        self.forgotten_at.is_some()
+        self.rare.forgotten_at.is_some()
     }
 
     /// What it tells of this component.
@@ -130,10 +124,9 @@ impl Record {
     /// The tombstone of this record: enough to know an old message when it comes.
     pub fn forget(&self, at: Timestamp) -> Self {
         Self {
-            forgotten_at: Some(at),
             components: Components::default(),
             counts: PublisherCounts::default(),
-            conflict_at: None,
+            rare: Rare { forgotten_at: Some(at), conflict_at: None, trace: self.rare.trace }.into(),
             ..self.clone()
         }
     }
@@ -154,7 +147,9 @@ impl Record {
     /// How long after its last sign of life the publisher is stale, where nothing is configured.
     pub fn default_grace(&self) -> Duration {
         match &self.detail {
-            Detail::V2 { interval, .. } => interval.saturating_mul(GRACE_BEATS).max(GRACE_MIN),
+            Detail::V2 { interval_ms, .. } => {
+                Duration::from_millis(*interval_ms).saturating_mul(GRACE_BEATS).max(GRACE_MIN)
+            }
             Detail::Legacy => {
                 self.longest_gap().unwrap_or_default().saturating_mul(GRACE_BEATS).max(LEGACY_GRACE_MIN)
             }

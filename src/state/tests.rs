@@ -106,10 +106,9 @@ impl Bench {
     }
 
     fn shown_by(&self, hearing: &Spans, now: i64) -> snapshot::PublisherView {
-        self.view()
-            .snapshot(at(now), hearing, &Policy::default(), true, Duration::ZERO, None)
-            .publishers
-            .remove(0)
+        let policy = Policy::default();
+        let moment = Moment::new(at(now), hearing.clone(), &policy);
+        moment.snapshot(self.view().records().cloned(), (true, Duration::ZERO), None).publishers.remove(0)
     }
 
     fn view(&self) -> View {
@@ -139,7 +138,9 @@ fn in_the_second_before_the_answer_no_component_is_in_doubt() {
         for component in shown.components() {
             assert_eq!(component.outcome != Some(Outcome::Unknown), known, "{now}: {component:?}");
         }
-        assert!(bench.view().doubted(at(now), &hearing, &Policy::default()).is_empty(), "{now}");
+        let policy = Policy::default();
+        let moment = Moment::new(at(now), hearing.clone(), &policy);
+        assert!(moment.doubted(bench.record.as_ref().unwrap()).is_empty(), "{now}");
     }
 }
 

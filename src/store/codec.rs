@@ -12,6 +12,7 @@ use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, check_name};
 use crate::state::components::{ComponentState, Components};
 use crate::state::elsewhere::Missing;
 use crate::state::record::{Detail, GAPS_MAX, LIVES_MAX, Life, Record};
+use crate::state::seldom::Rare;
 use crate::state::sequence::SequenceWindow;
 use crate::state::snapshot::PublisherCounts;
 use crate::trace::TraceContext;
@@ -125,14 +126,14 @@ pub fn encode(record: &Record) -> String {
     let stored = Stored {
         id: record.id.as_str().into(),
         revision: record.revision,
-        forgotten_at: record.forgotten_at.map(Timestamp::unix_ms),
+        forgotten_at: record.rare.forgotten_at.map(Timestamp::unix_ms),
         first_received: record.first_received.unix_ms(),
         last_seen: record.last_seen.map(Timestamp::unix_ms),
         clock_offset_ms: record.clock_offset_ms,
         lives: record.lives.iter().map(StoredLife::from).collect(),
         shown: (&*record.shown).into(),
-        conflict_at: record.conflict_at.map(Timestamp::unix_ms),
-        trace: record.trace.map(|trace| trace.to_string().into()),
+        conflict_at: record.rare.conflict_at.map(Timestamp::unix_ms),
+        trace: record.rare.trace.map(|trace| trace.to_string().into()),
         heartbeats: counts.heartbeats,
         lost: counts.lost,
         duplicates: counts.duplicates,
@@ -140,11 +141,11 @@ pub fn encode(record: &Record) -> String {
         restarts: counts.restarts,
         v2: match &record.detail {
             Detail::Legacy => None,
-            Detail::V2 { started_at, sent_at, sequence, interval, version, totals } => Some(StoredV2 {
+            Detail::V2 { started_at, sent_at, sequence, interval_ms, version, totals } => Some(StoredV2 {
                 started_at: started_at.unix_ms(),
                 sent_at: sent_at.unix_ms(),
                 sequence: *sequence,
-                interval_ms: millis(*interval),
+                interval_ms: *interval_ms,
                 version: (&**version).into(),
                 publish_failures: totals.publish_failures,
                 reconnects: totals.reconnects,
@@ -179,13 +180,11 @@ pub fn decode(text: &str) -> Option<Record> {
     Some(Record {
         id: PublisherId::new(&stored.id).ok()?,
         revision: stored.revision,
-        forgotten_at: time(stored.forgotten_at),
         first_received: Timestamp::from_unix_ms(stored.first_received),
         last_seen: time(stored.last_seen),
         clock_offset_ms: stored.clock_offset_ms,
         lives,
         shown: shown.unwrap_or_else(|| stored.shown.into()),
-        conflict_at: time(stored.conflict_at),
         counts: PublisherCounts {
             heartbeats: stored.heartbeats.min(COUNT_MAX),
             lost: stored.lost.min(COUNT_MAX),
@@ -193,7 +192,12 @@ pub fn decode(text: &str) -> Option<Record> {
             superseded: stored.superseded.min(COUNT_MAX),
             restarts: stored.restarts.min(COUNT_MAX),
         },
-        trace: stored.trace.as_deref().and_then(TraceContext::parse),
+        rare: Rare {
+            forgotten_at: time(stored.forgotten_at),
+            conflict_at: time(stored.conflict_at),
+            trace: stored.trace.as_deref().and_then(TraceContext::parse),
+        }
+        .into(),
         detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
         components: Components::from(&components[..]),
     })
@@ -302,7 +306,7 @@ impl From<&StoredV2<'_>> for Detail {
             started_at: Timestamp::from_unix_ms(stored.started_at),
             sent_at: Timestamp::from_unix_ms(stored.sent_at),
             sequence: stored.sequence,
-            interval: Duration::from_millis(stored.interval_ms),
+            interval_ms: stored.interval_ms,
             version: Arc::from(&*stored.version),
             totals: PublisherTotals {
                 publish_failures: stored.publish_failures,

@@ -18,31 +18,32 @@ pub(super) const DATASET: &str = "heartbeat:dataset";
 pub(super) const REJECTED: &str = "heartbeat:rejected";
 
 /// The field of a publisher in its bucket: 128 bits of SHA-256 of its id, as hex digits.
+// As bytes, for a map holds one for each publisher, and a number of this size would be rounded up beside a pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RecordKey(u128);
+pub struct RecordKey([u8; 16]);
 
 impl RecordKey {
     /// Of a publisher.
     pub fn of(id: &str) -> Self {
         let digest: [u8; 32] = Sha256::digest(id.as_bytes()).into();
-        Self(digest[..16].iter().fold(0, |key, byte| key << 8 | u128::from(*byte)))
+        Self(std::array::from_fn(|at| digest[at]))
     }
 
     /// Reads what stands in the store, as far as it is one.
     pub fn parse(text: &str) -> Option<Self> {
         let hex = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        hex.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self)
+        hex.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(|key| Self(key.to_be_bytes()))
     }
 
     /// The bucket of the publisher.
     pub fn bucket(self) -> usize {
-        (self.0 >> 120) as usize % BUCKETS
+        usize::from(self.0[0]) % BUCKETS
     }
 }
 
 impl fmt::Display for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

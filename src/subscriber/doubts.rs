@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::heartbeat::{Component, ComponentKey, Outcome, PublisherId, Timestamp};
 use crate::state::change::Turned;
-use crate::state::view::Doubted;
+use crate::state::moment::Doubted;
 
 /// Those that were in doubt at the look before, as they were last told.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Doubts {
     pub(super) fn look(
         &mut self,
         now: Timestamp,
-        doubted: Vec<Doubted>,
+        doubted: impl IntoIterator<Item = Doubted>,
         now_told: impl Fn(&PublisherId, &ComponentKey) -> Option<Component>,
     ) -> Vec<(PublisherId, Turned)> {
         let mut turned = Vec::new();

@@ -20,7 +20,7 @@ use super::sharing::Sharing;
 use super::tell::Teller;
 use super::verdicts::{Verdicts, What};
 use crate::amqp::consume::{Confirmed, ConsumerState, Window};
-use crate::heartbeat::{PublisherId, Timestamp};
+use crate::heartbeat::Timestamp;
 use crate::otlp::TOLD_TARGET;
 use crate::state::change::Changes;
 use crate::store::{Position, Presence, Store, StoreError, StoreLink};
@@ -362,18 +362,18 @@ impl Follower {
         let (synced, _) = self.replica.in_step(now);
         let hearing = self.replica.standing().hearing(now);
         let (true, Some(since)) = (synced, hearing.since(now)) else { return };
-        let policy = self.replica.policy().clone();
-        let (gone, retired, buried) = self.replica.with_view(|view| {
-            let over = |at: Timestamp| now >= at.plus(self.retention);
-            // Who was silent only because nobody listened is not gone.
-            let silent = view
-                .stale(now, &hearing, &policy)
-                .filter(|record| over(record.last_seen.unwrap_or(record.first_received)));
-            let gone: Vec<PublisherId> = silent.map(|record| record.id.clone()).collect();
-            let old = view.records().filter(|record| record.forgotten_at.is_some_and(over));
-            let buried: Vec<_> = old.cloned().collect();
-            (gone, view.retired_originals(&policy, now, since), buried)
-        });
+        let (moment, policy) = (self.replica.moment(now), self.replica.policy());
+        let over = |at: Timestamp| now >= at.plus(self.retention);
+        let (mut gone, mut buried) = (Vec::new(), Vec::new());
+        for record in self.replica.records() {
+            if record.rare.forgotten_at.is_some_and(over) {
+                buried.push(record);
+            } else if over(record.last_seen.unwrap_or(record.first_received)) && moment.is_stale(&record) {
+                // Who was silent only because nobody listened is not gone.
+                gone.push(record.id.clone());
+            }
+        }
+        let retired = self.replica.with_view(|view| view.retired_originals(policy, now, since));
         if !gone.is_empty() {
             let _ = self.commands.send(Command::Forget(gone, "retention")).await;
         }

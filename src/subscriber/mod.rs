@@ -23,6 +23,7 @@ mod tell;
 mod trace;
 mod verdicts;
 mod verify;
+mod versions;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use super::versions::Versions;
 use crate::clock::StoreClock;
 use crate::heartbeat::{PublisherId, Timestamp};
 use crate::state::elsewhere::Elsewhere;
 use crate::state::hearing::{Span, Spans};
+use crate::state::moment::{Doubted, Judged};
+use crate::state::record::Detail;
 use crate::state::shard::Shard;
-use crate::state::view::{Doubted, Judged};
-use crate::state::{Policy, Record, Snapshot, View};
+use crate::state::{Moment, Policy, Record, Snapshot, View};
 use crate::store::{Known, RecordKey};
+
+/// Records that are read under one lock: it is held for some ten microseconds.
+const PIECE: usize = 256;
 
 /// A view may be this far behind the store before it is no longer in step.
 const LAG_MAX: Duration = Duration::from_secs(10);
@@ -20,7 +25,7 @@ const LAG_MAX: Duration = Duration::from_secs(10);
 /// The view, what is known of hearing, and the clock to judge by.
 #[derive(Debug)]
 pub struct Replica {
-    // Std locks: held for map operations, or while a snapshot is made, never across an await.
+    // Std locks: held for map operations, never across an await.
     state: RwLock<State>,
     /// What is on its way to the store, by its key there.
     sending: Mutex<HashMap<RecordKey, u64>>,
@@ -34,6 +39,7 @@ struct State {
     view: View,
     /// The same records by bucket and key of the store.
     index: HashMap<usize, HashMap<RecordKey, Arc<Record>>>,
+    versions: Versions,
 }
 
 /// How this replica stands to the others and to the store.
@@ -233,14 +239,34 @@ impl Replica {
         self.read().view.get(id).cloned()
     }
 
+    /// Every record, tombstones too, by id. Nobody waits meanwhile: of each publisher it is the record as it is when its
+    /// turn comes.
+    pub fn records(&self) -> impl Iterator<Item = Arc<Record>> {
+        let mut piece: Vec<Arc<Record>> = Vec::new();
+        let mut after = None;
+        std::iter::from_fn(move || {
+            if piece.is_empty() {
+                let state = self.read();
+                piece.extend(state.view.records_after(after.as_ref()).take(PIECE).cloned());
+                piece.reverse();
+                after = piece.first().map(|record| record.id.clone());
+            }
+            piece.pop()
+        })
+    }
+
     /// Reads the view under its lock.
     pub fn with_view<T>(&self, read: impl FnOnce(&View) -> T) -> T {
         read(&self.read().view)
     }
 
-    pub(super) fn put(&self, record: Arc<Record>) {
+    pub(super) fn put(&self, mut record: Arc<Record>) {
         let key = RecordKey::of(record.id.as_str());
         let mut state = self.write();
+        // One that comes from the store is nobody else's yet.
+        if let Some(Record { detail: Detail::V2 { version, .. }, .. }) = Arc::get_mut(&mut record) {
+            state.versions.share(version);
+        }
         state.index.entry(key.bucket()).or_default().insert(key, Arc::clone(&record));
         state.view.put(record);
     }
@@ -273,30 +299,28 @@ impl Replica {
         (synced, lag)
     }
 
-    /// The verdict on each publisher at `now`; `None` while not in step.
-    pub(super) fn verdicts(&self, now: Timestamp) -> Option<Vec<Judged>> {
-        if !self.in_step(now).0 {
-            return None;
-        }
+    /// What records are judged by at `now`.
+    pub(super) fn moment(&self, now: Timestamp) -> Moment<'_> {
         let hearing = self.standing().hearing(now);
-        Some(self.read().view.verdicts(now, &hearing, &self.policy))
+        Moment::new(now, hearing, &self.policy)
+    }
+
+    /// The verdict on each publisher at `now`, tombstones too; `None` while not in step.
+    pub(super) fn verdicts(&self, now: Timestamp) -> Option<impl Iterator<Item = Judged>> {
+        let moment = self.in_step(now).0.then(|| self.moment(now))?;
+        Some(self.records().map(move |record| moment.verdict(record)))
     }
 
     /// Components of fresh publishers that are not known all the same; `None` while not in step.
-    pub(super) fn doubted(&self, now: Timestamp) -> Option<Vec<Doubted>> {
-        if !self.in_step(now).0 {
-            return None;
-        }
-        let hearing = self.standing().hearing(now);
-        Some(self.read().view.doubted(now, &hearing, &self.policy))
+    pub(super) fn doubted(&self, now: Timestamp) -> Option<impl Iterator<Item = Doubted>> {
+        let moment = self.in_step(now).0.then(|| self.moment(now))?;
+        Some(self.records().flat_map(move |record| moment.doubted(&record)))
     }
 
     /// Everything, or one part of it, judged now.
     pub fn snapshot(&self, shard: Option<Shard>) -> Snapshot {
         let now = self.clock.now();
-        let (synced, lag) = self.in_step(now);
-        let hearing = self.standing().hearing(now);
-        self.read().view.snapshot(now, &hearing, &self.policy, synced, lag, shard)
+        self.moment(now).snapshot(self.records(), self.in_step(now), shard)
     }
 
     /// Who else may have heartbeats of this publisher that came to our queue.

@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::heartbeat::{PublisherId, Timestamp};
-use crate::state::view::Judged;
+use crate::state::moment::Judged;
 use crate::trace::TraceContext;
 
 /// What happened to a publisher.
@@ -38,16 +38,25 @@ pub(super) struct Turn {
     pub(super) trace: Option<TraceContext>,
 }
 
-/// What is known of one publisher's verdict.
+/// What is known of one publisher's verdict, in little: there is one for each.
 #[derive(Clone, Copy, Debug)]
 struct Known {
+    /// Since when, where that was seen to begin.
+    since: Timestamp,
+    began_here: bool,
     /// The latest that was given: one that is withheld for a while does not turn anything.
     up: Option<bool>,
     /// What the latest look gave.
     fresh: bool,
-    since: Option<Timestamp>,
-    last_seen: Option<Timestamp>,
-    trace: Option<TraceContext>,
+    /// Which of two kinds of looks that was, the even or the odd ones.
+    odd: bool,
+}
+
+impl Known {
+    /// How long it held.
+    fn lasted(&self, until: Timestamp) -> Option<Duration> {
+        self.began_here.then(|| Duration::from_millis(u64::try_from(until.ms_since(self.since)).unwrap_or(0)))
+    }
 }
 
 /// A speaker that was there so long after a turn was noticed here has noticed it too, and has told it.
@@ -60,6 +69,7 @@ const KEPT_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Verdicts {
     known: HashMap<PublisherId, Known>,
+    odd: bool,
     /// The first look: what was silent before then was told before then, by whoever listened.
     began: Option<Timestamp>,
     speaks: bool,
@@ -72,6 +82,7 @@ impl Default for Verdicts {
     fn default() -> Self {
         Self {
             known: HashMap::new(),
+            odd: false,
             began: None,
             speaks: true,
             speaker_at: Timestamp::EPOCH,
@@ -110,12 +121,22 @@ impl Verdicts {
     }
 
     /// Compares with the look before. Returns every turn, for this replica's own log.
-    pub(super) fn look(&mut self, now: Timestamp, judged: Vec<Judged>) -> Vec<Turn> {
+    pub(super) fn look(&mut self, now: Timestamp, judged: impl IntoIterator<Item = Judged>) -> Vec<Turn> {
         let began = *self.began.get_or_insert(now);
-        let mut turns = Vec::new();
-        let mut gone = std::mem::take(&mut self.known);
-        for Judged { id, up, last_seen, deadline, trace } in judged {
-            let before = gone.remove(&id);
+        self.odd = !self.odd;
+        let (mut turns, mut shown) = (Vec::new(), 0);
+        for Judged { record, up, deadline } in judged {
+            let turn = |what, at, lasted| {
+                let (publisher, last_seen, trace) = (record.id.clone(), record.last_seen, record.rare.trace);
+                Turn { publisher, what, at, noticed: now, last_seen, lasted, trace }
+            };
+            if record.is_forgotten() {
+                let known = self.known.remove(&record.id);
+                turns.extend(known.map(|known| turn(What::Forgotten, now, known.lasted(now))));
+                continue;
+            }
+            shown += 1;
+            let before = self.known.get(&record.id).copied();
             let was = before.and_then(|known| known.up);
             let what = match (was, up) {
                 (Some(true), Some(false)) => Some(What::Stale),
@@ -123,23 +144,20 @@ impl Verdicts {
                 (Some(false), Some(true)) => Some(What::Back),
                 _ => None,
             };
-            let since = before.and_then(|known| known.since);
             // It was stale from its deadline on, whenever that was noticed.
             let at = if what == Some(What::Stale) { deadline.min(now) } else { now };
-            if let Some(what) = what {
-                let lasted = since.map(|since| millis(at.ms_since(since)));
-                turns.push(Turn { publisher: id.clone(), what, at, noticed: now, last_seen, lasted, trace });
-            }
+            turns.extend(what.map(|what| turn(what, at, before.and_then(|known| known.lasted(at)))));
             let turned = up.is_some() && up != was;
-            let first = before.is_none();
-            let since = if turned && !first { Some(at) } else { since };
-            self.known.insert(id, Known { up: up.or(was), fresh: up == Some(true), since, last_seen, trace });
+            let fresh = up == Some(true);
+            let up = up.or(was);
+            let known = match before {
+                Some(before) if !turned => Known { up, fresh, odd: self.odd, ..before },
+                _ => Known { since: at, began_here: before.is_some(), up, fresh, odd: self.odd },
+            };
+            self.known.insert(record.id.clone(), known);
         }
-        for (publisher, known) in gone {
-            let Known { since, last_seen, trace, .. } = known;
-            let lasted = since.map(|since| millis(now.ms_since(since)));
-            let (what, at, noticed) = (What::Forgotten, now, now);
-            turns.push(Turn { publisher, what, at, noticed, last_seen, lasted, trace });
+        if self.known.len() > shown {
+            self.drop_those_gone(now, &mut turns);
         }
         if !self.speaks {
             self.unsaid.extend(turns.iter().cloned());
@@ -149,23 +167,34 @@ impl Verdicts {
         }
         turns
     }
-}
 
-fn millis(ms: i64) -> Duration {
-    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+    /// Those of whom not even a tombstone was left at the latest look.
+    fn drop_those_gone(&mut self, now: Timestamp, turns: &mut Vec<Turn>) {
+        let odd = self.odd;
+        for (publisher, known) in self.known.extract_if(|_, known| known.odd != odd) {
+            let (what, lasted) = (What::Forgotten, known.lasted(now));
+            turns.push(Turn { publisher, what, at: now, noticed: now, last_seen: None, lasted, trace: None });
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::Record;
 
     fn at(ms: i64) -> Timestamp {
         Timestamp::from_unix_ms(1_000_000 + ms)
     }
 
     fn judged(id: &str, up: Option<bool>) -> Judged {
-        let id = PublisherId::new(id).unwrap();
-        Judged { id, up, last_seen: Some(at(0)), deadline: at(9_000), trace: None }
+        let record = Record { last_seen: Some(at(0)), ..Record::new(PublisherId::new(id).unwrap(), at(0)) };
+        Judged { record: record.into(), up, deadline: at(9_000) }
+    }
+
+    fn forgotten(id: &str, when: Timestamp) -> Judged {
+        let Judged { record, deadline, .. } = judged(id, None);
+        Judged { record: record.forget(when).into(), up: Some(false), deadline }
     }
 
     fn told(turns: &[Turn]) -> Vec<(&str, What, Option<u64>)> {
@@ -185,8 +214,24 @@ mod tests {
         assert_eq!(stale[0].at, at(9_000), "since its deadline");
         assert_eq!(look(11, Some(false)), []);
         assert_eq!(told(&look(39, Some(true))), [("a", What::Back, Some(30))]);
-        assert_eq!(told(&verdicts.look(at(50_000), Vec::new())), [("a", What::Forgotten, Some(11))]);
-        assert_eq!(verdicts.look(at(51_000), Vec::new()), []);
+        let gone = verdicts.look(at(50_000), [forgotten("a", at(49_000))]);
+        assert_eq!(told(&gone), [("a", What::Forgotten, Some(11))]);
+        assert_eq!(gone[0].last_seen, Some(at(0)));
+        assert_eq!(verdicts.look(at(51_000), [forgotten("a", at(49_000))]), []);
+        // It comes back as one that was never heard of.
+        assert_eq!(verdicts.look(at(52_000), [judged("a", Some(true))]), []);
+    }
+
+    #[test]
+    fn who_left_no_tombstone_is_forgotten_as_well() {
+        let mut verdicts = Verdicts::default();
+        let all = || ["a", "b", "c"].map(|id| judged(id, Some(true)));
+        for second in 0..3 {
+            assert_eq!(verdicts.look(at(second * 1_000), all()), []);
+        }
+        let left = all().into_iter().filter(|judged| judged.record.id.as_str() != "b");
+        assert_eq!(told(&verdicts.look(at(3_000), left.clone())), [("b", What::Forgotten, None)]);
+        assert_eq!(verdicts.look(at(4_000), left), []);
     }
 
     /// It turns nothing, and still nobody may call its components up.

@@ -36,17 +36,28 @@ fn nanoseconds(seconds: f64) -> Option<u64> {
     fits.then_some(nanos as u64)
 }
 
-/// The names of all, and the values of each; the names will be about as long as `names_len`.
-pub(super) fn write(states: &[ComponentState<&str>], names_len: usize) -> (String, Vec<u8>) {
+/// How many there are and how long their names are, the values of each, and the names of all.
+pub(super) fn write(states: &[ComponentState<&str>]) -> Vec<u8> {
+    let names_len = states.iter().map(names_len).sum();
     let mut writer = Writer {
         names: String::with_capacity(names_len),
-        values: Vec::with_capacity(states.len() * 32),
+        values: Vec::with_capacity(states.len() * 32 + names_len),
         before: Before::default(),
     };
+    writer.number(states.len() as u64);
+    writer.number(names_len as u64);
     for state in states {
         writer.component(state);
     }
-    (writer.names, writer.values)
+    writer.values.extend_from_slice(writer.names.as_bytes());
+    writer.values
+}
+
+/// Bytes of all names of a component.
+fn names_len(state: &ComponentState<&str>) -> usize {
+    let key = state.component.key;
+    let kind = if let Kind::Other(name) = key.kind { name.len() } else { 0 };
+    kind + key.name.len() + key.queue.len() + state.component.target.map_or(0, str::len)
 }
 
 /// What times are told apart from: those of the component before.
@@ -163,8 +174,26 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(names: &'a str, values: &'a [u8], len: usize) -> Self {
-        Self { names, values, left: len, before: Before::default() }
+    pub(super) fn new(packed: &'a [u8]) -> Self {
+        let mut reader = Self { names: "", values: packed, left: 0, before: Before::default() };
+        if reader.begin().is_none() {
+            reader.left = 0;
+        }
+        reader
+    }
+
+    fn begin(&mut self) -> Option<()> {
+        self.left = usize::try_from(self.number()?).ok()?;
+        let names_len = usize::try_from(self.number()?).ok()?;
+        let (values, names) = self.values.split_at_checked(self.values.len().checked_sub(names_len)?)?;
+        // Looked at once for all; each name is then a part of what is known to be text.
+        (self.values, self.names) = (values, str::from_utf8(names).ok()?);
+        Some(())
+    }
+
+    /// How long the names are that are not read yet.
+    pub(super) fn names_len(&self) -> usize {
+        self.names.len()
     }
 
     /// `None` where the bytes are none that [`write()`] made, which they always are.
