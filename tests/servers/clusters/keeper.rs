@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::bridge::records_in;
+use crate::support::bridge::{contract_keys_in, records_in};
 use crate::support::redis::Redis;
 use crate::support::redis_cluster::RedisCluster;
 use crate::support::redis_sentinels::RedisSentinels;
-use crate::support::resp::{Client, Reply};
+use crate::support::resp::Client;
 
 /// How Redis is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,14 +129,7 @@ impl Keeper {
     pub async fn contract_keys(&self) -> Result<BTreeMap<String, String>, String> {
         let mut keys = BTreeMap::new();
         for mut client in self.clients().await? {
-            for pattern in ["service:*", "queue:*"] {
-                for name in client.command(&["KEYS", pattern]).await?.strings() {
-                    match client.command(&["GET", &name]).await? {
-                        Reply::Bulk(Some(value)) => keys.insert(name, String::from_utf8(value).unwrap()),
-                        other => return Err(format!("{name}: {other:?}")),
-                    };
-                }
-            }
+            keys.extend(contract_keys_in(&mut client).await?);
         }
         Ok(keys)
     }

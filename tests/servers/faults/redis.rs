@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::support::bridge::{Bridge, SOON};
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::redis::{Options, Redis};
+use crate::support::redis_cluster::RedisCluster;
 use crate::support::v2::Simulated;
 use crate::support::wait::wait_until;
 
@@ -221,9 +222,9 @@ async fn record_of(redis: &Redis, id: &str) -> Value {
 /// Slots that nobody serves, and one that is being moved.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_serves_no_slot_is_waited_for() {
-    let nodes = Redis::cluster().await;
+    let nodes = RedisCluster::apart().await.nodes;
     let bridge = Bridge::new().await;
-    let list = nodes.each_ref().map(|node| format!("127.0.0.1:{}", node.port)).join(",");
+    let list = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",");
     let setup = bridge.subscriber().env("REDIS_MODE", "cluster").env("REDIS_NODES", &list);
     let stage = Stage::with(bridge, setup.env("REDIS_TIMEOUT", "1s")).await;
     nodes[0].command(&["CLUSTER", "DELSLOTSRANGE", "0", "8191"]).await;

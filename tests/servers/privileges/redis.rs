@@ -12,6 +12,7 @@ use crate::support::bridge::{Bridge, QUEUE, SOON};
 use crate::support::process::folder;
 use crate::support::program::{Program, Setup};
 use crate::support::redis::Redis;
+use crate::support::redis_cluster::RedisCluster;
 use crate::support::resp::{Client, Reply};
 use crate::support::v2::Simulated;
 use crate::support::wait::wait_until;
@@ -277,7 +278,7 @@ async fn sentinels_and_what_they_watch_need_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_needs_two_more() {
     let bridge = Bridge::new().await;
-    let nodes = Redis::cluster().await;
+    let nodes = RedisCluster::apart().await.nodes;
     let more = commands("A cluster");
     for node in &nodes {
         apply(node, None, &(commands("A single server") + &more)).await;
@@ -291,5 +292,5 @@ async fn a_cluster_needs_two_more() {
         let refused: Vec<String> = refusals(node).await;
         assert!(refused.iter().all(|right| ["client|id", "info"].contains(&right.as_str())), "{refused:?}");
     }
-    each_is_needed(setup, &rights(&more), &nodes.each_ref()).await;
+    each_is_needed(setup, &rights(&more), &nodes.iter().collect::<Vec<_>>()).await;
 }

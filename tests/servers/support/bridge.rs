@@ -222,19 +222,21 @@ pub async fn records_in(client: &mut Client) -> Result<BTreeMap<String, Value>, 
 
 /// The contract's keys of a Redis and their values.
 pub async fn contract_keys(redis: &Redis) -> BTreeMap<String, String> {
-    let mut client = redis.client().await.unwrap();
+    contract_keys_in(&mut redis.client().await.unwrap()).await.unwrap()
+}
+
+/// The same; of a cluster, those that one node of it has.
+pub async fn contract_keys_in(client: &mut Client) -> Result<BTreeMap<String, String>, String> {
     let mut keys = BTreeMap::new();
     for pattern in ["service:*", "queue:*"] {
-        let names = client.command(&["KEYS", pattern]).await.unwrap().strings();
-        for chunk in names.chunks(500) {
-            let command: Vec<&str> =
-                std::iter::once("MGET").chain(chunk.iter().map(String::as_str)).collect();
-            let values = client.command(&command).await.unwrap().strings();
-            assert_eq!(values.len(), chunk.len(), "a key under {pattern} is no string");
-            keys.extend(chunk.iter().cloned().zip(values));
+        for name in client.command(&["KEYS", pattern]).await?.strings() {
+            match client.command(&["GET", &name]).await? {
+                Reply::Bulk(Some(value)) => keys.insert(name, String::from_utf8(value).unwrap()),
+                other => return Err(format!("{name}: {other:?}")),
+            };
         }
     }
-    keys
+    Ok(keys)
 }
 
 /// Figures of each publisher that all replicas must show alike.

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::rabbitmq::{Options, RabbitMq};
-use super::rabbitmq_api::{Api, encode};
+use super::rabbitmq_api::Api;
 use super::vhost::Vhost;
 use super::wait::wait_until;
 
@@ -87,20 +87,15 @@ impl RabbitMqCluster {
         running.expect("a node runs").api()
     }
 
-    async fn queue(&self, vhost: &Vhost, queue: &str) -> Result<Value, String> {
-        let path = format!("/api/queues/{}/{}", encode(&vhost.name), encode(queue));
-        self.api().call("GET", &path, "").await
-    }
-
     /// How many nodes have a copy of a quorum queue, and are there.
     pub async fn members(&self, vhost: &Vhost, queue: &str) -> Result<usize, String> {
-        let seen = self.queue(vhost, queue).await?;
+        let seen = vhost.queue_by(&self.api(), queue).await?;
         seen["online"].as_array().map(Vec::len).ok_or_else(|| format!("{seen}"))
     }
 
     /// The node that leads a quorum queue.
     pub async fn leader(&self, vhost: &Vhost, queue: &str) -> Result<usize, String> {
-        let seen = self.queue(vhost, queue).await?;
+        let seen = vhost.queue_by(&self.api(), queue).await?;
         let leads = |node: &RabbitMq| seen["leader"] == node.node();
         self.nodes.iter().position(leads).ok_or_else(|| format!("led by {}", seen["leader"]))
     }

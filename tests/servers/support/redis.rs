@@ -70,31 +70,6 @@ impl Redis {
         redis
     }
 
-    /// Two servers that are one cluster, each with half of the slots.
-    pub async fn cluster() -> [Self; 2] {
-        let node = || {
-            let bus = free_port();
-            let config = vec!["cluster-enabled yes".to_owned(), format!("cluster-port {bus}")];
-            (bus, Options { config, ..Options::default() })
-        };
-        let ((_, one), (bus, other)) = (node(), node());
-        let nodes = [Self::start_with(one).await, Self::start_with(other).await];
-        for (node, [from, to]) in nodes.iter().zip([["0", "8191"], ["8192", "16383"]]) {
-            node.command(&["CLUSTER", "ADDSLOTSRANGE", from, to]).await;
-        }
-        let (port, bus) = (nodes[1].port.to_string(), bus.to_string());
-        nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
-        for node in &nodes {
-            wait_until("the cluster stands", START_BOUND, async || {
-                let info = node.command(&["CLUSTER", "INFO"]).await.string().unwrap_or_default();
-                let stands = ["cluster_state:ok", "cluster_known_nodes:2", "cluster_slots_ok:16384"];
-                if stands.iter().all(|line| info.contains(line)) { Ok(()) } else { Err(info) }
-            })
-            .await;
-        }
-        nodes
-    }
-
     /// A replica of another server, in step with it.
     pub async fn replica_of(primary: &Self) -> Self {
         let config = vec![format!("replicaof 127.0.0.1 {}", primary.port)];

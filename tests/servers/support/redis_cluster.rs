@@ -1,4 +1,4 @@
-//! A real Redis Cluster: three masters with a third of the slots each, and a replica of each.
+//! A real Redis Cluster: masters that share the slots, each with a replica or alone.
 
 use std::time::Duration;
 
@@ -15,37 +15,55 @@ const STANDS: Duration = Duration::from_secs(60);
 /// Silence after which the others take a node for dead, in milliseconds.
 const NODE_TIMEOUT: &str = "1500";
 
-/// The slots of each master at the beginning.
-const SLOTS: [[&str; 2]; 3] = [["0", "5460"], ["5461", "10922"], ["10923", "16383"]];
+/// Slots of a cluster.
+const SLOTS: usize = 16384;
 
-/// Six nodes; the first three are the masters at the beginning, each followed three places on by its replica.
+/// The nodes. The masters at the beginning come first, and then their replicas in the same order.
 pub struct RedisCluster {
     /// The nodes.
     pub nodes: Vec<Redis>,
+    replicated: bool,
 }
 
 impl RedisCluster {
-    /// Starts them, and waits until they are one.
+    /// Three masters and a replica of each, which write to disk; any one of them may die.
     pub async fn start() -> Self {
+        Self::of(3, true).await
+    }
+
+    /// Two masters alone: as much as it takes for keys to lie apart.
+    pub async fn apart() -> Self {
+        Self::of(2, false).await
+    }
+
+    async fn of(masters: usize, replicated: bool) -> Self {
         let node = async || {
             let bus = free_port();
-            let mut config: Vec<String> =
-                ["cluster-enabled yes", "repl-diskless-sync-delay 0"].map(str::to_owned).to_vec();
-            config.extend([format!("cluster-port {bus}"), format!("cluster-node-timeout {NODE_TIMEOUT}")]);
-            (bus, Redis::start_with(Options { append_only: true, config, ..Options::default() }).await)
+            let config = vec![
+                "cluster-enabled yes".to_owned(),
+                "repl-diskless-sync-delay 0".to_owned(),
+                format!("cluster-port {bus}"),
+                format!("cluster-node-timeout {NODE_TIMEOUT}"),
+            ];
+            let options = Options { append_only: replicated, config, ..Options::default() };
+            (bus, Redis::start_with(options).await)
         };
-        let started = join_all((0..2 * SLOTS.len()).map(|_| node())).await;
+        let count = if replicated { 2 * masters } else { masters };
+        let started = join_all((0..count).map(|_| node())).await;
         let (buses, nodes): (Vec<u16>, Vec<Redis>) = started.into_iter().unzip();
-        for (master, [from, to]) in nodes.iter().zip(SLOTS) {
-            master.command(&["CLUSTER", "ADDSLOTSRANGE", from, to]).await;
+        let bound = |master: usize| SLOTS * master / masters;
+        for (number, master) in nodes.iter().take(masters).enumerate() {
+            let (from, to) = (bound(number).to_string(), (bound(number + 1) - 1).to_string());
+            master.command(&["CLUSTER", "ADDSLOTSRANGE", &from, &to]).await;
         }
         for (node, bus) in nodes.iter().zip(&buses).skip(1) {
             let (port, bus) = (node.port.to_string(), bus.to_string());
             nodes[0].command(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await;
         }
-        let cluster = Self { nodes };
-        cluster.all_say(&["cluster_known_nodes:6", "cluster_size:3"], STANDS).await;
-        for (replica, master) in cluster.nodes[SLOTS.len()..].iter().zip(&cluster.nodes) {
+        let cluster = Self { nodes, replicated };
+        let known = format!("cluster_known_nodes:{count}");
+        cluster.all_say(&[&known, &format!("cluster_size:{masters}")], STANDS).await;
+        for (replica, master) in cluster.nodes.iter().skip(masters).zip(&cluster.nodes) {
             let master = master.command(&["CLUSTER", "MYID"]).await.string().unwrap();
             replica.command(&["CLUSTER", "REPLICATE", &master]).await;
         }
@@ -53,9 +71,12 @@ impl RedisCluster {
         cluster
     }
 
-    /// Waits until every slot is served, and each master has a replica in step.
+    /// Waits until every slot is served, and each master has its replica in step.
     pub async fn whole(&self, bound: Duration) {
         self.all_say(&["cluster_state:ok", "cluster_slots_ok:16384"], bound).await;
+        if !self.replicated {
+            return;
+        }
         wait_until("each master has its replica", bound, async || {
             for master in self.masters().await? {
                 let info = self.nodes[master].client().await?.command(&["INFO", "replication"]).await?;

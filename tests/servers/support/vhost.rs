@@ -183,7 +183,12 @@ impl Vhost {
 
     /// What the management API says of a queue.
     pub async fn queue(&self, name: &str) -> Result<Value, String> {
-        self.api.call("GET", &self.path("queues", name), "").await
+        self.queue_by(&self.api, name).await
+    }
+
+    /// The same by another node of the broker.
+    pub async fn queue_by(&self, api: &Api, name: &str) -> Result<Value, String> {
+        api.call("GET", &self.path("queues", name), "").await
     }
 
     fn path(&self, kind: &str, name: &str) -> String {
