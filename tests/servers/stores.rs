@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use heartbeat_bridge::clock::StoreClock;
 use heartbeat_bridge::heartbeat::{PublisherId, Timestamp};
@@ -60,12 +60,16 @@ fn node(redis: &Redis) -> (String, u16) {
 }
 
 fn store_at(topology: Topology) -> (Store, CancellationToken) {
+    store_within(topology, Duration::from_secs(10))
+}
+
+fn store_within(topology: Topology, timeout: Duration) -> (Store, CancellationToken) {
     let config = RedisConfig {
         topology,
         username: None,
         password: None,
         tls: None,
-        timeout: Duration::from_secs(10),
+        timeout,
         reconnect_max: Duration::from_millis(100),
     };
     let (store, task) = RedisStore::new(config, Arc::new(StoreClock::default()));
@@ -319,4 +323,38 @@ async fn redis_takes_a_contract_key_of_another_kind_for_none() {
     if store.put(&batch).await.is_err() {
         stored(&store, &batch).await;
     }
+}
+
+/// What was held during an outage comes all at once, and takes longer than the deadline of one answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn much_at_once_goes_to_a_cluster_bit_by_bit() {
+    const KEYS: i64 = 5_000;
+    let nodes = RedisCluster::apart().await.nodes;
+    let topology = || Topology::Cluster { nodes: vec![node(&nodes[0])] };
+    let batch = |hour: i64| {
+        let keys = (0..KEYS).map(|number| (format!("service:{number}:ok"), at(hour * 3_600_000)));
+        Batch { contract: keys.collect(), ..Batch::default() }
+    };
+    let takes = async |store: &Store, hour: i64| {
+        connected(store).await;
+        let began = Instant::now();
+        store.put(&batch(hour)).await.map(|_| began.elapsed())
+    };
+    // By how fast this machine is now, which may change any time.
+    wait_until("all is stored, in much longer than one answer may take", SOON, async || {
+        let (slow, _stop) = store_within(topology(), SOON);
+        let deadline = takes(&slow, 0).await.unwrap() / 4;
+        let (store, _stop) = store_within(topology(), deadline);
+        match takes(&store, 1).await {
+            Ok(took) if took > deadline => Ok(()),
+            other => Err(format!("{other:?}, and one answer may take {deadline:?}")),
+        }
+    })
+    .await;
+    let mut stored = BTreeMap::new();
+    for node in &nodes {
+        stored.extend(contract_keys(node).await);
+    }
+    let now = at(3_600_000).to_legacy();
+    assert_eq!(stored.values().filter(|stored| **stored == now).count(), 5_000);
 }
