@@ -110,6 +110,8 @@ pub struct Presence {
     pub consumers: u32,
     /// Whether its consumer stands on these queues.
     pub consuming: bool,
+    /// Until when it is sure that whatever had been sent to it has come; `None` where it cannot tell.
+    pub confirmed: Option<Timestamp>,
     /// From how many of them it is served.
     pub active: u32,
     /// It ended in order, and said goodbye.
@@ -117,6 +119,11 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// Until when its share of the heartbeats is known: it was heard of, and was itself sure to hear.
+    pub fn known_until(&self) -> Timestamp {
+        self.confirmed.map_or(self.at, |confirmed| confirmed.min(self.at))
+    }
+
     /// Whether both consume some queue of the same broker. Replicas may reach one broker by
     /// several names; then they see the same consumers.
     pub fn shares_queue(&self, other: &Self) -> bool {

@@ -27,6 +27,8 @@ struct Said {
     consumers: u32,
     #[serde(default)]
     consuming: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    confirmed: Option<i64>,
     #[serde(default)]
     active: u32,
     /// Subscribers before several queues say that they consume no more, and go.
@@ -46,6 +48,7 @@ pub(super) fn encode(presence: &Presence) -> String {
         queues,
         consumers: presence.consumers,
         consuming: presence.consuming,
+        confirmed: presence.confirmed.map(Timestamp::unix_ms),
         active: presence.active,
         left: Some(presence.left),
     };
@@ -64,6 +67,7 @@ pub fn decode(replica: &str, text: &str) -> Option<Presence> {
         queues: said.queue.into_iter().chain(said.queues).take(QUEUES_MAX).collect(),
         consumers: said.consumers,
         consuming: said.consuming,
+        confirmed: said.confirmed.map(Timestamp::from_unix_ms),
         active: said.active,
         left: said.left.unwrap_or(!said.consuming),
     })
@@ -88,6 +92,7 @@ mod tests {
             queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
             consumers: 2,
             consuming: true,
+            confirmed: Some(Timestamp::from_unix_ms(4_900)),
             active: 1,
             left: false,
         }

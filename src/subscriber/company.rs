@@ -1,7 +1,11 @@
-//! Whether all who consume our queue are heard of. Pure.
+//! Whether all who consume our queue are heard of, and get what is sent to them. Pure.
 //!
 //! A replica that is cut off from the store goes on taking its share of the heartbeats, and cannot tell what is in
 //! them. The broker still counts it, so its silence shows, and from then on the silence of a publisher proves nothing.
+//!
+//! So it is with a node of the broker that hangs: the others go on delivering to its consumers. Their replica is not sure
+//! to hear any more, leaves that node, and consumes at another one. What it left is counted until the broker knows
+//! better, as a consumer more than there are replicas, and takes its share until then.
 
 use std::collections::HashMap;
 
@@ -13,16 +17,18 @@ use crate::store::Presence;
 pub(super) struct Company {
     /// Replicas that the broker counts no more, by when they were last heard of: killed, or ended.
     gone: HashMap<String, Timestamp>,
+    /// Since when the broker counts a consumer of which nobody told.
+    unknown_since: Option<Timestamp>,
 }
 
 impl Company {
-    /// When that replica was last heard of which has been silent for longest, of those that consume our queue with us.
-    /// `counted` are the consumers beside this one by the broker, `ours` the replicas that said that they are among
-    /// them, lately or not.
+    /// Until when the shares of all those are known who consume our queue with us. `counted` are the consumers beside
+    /// this one by the broker, `ours` the replicas that said that they are among them, lately or not.
     ///
     /// `None` where nobody beside us consumes: what the silent took before has come again, to us.
-    pub(super) fn silent_since<'a>(
+    pub(super) fn known_until<'a>(
         &mut self,
+        now: Timestamp,
         counted: u32,
         ours: impl Iterator<Item = &'a Presence>,
     ) -> Option<Timestamp> {
@@ -30,11 +36,13 @@ impl Company {
         self.gone.retain(|id, at| ours.iter().any(|one| one.replica == *id && one.at == *at));
         ours.retain(|one| !self.gone.contains_key(&one.replica));
         ours.sort_by_key(|one| std::cmp::Reverse(one.at));
-        let counted = usize::try_from(counted).unwrap_or(usize::MAX).min(ours.len());
-        for one in ours.split_off(counted) {
+        let all = usize::try_from(counted).unwrap_or(usize::MAX);
+        for one in ours.split_off(all.min(ours.len())) {
             self.gone.insert(one.replica.clone(), one.at);
         }
-        ours.last().map(|one| one.at)
+        let unknown = all > ours.len();
+        self.unknown_since = unknown.then(|| self.unknown_since.unwrap_or(now));
+        ours.into_iter().map(Presence::known_until).chain(self.unknown_since).min()
     }
 }
 
@@ -56,6 +64,7 @@ mod tests {
             queues: vec!["/queue".to_owned()],
             consumers: 2,
             consuming: true,
+            confirmed: None,
             active: 0,
             left: false,
         }
@@ -65,28 +74,53 @@ mod tests {
     fn one_that_is_counted_and_says_nothing_is_silent() {
         let mut company = Company::default();
         let others = [presence("a", 10), presence("b", 4)];
-        assert_eq!(company.silent_since(2, others.iter()), Some(at(4)));
-        assert_eq!(company.silent_since(0, [].iter()), None);
+        assert_eq!(company.known_until(at(10), 2, others.iter()), Some(at(4)));
+        assert_eq!(company.known_until(at(11), 0, [].iter()), None);
     }
 
     #[test]
     fn one_that_is_counted_no_more_is_gone_and_its_successor_is_another() {
         let mut company = Company::default();
         let killed = presence("a", 4);
-        assert_eq!(company.silent_since(1, [killed.clone()].iter()), Some(at(4)));
-        assert_eq!(company.silent_since(0, [killed.clone()].iter()), None);
+        assert_eq!(company.known_until(at(5), 1, [killed.clone()].iter()), Some(at(4)));
+        assert_eq!(company.known_until(at(6), 0, [killed.clone()].iter()), None);
         // The successor consumes a moment before it is heard of.
-        assert_eq!(company.silent_since(1, [killed.clone()].iter()), None);
-        assert_eq!(company.silent_since(1, [killed.clone(), presence("b", 9)].iter()), Some(at(9)));
+        assert_eq!(company.known_until(at(8), 1, [killed.clone()].iter()), Some(at(8)));
+        assert_eq!(company.known_until(at(9), 1, [killed.clone(), presence("b", 9)].iter()), Some(at(9)));
         // One whose connection to the broker was away for a moment is back.
-        assert_eq!(company.silent_since(1, [presence("a", 9)].iter()), Some(at(9)));
+        assert_eq!(company.known_until(at(10), 1, [presence("a", 9)].iter()), Some(at(9)));
+    }
+
+    /// Its node of the broker hangs from the fourth second on, and it leaves that in the ninth.
+    #[test]
+    fn one_that_is_not_sure_to_hear_is_missed_until_what_it_left_is_counted_no_more() {
+        let mut company = Company::default();
+        let killed = presence("b", 4);
+        let hangs = |seconds| Presence { confirmed: Some(at(4)), ..presence("a", seconds) };
+        assert_eq!(company.known_until(at(5), 2, [hangs(5), killed.clone()].iter()), Some(at(4)));
+        assert_eq!(company.known_until(at(8), 1, [hangs(8), killed.clone()].iter()), Some(at(4)));
+        // It does not consume, and yet one is counted beside us.
+        assert_eq!(company.known_until(at(9), 1, [killed.clone()].iter()), Some(at(9)));
+        let elsewhere = |seconds| Presence { confirmed: Some(at(seconds)), ..presence("a", seconds) };
+        assert_eq!(company.known_until(at(11), 2, [elsewhere(11), killed.clone()].iter()), Some(at(9)));
+        assert_eq!(company.known_until(at(13), 1, [elsewhere(13), killed].iter()), Some(at(13)));
+    }
+
+    /// A stranger is one; a replica that starts is one for a moment.
+    #[test]
+    fn one_of_which_nobody_told_takes_its_share() {
+        let mut company = Company::default();
+        assert_eq!(company.known_until(at(1), 1, [].iter()), Some(at(1)));
+        assert_eq!(company.known_until(at(9), 1, [].iter()), Some(at(1)));
+        assert_eq!(company.known_until(at(10), 1, [presence("a", 10)].iter()), Some(at(10)));
+        assert_eq!(company.known_until(at(11), 0, [].iter()), None);
     }
 
     #[test]
     fn what_is_remembered_ends_with_the_replica() {
         let mut company = Company::default();
-        company.silent_since(0, [presence("a", 4)].iter());
-        company.silent_since(0, [].iter());
+        company.known_until(at(4), 0, [presence("a", 4)].iter());
+        company.known_until(at(5), 0, [].iter());
         assert!(company.gone.is_empty());
     }
 }

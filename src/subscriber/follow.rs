@@ -183,6 +183,10 @@ impl Follower {
         self.own.at = self.replica.clock().now();
         self.own.consuming = consumer.consuming;
         self.own.consumers = consumer.consumers.iter().copied().max().unwrap_or(0);
+        self.own.confirmed = match consumer.confirmed {
+            Confirmed::At(at) => Some(at),
+            Confirmed::Never | Confirmed::Always => None,
+        };
         self.own.active = consumer.served;
         self.own.heard = self.replica.standing().heard(self.own.at);
         // While the store is away nobody knows who is there; the last meeting counts.
@@ -193,13 +197,13 @@ impl Follower {
         };
         // The answer may have come late: who is there is judged by now.
         let now = self.replica.clock().now();
-        let silent_since = self.silent_since(&consumer, &others);
+        let known_until = self.known_until(now, &consumer, &others);
         {
             let mut standing = self.replica.standing();
             standing.others = others.iter().any(|other| is_present(other, now));
             let ours = others.iter().filter(|other| self.own.shares_queue(other) && other.covers(&self.own));
             standing.others_heard = ours.flat_map(|other| other.heard.iter()).collect();
-            standing.met(silent_since);
+            standing.met(known_until);
         }
         self.judge_neighbours(now, &consumer, &others);
         self.choose_speaker(now, &others);
@@ -214,19 +218,23 @@ impl Follower {
             .filter(move |other| other.consuming && other.consumes(queue) && self.own.shares_queue(other))
     }
 
-    /// When that replica was last heard of which has been silent for longest, of those that consume one of our
-    /// queues.
-    fn silent_since(&mut self, consumer: &ConsumerState, others: &[Presence]) -> Option<Timestamp> {
+    /// Until when the shares of all those are known who consume one of our queues with us.
+    fn known_until(
+        &mut self,
+        now: Timestamp,
+        consumer: &ConsumerState,
+        others: &[Presence],
+    ) -> Option<Timestamp> {
         let mut company = std::mem::take(&mut self.company);
         company.resize_with(consumer.consumers.len(), Company::default);
-        let mut silent_since = None;
+        let mut known_until = None;
         for ((queue, counted), company) in self.own.queues.iter().zip(&consumer.consumers).zip(&mut company) {
             let counted = counted.saturating_sub(u32::from(consumer.consuming));
-            let silent = company.silent_since(counted, self.beside(queue, others));
-            silent_since = [silent_since, silent].into_iter().flatten().min();
+            let known = company.known_until(now, counted, self.beside(queue, others));
+            known_until = [known_until, known].into_iter().flatten().min();
         }
         self.company = company;
-        silent_since
+        known_until
     }
 
     /// Where this Redis also holds what is heard on another queue, silence is proven only while that is heard too.

@@ -306,6 +306,7 @@ impl Parts {
                 queues,
                 consumers: 0,
                 consuming: false,
+                confirmed: None,
                 active: 0,
                 left: false,
             },

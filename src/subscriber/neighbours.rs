@@ -44,6 +44,7 @@ pub(super) mod tests {
             queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
             consumers: 2,
             consuming: true,
+            confirmed: None,
             active: 0,
             left: false,
         }

@@ -61,7 +61,7 @@ pub(super) struct Standing {
     pub(super) foreign: u32,
     /// When the last of them was seen.
     pub(super) foreign_at: Option<Timestamp>,
-    /// When that replica was last heard of which has been silent for longest, of those that consume our queue.
+    /// Until when the shares of all others are known that consume our queue.
     company_at: Option<Timestamp>,
     own: Ear,
 }
@@ -108,8 +108,8 @@ impl Standing {
         self.cut_off = false;
     }
 
-    /// Of the replicas that consume our queue, the one silent for longest was last heard of at `at`. One that is
-    /// silent for too long takes heartbeats of which nobody knows: since then this replica did not hear all.
+    /// What all others that consume our queue took is known until `at`. One that is silent for too long, or does not
+    /// get what is sent to it, takes heartbeats of which nobody knows: since then this replica did not hear all.
     pub(super) fn met(&mut self, at: Option<Timestamp>) {
         if let (Some(before), Some(at)) = (self.company_at, at)
             && at > before.plus(FOLLOWED)

@@ -164,6 +164,7 @@ async fn every_replica(one: &Store, other: &Store) {
         queues: vec!["//queue".into()],
         consumers: 2,
         consuming: true,
+        confirmed: Some(at(0)),
         active: 1,
         left: false,
     };

@@ -20,9 +20,9 @@ use crate::support::watch::Watch;
 /// Subscribers on the one queue.
 pub const SUBSCRIBERS: usize = 3;
 
-/// What the subscribers are told, half of the least that they take of their own accord. A node that hangs keeps what it was
-/// to deliver, and for some eight seconds nobody knows that there is such a one.
-const GRACE: Duration = Duration::from_secs(15);
+/// What the subscribers are told, much less than they take of their own accord, so that a verdict is soon due. A node that
+/// hangs keeps what it was to deliver for as long as this.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// Simulated publishers, each beating once a second.
 const SIMULATED: usize = 60;
