@@ -46,6 +46,11 @@ impl Run {
         self.world.rabbitmq().leader(&self.world.vhost, QUEUE).await.unwrap()
     }
 
+    /// How often the same was done to the like before.
+    pub async fn times(&self, harms: &[Harm]) -> usize {
+        self.took.get(&self.world.name(harms).await).map_or(0, Vec::len)
+    }
+
     /// Does all of these at one moment, and lifts them at another.
     pub async fn round(&mut self, harms: &[Harm]) {
         let world = &self.world;
