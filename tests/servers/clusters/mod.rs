@@ -17,7 +17,7 @@ mod world;
 use harm::{Harm, Part};
 use keeper::Kind;
 use run::Run;
-use world::{Broker, SUBSCRIBERS, World};
+use world::{Broker, GRACE, LONG_GRACE, SUBSCRIBERS, World};
 
 use crate::support::bridge::figure;
 use crate::support::v2::Chance;
@@ -62,9 +62,10 @@ fn is_long() -> bool {
     figure("HEARTBEAT_CLUSTERS_LONG", 0) != 0
 }
 
-async fn every(world: World, seed: u64) {
-    let rounds = long(&world, seed);
-    let mut run = Run::of(world, seed);
+async fn every(kind: Kind) {
+    let world = World::start(kind, Broker::Cluster, LONG_GRACE, seed()).await;
+    let rounds = long(&world, seed());
+    let mut run = Run::of(world, seed());
     for round in rounds {
         if round.len() < 2 || run.times(&round).await < ALIKE {
             run.round(&round).await;
@@ -75,11 +76,10 @@ async fn every(world: World, seed: u64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_sentinels_any_two_may_die() {
-    let world = World::start(Kind::Sentinels, Broker::Cluster, seed()).await;
     if is_long() {
-        return every(world, seed()).await;
+        return every(Kind::Sentinels).await;
     }
-    let mut run = Run::of(world, seed());
+    let mut run = Run::of(World::start(Kind::Sentinels, Broker::Cluster, GRACE, seed()).await, seed());
     let leader = run.leader().await;
     run.round(&[Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))]).await;
     let follower = (run.leader().await + 1) % 3;
@@ -90,10 +90,11 @@ async fn behind_sentinels_any_two_may_die() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_redis_cluster_any_two_may_die() {
     if is_long() {
-        return every(World::start(Kind::Cluster, Broker::Cluster, seed()).await, seed()).await;
+        return every(Kind::Cluster).await;
     }
-    let mut run = Run::of(World::start(Kind::Cluster, Broker::Shared, seed()).await, seed());
+    let mut run = Run::of(World::start(Kind::Cluster, Broker::Shared, LONG_GRACE, seed()).await, seed());
     run.round(&[Harm::Kill(Part::Redis(0)), Harm::Kill(Part::Subscriber(1))]).await;
     run.round(&[Harm::Swallow, Harm::Kill(Part::Redis(4))]).await;
+    run.round(&[Harm::Kill(Part::Redis(1)), Harm::Kill(Part::Redis(2))]).await;
     run.end().await;
 }
