@@ -21,6 +21,16 @@ const LOG_LENGTH: &str = "2000";
 /// Contract keys written by one script call, well below Lua's limit on arguments.
 const CONTRACT_CHUNK: usize = 512;
 
+/// Times in the contract's format, which has whole seconds: most of a batch are of the same few.
+#[derive(Default)]
+struct LegacyTimes(HashMap<i64, Value>);
+
+impl LegacyTimes {
+    fn text(&mut self, at: Timestamp) -> Value {
+        self.0.entry(at.unix_ms() / 1000).or_insert_with(|| at.to_legacy().into()).clone()
+    }
+}
+
 impl RedisStore {
     pub(in crate::store) async fn put(&self, batch: &Batch) -> Result<Vec<Written>, StoreError> {
         const OPERATION: &str = "storing heartbeats";
@@ -58,9 +68,10 @@ impl RedisStore {
         let all: Vec<(&String, &Timestamp)> = contract.iter().collect();
         // In a cluster each key may stand on another node.
         let chunk_size = if self.shared.config.topology.is_cluster() { 1 } else { CONTRACT_CHUNK };
+        let mut legacy = LegacyTimes::default();
         for chunk in all.chunks(chunk_size) {
             let names = chunk.iter().map(|(key, _)| (*key).clone()).collect();
-            let times = chunk.iter().map(|(_, at)| at.to_legacy().into());
+            let times = chunk.iter().map(|(_, at)| legacy.text(**at));
             let script = &self.shared.scripts.newer_only;
             round.queued(evalsha(&round.pipeline, script, names, times).await)?;
         }
