@@ -28,6 +28,10 @@ copy() {
     # With the time of now, by which cargo sees that it changed.
     cp "$WORK/fresh/$file" "$TREE/$file"
   done
+  # What has gone since the last time must not be built with the rest.
+  (cd "$TREE" && find . -type f -print0) | while IFS= read -r -d '' file; do
+    [[ -e $WORK/fresh/$file ]] || rm "$TREE/$file"
+  done
   rm -rf "$WORK/fresh"
 }
 
