@@ -196,3 +196,11 @@ impl Record {
         self.last_seen = self.last_seen.max(at);
     }
 }
+
+/// The allocator has room of 256 bytes and then of 320, and an [`Arc`] counts in sixteen of them; of lives most have one, in
+/// 128. There is a record for each publisher.
+#[test]
+fn it_fits_the_room_that_the_allocator_has() {
+    assert!(size_of::<Record>() <= 256 - 16, "{}", size_of::<Record>());
+    assert!(size_of::<Life>() <= 128, "{}", size_of::<Life>());
+}
