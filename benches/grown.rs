@@ -102,7 +102,7 @@ async fn grown(stage: &Stage, publishers: usize) -> Grown {
 }
 
 /// Reads a scrape to its end and keeps nothing of it; how long it was.
-pub async fn scraped(program: &Program) -> usize {
+async fn scraped(program: &Program) -> usize {
     let mut stream = TcpStream::connect(program.http()).await.unwrap();
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut chunk = vec![0; 1 << 18];
