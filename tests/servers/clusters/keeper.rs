@@ -83,7 +83,7 @@ impl Keeper {
     }
 
     /// Those from which everything can be read and written, of which some may be dead.
-    async fn written_to(&self) -> Result<Vec<usize>, String> {
+    pub async fn written_to(&self) -> Result<Vec<usize>, String> {
         match self {
             Self::Sentinels(group) => Ok(vec![group.primary().await?]),
             Self::Cluster(cluster) => cluster.masters().await,

@@ -46,6 +46,11 @@ impl Run {
         self.world.rabbitmq().leader(&self.world.vhost, QUEUE).await.unwrap()
     }
 
+    /// A Redis that is written to now.
+    pub async fn written_to(&self) -> usize {
+        self.world.keeper.written_to().await.unwrap()[0]
+    }
+
     /// How often the same was done to the like before.
     pub async fn times(&self, harms: &[Harm]) -> usize {
         self.took.get(&self.world.name(harms).await).map_or(0, Vec::len)
@@ -68,9 +73,10 @@ impl Run {
         for harm in harms {
             world.begin(*harm).await;
         }
-        let begun = Instant::now();
+        // To part nodes takes a while by itself.
+        let (begun, harmed) = (Instant::now(), world.truth.now());
         let without = if survives { GOES_ON } else { LASTS };
-        let without = world.truth.recovered(since, without).await;
+        let without = world.truth.recovered(harmed, without).await;
         tokio::time::sleep_until(begun + LASTS).await;
         let lifted = world.truth.now();
         world.truth.note(format!("lifted: {name}"));
