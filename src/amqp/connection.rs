@@ -67,9 +67,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for the answer to any one call.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest frame, in bytes; what is longer is sent in several. For each connection the library keeps room for 64, and with
-/// the 128 KiB that brokers propose eight megabytes of zeroes would be resident. A heartbeat of ten components is 5 KB.
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// How long the frames of a connection may be. The library makes room for 64 of them, zeroed as it is used where their
+/// length is known from the beginning, and at once where the broker tells it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Frames {
+    /// 16 KiB, for whoever sends only: his own headers are short, and a body goes in several frames.
+    Short,
+    /// RabbitMQ's default, 128 KiB. The headers of a message come in one frame, and anybody may have sent some.
+    Usual,
+    /// What the broker proposes, for those that are set to more and have used it: they end a connection that takes less.
+    AsProposed,
+}
+
+impl Frames {
+    fn bytes_max(self) -> Option<u32> {
+        match self {
+            Self::Short => Some(16 * 1024),
+            Self::Usual => Some(128 * 1024),
+            Self::AsProposed => None,
+        }
+    }
+}
 
 /// Sent data that stays unacknowledged for so long ends the connection, where heartbeats cannot.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -94,7 +112,7 @@ impl Config {
     }
 
     /// Built by hand: lapin reads an IPv6 address in a URI as `localhost`.
-    fn uri(&self, node: &Node) -> AMQPUri {
+    fn uri(&self, node: &Node, frames: Frames) -> AMQPUri {
         let (mechanism, userinfo) = match self.mechanism {
             Mechanism::Plain => {
                 let (username, password) = (self.user.clone(), self.password.read().expose().to_owned());
@@ -112,7 +130,7 @@ impl Config {
             query: AMQPQueryString {
                 auth_mechanism: Some(mechanism),
                 heartbeat: Some(u16::try_from(self.heartbeat.as_secs()).unwrap_or(u16::MAX).max(1)),
-                frame_max: Some(FRAME_BYTES_MAX),
+                frame_max: frames.bytes_max(),
                 ..AMQPQueryString::default()
             },
         }
@@ -148,7 +166,7 @@ pub(super) struct Opened {
 /// # Errors
 /// Says which step failed. A handshake that is given up is also cut off, so that nothing of it
 /// stays behind.
-pub(super) async fn open(config: &Config) -> Result<Opened, AmqpError> {
+pub(super) async fn open(config: &Config, frames: Frames) -> Result<Opened, AmqpError> {
     let (socket, node) = connect(config).await?;
     let target = node.to_string();
     let cutter = prepare(&socket).map_err(|source| AmqpError::Connect { target: target.clone(), source })?;
@@ -181,7 +199,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, AmqpError> {
         .with_client_property("product".into(), "heartbeat".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let runtime = lapin::runtime::default_runtime().map_err(|source| not_opened(config, &target, source))?;
-    let opening = Connection::connector(config.uri(node), runtime, hand_over, properties);
+    let opening = Connection::connector(config.uri(node, frames), runtime, hand_over, properties);
     match timeout(CONNECT_TIMEOUT, opening).await {
         Ok(Ok(connection)) => Ok(Opened { connection, cutter, target }),
         Ok(Err(source)) => Err(not_opened(config, &target, source)),

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::acks::Acks;
-use super::connection::{self, CALL_TIMEOUT, Config, Cutter, Opened, call};
+use super::connection::{self, CALL_TIMEOUT, Config, Cutter, Frames, Opened, call};
 pub use super::consumer::{Confirmed, ConsumerState, Event, Window};
 pub use super::delivery::Delivery;
 use super::delivery::stamp;
@@ -64,6 +64,7 @@ pub struct ConsumerTask {
     state: watch::Sender<ConsumerState>,
     backoff: Backoff,
     generation: u64,
+    frames: Frames,
     /// Something worn was given back.
     worn: bool,
 }
@@ -96,8 +97,9 @@ impl ConsumerTask {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let (state, state_out) = watch::channel(ConsumerState::default());
         let backoff = Backoff::new(config.reconnect_max);
+        let (generation, frames, worn) = (0, Frames::Usual, false);
         let task =
-            Self { config, prefetch, tag, clock, window, events, state, backoff, generation: 0, worn: false };
+            Self { config, prefetch, tag, clock, window, events, state, backoff, generation, frames, worn };
         (task, receiver, state_out)
     }
 
@@ -116,6 +118,9 @@ impl ConsumerTask {
                 return;
             }
             let Err(error) = ended else { return };
+            if error.is_frame_too_long() {
+                self.frames = Frames::AsProposed;
+            }
             warn!(error = %Chain(&error), "Not consuming; trying again");
             tokio::select! {
                 () = sleep(self.backoff.next_wait_after(error.is_refusal())) => {}
@@ -182,7 +187,7 @@ impl ConsumerTask {
     }
 
     async fn open(&mut self) -> Result<(lapin::Connection, Session), AmqpError> {
-        let Opened { connection, cutter, target } = connection::open(&self.config).await?;
+        let Opened { connection, cutter, target } = connection::open(&self.config, self.frames).await?;
         topology::ensure(&connection, &self.config).await?;
         if self.generation == 0 {
             topology::compare(&connection, &self.config).await;

@@ -139,6 +139,11 @@ impl AmqpError {
         self.reply_code() == Some(406)
     }
 
+    /// Whether the broker could not send a frame as short as it must be.
+    pub(super) fn is_frame_too_long(&self) -> bool {
+        self.reply_code() == Some(501)
+    }
+
     /// Whether the broker said no to who this is or to what it may do, which only an operator changes.
     pub(super) fn is_refusal(&self) -> bool {
         match self {

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::connection::{self, Config, Cutter, Opened, call};
+use super::connection::{self, Config, Cutter, Frames, Opened, call};
 use super::inspect::inspect_all;
 use super::send::{Reply, Sender};
 use super::{AmqpError, topology};
@@ -181,7 +181,7 @@ impl PublisherTask {
     ) -> Option<Result<Session, AmqpError>> {
         let config = self.config.clone();
         let mut opening = Box::pin(async move {
-            let Opened { connection, cutter, target } = connection::open(&config).await?;
+            let Opened { connection, cutter, target } = connection::open(&config, Frames::Short).await?;
             topology::ensure(&connection, &config).await?;
             if is_first {
                 topology::compare(&connection, &config).await;

@@ -11,6 +11,8 @@ use tokio::time::sleep;
 
 use crate::support::bridge::{Bridge, EXCHANGE, KEY, SOON};
 use crate::support::otlp::clients::gzip;
+use crate::support::rabbitmq::{Options, RabbitMq};
+use crate::support::redis;
 use crate::support::v2::{Beating, Simulated};
 use crate::support::wait::wait_until;
 use crate::support::watch::{Watch, nobody_down};
@@ -207,6 +209,25 @@ async fn properties_and_headers_of_any_kind_spoil_nothing() {
     let rejected = [("reason", "not_json")];
     subscriber.wait_value(SOON, "heartbeat_subscriber_rejected_total", &rejected, 1.0).await;
     assert_eq!(subscriber.metrics().await.unwrap().sum("heartbeat_subscriber_rejected_total", &[]), 1.0);
+}
+
+/// Where the broker is set to longer frames than its default, a header may be longer than ours: it is the end of one
+/// connection, and not of every one after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_longer_than_a_frame_ends_one_connection() {
+    let options = Options { config: vec!["frame_max = 1048576".into()], ..Options::default() };
+    let broker = RabbitMq::start_with(options).await;
+    let bridge = Bridge::with(broker.new_vhost().await, redis::Options::default()).await;
+    let subscriber = bridge.subscriber().start_ready().await;
+    let mut good = Simulated::new("good");
+    let mut headers = FieldTable::default();
+    headers.insert("note".into(), AMQPValue::LongString("-".repeat(300_000).into()));
+    let properties = BasicProperties::default().with_headers(headers);
+    bridge.vhost.publish(EXCHANGE, KEY, &properties, [good.beat()]).await;
+    bridge.drained(&subscriber, SOON).await;
+    bridge.assert_newest(&subscriber, &[good]).await;
+    let lost = subscriber.log().matches("FRAME-ERROR").count();
+    assert_eq!(lost, 1, "{}", subscriber.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
