@@ -14,6 +14,7 @@ use super::targets::Targets;
 use crate::heartbeat::PublisherId;
 use crate::otlp;
 use crate::signing::{Rules, SigningKey, TrustedKeys};
+use crate::store::Topology;
 use crate::tls::TlsConfig;
 
 /// What one process does.
@@ -312,7 +313,7 @@ pub struct BatchConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisConfig {
     /// Which servers, and how they belong together.
-    pub topology: RedisTopology,
+    pub topology: Topology,
     /// ACL user. `None`: the default user.
     pub username: Option<String>,
     /// Password. `None`: none is asked for.
@@ -325,34 +326,6 @@ pub struct RedisConfig {
     pub reconnect_max: Duration,
     /// Whether the contract's `service:*` and `queue:*` keys are written.
     pub contract_keys: bool,
-}
-
-/// How Redis is run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RedisTopology {
-    /// One server.
-    Single {
-        /// Host name or address.
-        host: String,
-        /// Port.
-        port: u16,
-        /// Number of the database.
-        database: u8,
-    },
-    /// A primary that Sentinels name.
-    Sentinel {
-        /// The Sentinels, each host and port.
-        nodes: Vec<(String, u16)>,
-        /// The name of the primary.
-        service: String,
-        /// Number of the database.
-        database: u8,
-    },
-    /// A Redis Cluster, which has database 0 alone.
-    Cluster {
-        /// Nodes to ask first, each host and port.
-        nodes: Vec<(String, u16)>,
-    },
 }
 
 /// An HTTP server.

@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 use super::hints::is_random_host_name;
 use super::model::{
     AmqpConfig, BatchConfig, EmitterConfig, Limits, LogConfig, ManagementConfig, ProcessConfig, RedisConfig,
-    RedisTopology, Role, ViewConfig, WebConfig,
+    Role, ViewConfig, WebConfig,
 };
 use super::otel;
 use super::parse::{self, Why};
@@ -20,6 +20,7 @@ use super::targets::{self, Targets};
 use super::web;
 use crate::amqp::{Mechanism, Node};
 use crate::heartbeat::PublisherId;
+use crate::store::Topology;
 use crate::tls::{ClientFiles, Expiry, Peer, PeerTls, TlsConfig, TlsError, TlsFile, TlsFiles};
 
 /// The id where the host's name is none; also what the original calls itself in its messages.
@@ -319,7 +320,7 @@ pub(super) fn redis(r: &mut Reader<'_>, reconnect_max: Duration) -> RedisConfig 
     }
 }
 
-fn redis_topology(r: &mut Reader<'_>) -> RedisTopology {
+fn redis_topology(r: &mut Reader<'_>) -> Topology {
     let mode = r.read(&s::REDIS_MODE, redis_mode);
     let (host, port) = (r.read(&s::REDIS_HOST, parse::host), r.number(&s::REDIS_PORT));
     let database: u8 = r.number(&s::REDIS_DB);
@@ -330,16 +331,16 @@ fn redis_topology(r: &mut Reader<'_>) -> RedisTopology {
             if nodes.is_some() {
                 warn_unused(r, &s::REDIS_NODES, "REDIS_MODE is single");
             }
-            RedisTopology::Single { host, port, database }
+            Topology::Single { node: (host, port), database }
         }
         RedisMode::Sentinel => {
-            RedisTopology::Sentinel { nodes: nodes.unwrap_or_else(|| vec![(host, port)]), service, database }
+            Topology::Sentinel { nodes: nodes.unwrap_or_else(|| vec![(host, port)]), service, database }
         }
         RedisMode::Cluster => {
             if database != 0 {
                 r.problem(&s::REDIS_DB, Some(database.to_string()), "a Redis Cluster has database 0 alone");
             }
-            RedisTopology::Cluster { nodes: nodes.unwrap_or_else(|| vec![(host, port)]) }
+            Topology::Cluster { nodes: nodes.unwrap_or_else(|| vec![(host, port)]) }
         }
     }
 }

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::amqp::{Mechanism, Node, QueueType};
+use crate::store::Topology;
 
 /// The variables that the original's README exports, `X=` where it exports `X=`, and the three
 /// names that must not be empty filled in.
@@ -75,7 +76,7 @@ fn defaults_are_valid_and_are_what_the_contract_says() {
     assert_eq!(config.amqp.heartbeat, Duration::from_secs(10));
     assert_eq!(config.amqp.prefetch, 8192);
     assert_eq!(config.amqp.reconnect_max, Duration::from_secs(4));
-    let redis = RedisTopology::Single { host: "redis".into(), port: 6379, database: 0 };
+    let redis = Topology::Single { node: ("redis".into(), 6379), database: 0 };
     assert_eq!(config.store.topology, redis);
     assert_eq!((config.store.timeout, config.store.password), (Duration::from_secs(2), None));
     assert!(config.store.contract_keys);
@@ -173,7 +174,7 @@ fn a_flag_goes_before_its_variable() {
     let RoleConfig::Subscriber(config) = config.role else { panic!("another role") };
     assert_eq!(config.amqp.nodes, [node("by-flag", 5672)]);
     // An empty flag counts as unset, like an empty variable.
-    assert!(matches!(config.store.topology, RedisTopology::Single { host, .. } if host == "by-variable"));
+    assert!(matches!(config.store.topology, Topology::Single { node, .. } if node.0 == "by-variable"));
 }
 
 #[test]
@@ -376,13 +377,10 @@ fn a_cluster_has_one_database() {
     assert!(problems(Role::Subscriber, &cluster)[0].name.starts_with("REDIS_DB"));
     let (config, _) = subscriber(&with(&cluster[..2]));
     let nodes = vec![("a".to_owned(), 1), ("b".to_owned(), 2)];
-    assert_eq!(config.store.topology, RedisTopology::Cluster { nodes });
+    assert_eq!(config.store.topology, Topology::Cluster { nodes });
     let (config, _) = subscriber(&with(&[("REDIS_MODE", "sentinel"), ("REDIS_DB", "3")]));
     let nodes = vec![("redis".to_owned(), 6379)];
-    assert_eq!(
-        config.store.topology,
-        RedisTopology::Sentinel { nodes, service: "mymaster".into(), database: 3 }
-    );
+    assert_eq!(config.store.topology, Topology::Sentinel { nodes, service: "mymaster".into(), database: 3 });
 }
 
 #[test]
@@ -447,7 +445,7 @@ fn the_health_file_goes_by_role() {
 fn forget_reads_redis_alone() {
     let source = with(&[("REDIS_HOST", "r"), ("RABBITMQ_PORT", "x"), ("RECONNECT_MAX", "1")]);
     let (config, _) = load_forget(&Flags::new(), &source).unwrap();
-    assert_eq!(config.store.topology, RedisTopology::Single { host: "r".into(), port: 6379, database: 0 });
+    assert_eq!(config.store.topology, Topology::Single { node: ("r".into(), 6379), database: 0 });
     assert!(load_forget(&Flags::new(), &with(&[("REDIS_PORT", "x")])).is_err());
 }
 

@@ -8,7 +8,7 @@ use crate::check::management::{BODY_BYTES_MAX, ManagementClient};
 use crate::config::targets::Targets;
 use crate::config::{
     AmqpConfig, BatchConfig, EmitterConfig, LegacyMatch, ManagementConfig, ProofsConfig, RedisConfig,
-    RedisTopology, ViewConfig,
+    ViewConfig,
 };
 use crate::heartbeat::wire::{Limits, TRACE_BYTES_MAX};
 use crate::otlp::Otlp;
@@ -44,17 +44,8 @@ pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result
 }
 
 pub(super) fn redis(config: &RedisConfig, expiry: &Expiry) -> Result<store::RedisConfig, StartError> {
-    let topology = match &config.topology {
-        RedisTopology::Single { host, port, database } => {
-            store::Topology::Single { node: (host.clone(), *port), database: *database }
-        }
-        RedisTopology::Sentinel { nodes, service, database } => {
-            store::Topology::Sentinel { nodes: nodes.clone(), service: service.clone(), database: *database }
-        }
-        RedisTopology::Cluster { nodes } => store::Topology::Cluster { nodes: nodes.clone() },
-    };
     Ok(store::RedisConfig {
-        topology,
+        topology: config.topology.clone(),
         username: config.username.clone(),
         password: config.password.clone(),
         tls: tls(config.tls.as_ref(), Peer::Redis, expiry)?,

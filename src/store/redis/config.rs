@@ -31,7 +31,7 @@ pub struct Config {
 }
 
 /// How Redis is run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Topology {
     /// One server.
     Single {
@@ -49,7 +49,7 @@ pub enum Topology {
         /// Database number.
         database: u8,
     },
-    /// A cluster.
+    /// A Redis Cluster, which has database 0 alone.
     Cluster {
         /// Nodes to ask first, each host and port.
         nodes: Vec<(String, u16)>,
