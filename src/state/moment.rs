@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::components::Components;
 use super::freshness::{Freshness, judge};
 use super::hearing::Spans;
 use super::record::{Detail, Record};
@@ -56,29 +55,33 @@ impl<'a> Moment<'a> {
         Self { now, hearing: Arc::new(hearing), policy }
     }
 
-    fn judge(&self, record: &Record) -> (Freshness, Timestamp) {
-        let grace = self.policy.grace(record);
+    /// Since when everything would have been heard; `None` where that is not so now.
+    pub fn heard_since(&self) -> Option<Timestamp> {
+        self.hearing.since(self.now)
+    }
+
+    fn judge(&self, record: &Record, grace: Duration) -> (Freshness, Timestamp) {
         judge(record.last_seen, record.first_received, grace, self.now, &self.hearing)
     }
 
     /// The verdict on a publisher; without its components.
     pub fn verdict(&self, record: Arc<Record>) -> Judged {
-        let (freshness, deadline) = self.judge(&record);
+        let (freshness, deadline) = self.judge(&record, self.policy.grace(&record));
         Judged { record, up: freshness.up(), deadline }
     }
 
     /// Whether a publisher is shown, and stale.
     pub fn is_stale(&self, record: &Record) -> bool {
-        !record.is_forgotten() && self.judge(record).0 == Freshness::Stale
+        !record.is_forgotten() && self.judge(record, self.policy.grace(record)).0 == Freshness::Stale
     }
 
     /// The components of a fresh publisher that are not known all the same, with why, and since when.
     pub fn doubted(&self, record: &Record) -> Vec<Doubted> {
-        if record.is_forgotten() || self.judge(record).0 != Freshness::Fresh {
+        let grace = self.policy.grace(record);
+        if record.is_forgotten() || self.judge(record, grace).0 != Freshness::Fresh {
             return Vec::new();
         }
-        let grace = self.policy.grace(record);
-        let ages = self.ages(record);
+        let ages = Ages::of(record, self.now, grace, &self.hearing);
         let doubted = record.components.iter().filter_map(|state| {
             let reason = ages.doubt(state.seen)?;
             // Without a time it was never known.
@@ -88,10 +91,6 @@ impl<'a> Moment<'a> {
             Some(Doubted { publisher, component, clock_offset_ms, reason, since })
         });
         doubted.collect()
-    }
-
-    fn ages(&self, record: &Record) -> Ages {
-        Ages::of(record, self.now, self.policy.grace(record), &self.hearing)
     }
 
     /// All of these records, or those of one shard, and whoever else is expected. `synced` says whether they are in step
@@ -110,16 +109,19 @@ impl<'a> Moment<'a> {
         publishers.sort_by(sorted);
         let is_known = |id| publishers.binary_search_by(|view| view.id.cmp(id)).is_ok();
         let expected = self.policy.expected.iter().filter(|id| in_shard(id) && !is_known(*id));
-        let never_seen: Vec<PublisherView> = expected.map(|id| never_seen(id, synced)).collect();
+        let never_seen: Vec<PublisherView> =
+            expected.map(|id| PublisherView::never_seen(id, synced)).collect();
         publishers.extend(never_seen);
         publishers.sort_by(sorted);
         Snapshot { now: self.now, shard, view_synced: synced, view_lag: lag, publishers }
     }
 
     fn publisher(&self, record: &Record, synced: bool) -> PublisherView {
-        let (freshness, deadline) = self.judge(record);
+        let grace = self.policy.grace(record);
+        let (freshness, deadline) = self.judge(record, grace);
         let up = freshness.up().filter(|_| synced);
-        let verdict = if synced { Verdict::of(freshness, || self.ages(record)) } else { Verdict::Withheld };
+        let ages = || Ages::of(record, self.now, grace, &self.hearing);
+        let verdict = if synced { Verdict::of(freshness, ages) } else { Verdict::Withheld };
         let mut view = PublisherView {
             id: record.id.clone(),
             expected: self.policy.expected.contains(&record.id),
@@ -133,7 +135,7 @@ impl<'a> Moment<'a> {
             sequence: None,
             version: None,
             epoch: None,
-            conflict: record.rare.conflict_at.is_some_and(|at| self.now < at.plus(self.policy.grace(record))),
+            conflict: record.rare.conflict_at.is_some_and(|at| self.now < at.plus(grace)),
             counts: Some(record.counts),
             totals: None,
             told: record.components.clone(),
@@ -154,27 +156,5 @@ impl<'a> Moment<'a> {
             }
         }
         view
-    }
-}
-
-fn never_seen(id: &PublisherId, synced: bool) -> PublisherView {
-    PublisherView {
-        id: id.clone(),
-        expected: true,
-        up: synced.then_some(false),
-        first_received: None,
-        last_seen: None,
-        deadline: None,
-        interval: None,
-        clock_offset_ms: None,
-        started_at: None,
-        sequence: None,
-        version: None,
-        epoch: None,
-        conflict: false,
-        counts: None,
-        totals: None,
-        told: Components::default(),
-        verdict: Verdict::Withheld,
     }
 }

@@ -63,6 +63,29 @@ pub struct PublisherView {
 }
 
 impl PublisherView {
+    /// One that is expected, and was never heard of. It has no verdict where the view is not in step.
+    pub fn never_seen(id: &PublisherId, synced: bool) -> Self {
+        Self {
+            id: id.clone(),
+            expected: true,
+            up: synced.then_some(false),
+            first_received: None,
+            last_seen: None,
+            deadline: None,
+            interval: None,
+            clock_offset_ms: None,
+            started_at: None,
+            sequence: None,
+            version: None,
+            epoch: None,
+            conflict: false,
+            counts: None,
+            totals: None,
+            told: Components::default(),
+            verdict: Verdict::Withheld,
+        }
+    }
+
     /// Each component, by key, judged.
     pub fn components(&self) -> impl ExactSizeIterator<Item = ComponentView<'_>> {
         self.told.iter().map(|state| {

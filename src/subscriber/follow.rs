@@ -368,9 +368,8 @@ impl Follower {
     async fn tidy(&mut self) {
         let now = self.replica.clock().now();
         let (synced, _) = self.replica.in_step(now);
-        let hearing = self.replica.standing().hearing(now);
-        let (true, Some(since)) = (synced, hearing.since(now)) else { return };
         let (moment, policy) = (self.replica.moment(now), self.replica.policy());
+        let (true, Some(since)) = (synced, moment.heard_since()) else { return };
         let over = |at: Timestamp| now >= at.plus(self.retention);
         let (mut gone, mut buried) = (Vec::new(), Vec::new());
         for record in self.replica.records() {

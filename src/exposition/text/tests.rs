@@ -93,22 +93,7 @@ pub(in crate::exposition) fn publisher(id: &str) -> PublisherView {
 }
 
 pub(in crate::exposition) fn never_seen(id: &str) -> PublisherView {
-    PublisherView {
-        expected: true,
-        up: Some(false),
-        first_received: None,
-        last_seen: None,
-        deadline: None,
-        interval: None,
-        clock_offset_ms: None,
-        started_at: None,
-        sequence: None,
-        version: None,
-        epoch: None,
-        counts: None,
-        totals: None,
-        ..publisher(id)
-    }
+    PublisherView { verdict: each(), ..PublisherView::never_seen(&PublisherId::new(id).unwrap(), true) }
 }
 
 pub(in crate::exposition) fn told(states: &[ComponentState]) -> Components {
