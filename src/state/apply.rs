@@ -269,18 +269,13 @@ fn note_sign_of_life(life: &mut Life, heartbeat: &Heartbeat, at: Option<Timestam
 
 /// Shows this snapshot from now on.
 fn take(record: &mut Record, heartbeat: &Heartbeat, at: Option<Timestamp>) {
-    // A text that is known already is not held twice.
-    let version = match &record.detail {
-        Detail::V2 { version, .. } if *version == heartbeat.version => Arc::clone(version),
-        _ => Arc::clone(&heartbeat.version),
-    };
     record.saw(at);
     record.detail = Detail::V2 {
         started_at: heartbeat.started_at,
         sent_at: heartbeat.sent_at,
         sequence: heartbeat.sequence,
         interval_ms: u64::try_from(heartbeat.interval.as_millis()).unwrap_or(u64::MAX),
-        version,
+        version: Arc::clone(&heartbeat.version),
         totals: heartbeat.totals,
     };
     // A component is as old as its check was when the snapshot was made, by one and the same

@@ -42,7 +42,7 @@ impl Components {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.iter().len()
+        packed::sizes(&self.packed).0
     }
 
     /// Whether there is none.
@@ -52,7 +52,7 @@ impl Components {
 
     /// How long the names of all are, in bytes.
     pub fn names_len(&self) -> usize {
-        packed::Reader::new(&self.packed).names_len()
+        packed::sizes(&self.packed).1
     }
 
     /// Each of them, by key.

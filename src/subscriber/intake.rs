@@ -17,7 +17,6 @@ use super::pending::{Held, Pending, Released, Settled};
 use super::replica::Replica;
 use super::tell::{Teller, log_changes};
 use super::trace::Stored;
-use super::versions::Versions;
 use crate::amqp::acks::Acks;
 use crate::amqp::consume::{Delivery, Event, HOLD_MAX};
 use crate::heartbeat::wire::{Limits, Rejection, decode};
@@ -85,8 +84,6 @@ pub(super) struct Intake {
     consumer_ended: bool,
     /// Of this channel, a message that is too long was spoken of.
     oversize_told: bool,
-    /// Those that heartbeats came with.
-    versions: Versions,
 }
 
 impl Intake {
@@ -113,7 +110,6 @@ impl Intake {
             store_down: false,
             consumer_ended: false,
             oversize_told: false,
-            versions: Versions::default(),
         }
     }
 
@@ -289,12 +285,12 @@ impl Intake {
     }
 
     /// Gives a version 1 message the id under which it is kept, and has one of version 2 share what many say.
-    fn kept(&mut self, mut message: Message) -> Message {
+    fn kept(&self, mut message: Message) -> Message {
         match &mut message {
             Message::V1(heartbeat) => {
                 heartbeat.service = self.replica.with_view(|view| view.legacy_id(&heartbeat.service));
             }
-            Message::V2(heartbeat) => self.versions.share(&mut heartbeat.version),
+            Message::V2(heartbeat) => self.replica.share_version(&mut heartbeat.version),
         }
         message
     }

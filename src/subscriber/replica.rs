@@ -29,6 +29,7 @@ pub struct Replica {
     state: RwLock<State>,
     /// What is on its way to the store, by its key there.
     sending: Mutex<HashMap<RecordKey, u64>>,
+    versions: Mutex<Versions>,
     standing: Mutex<Standing>,
     policy: Policy,
     clock: Arc<StoreClock>,
@@ -39,7 +40,6 @@ struct State {
     view: View,
     /// The same records by bucket and key of the store.
     index: HashMap<usize, HashMap<RecordKey, Arc<Record>>>,
-    versions: Versions,
 }
 
 /// How this replica stands to the others and to the store.
@@ -202,6 +202,7 @@ impl Replica {
         Self {
             state: RwLock::default(),
             sending: Mutex::default(),
+            versions: Mutex::default(),
             standing: Mutex::default(),
             policy,
             clock,
@@ -260,13 +261,18 @@ impl Replica {
         read(&self.read().view)
     }
 
+    /// Has a version share its room with others that say the same.
+    pub(super) fn share_version(&self, version: &mut Arc<str>) {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).share(version);
+    }
+
     pub(super) fn put(&self, mut record: Arc<Record>) {
         let key = RecordKey::of(record.id.as_str());
-        let mut state = self.write();
         // One that comes from the store is nobody else's yet.
         if let Some(Record { detail: Detail::V2 { version, .. }, .. }) = Arc::get_mut(&mut record) {
-            state.versions.share(version);
+            self.share_version(version);
         }
+        let mut state = self.write();
         state.index.entry(key.bucket()).or_default().insert(key, Arc::clone(&record));
         state.view.put(record);
     }

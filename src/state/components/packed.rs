@@ -53,6 +53,11 @@ pub(super) fn write(states: &[ComponentState<&str>]) -> Vec<u8> {
     writer.values
 }
 
+/// How many components there are and how long their names, without a look at any of them.
+pub(super) fn sizes(packed: &[u8]) -> (usize, usize) {
+    Reader::at(packed).sizes().unwrap_or_default()
+}
+
 /// Bytes of all names of a component.
 fn names_len(state: &ComponentState<&str>) -> usize {
     let key = state.component.key;
@@ -175,25 +180,28 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(packed: &'a [u8]) -> Self {
-        let mut reader = Self { names: "", values: packed, left: 0, before: Before::default() };
-        if reader.begin().is_none() {
-            reader.left = 0;
+        let mut reader = Self::at(packed);
+        if let Some(len) = reader.begin() {
+            reader.left = len;
         }
         reader
     }
 
-    fn begin(&mut self) -> Option<()> {
-        self.left = usize::try_from(self.number()?).ok()?;
-        let names_len = usize::try_from(self.number()?).ok()?;
+    fn at(packed: &'a [u8]) -> Self {
+        Self { names: "", values: packed, left: 0, before: Before::default() }
+    }
+
+    fn begin(&mut self) -> Option<usize> {
+        let (len, names_len) = self.sizes()?;
         let (values, names) = self.values.split_at_checked(self.values.len().checked_sub(names_len)?)?;
         // Looked at once for all; each name is then a part of what is known to be text.
         (self.values, self.names) = (values, str::from_utf8(names).ok()?);
-        Some(())
+        Some(len)
     }
 
-    /// How long the names are that are not read yet.
-    pub(super) fn names_len(&self) -> usize {
-        self.names.len()
+    /// How many components there are, and how long their names.
+    fn sizes(&mut self) -> Option<(usize, usize)> {
+        Some((usize::try_from(self.number()?).ok()?, usize::try_from(self.number()?).ok()?))
     }
 
     /// `None` where the bytes are none that [`write()`] made, which they always are.
