@@ -1,10 +1,10 @@
 //! One subscriber at several sizes, each ten times the one before: what is asked of its memory and of its growth is asked of
 //! the same runs.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
 use crate::Plan;
@@ -12,7 +12,6 @@ use crate::cpu::Meter;
 use crate::drain::{Backlog, Stage};
 use crate::memory::pss;
 use crate::start::answered;
-use crate::support::program::Program;
 
 /// Of each publisher.
 pub const COMPONENTS: usize = 10;
@@ -25,6 +24,9 @@ const MESSAGES_MIN: usize = 50_000;
 
 /// Heartbeats of each publisher at least: the first finds nothing that is known.
 const BEATS_MIN: usize = 2;
+
+/// Far above what a scrape takes.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// After it has nothing more to do: an allocator gives back what it does not need only by and by.
 pub const SETTLE: Duration = Duration::from_secs(3);
@@ -84,9 +86,9 @@ async fn grown(stage: &Stage, publishers: usize) -> Grown {
     // A small scrape costs less than a tick of the clock.
     let scrapes = (100_000 / (publishers * COMPONENTS)).max(1);
     let meter = Meter::start([subscriber.pid()]);
-    let mut body = 0;
+    let (http, mut body) = (subscriber.http(), 0);
     for _ in 0..scrapes {
-        body = scraped(&subscriber).await;
+        body = tokio::task::spawn_blocking(move || scraped(http)).await.unwrap();
     }
     let [scrape] = meter.read();
     tokio::time::sleep(SETTLE).await;
@@ -101,15 +103,16 @@ async fn grown(stage: &Stage, publishers: usize) -> Grown {
     }
 }
 
-/// Reads a scrape to its end and keeps nothing of it; how long it was.
-async fn scraped(program: &Program) -> usize {
-    let mut stream = TcpStream::connect(program.http()).await.unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+/// Reads a scrape to its end and keeps nothing of it; how long it was. It blocks its thread.
+pub fn scraped(http: SocketAddr) -> usize {
+    let mut stream = TcpStream::connect(http).unwrap();
+    stream.set_read_timeout(Some(BOUND)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut chunk = vec![0; 1 << 18];
-    let mut length = stream.read(&mut chunk).await.unwrap();
+    let mut length = stream.read(&mut chunk).unwrap();
     assert!(chunk.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&chunk[..length]));
     loop {
-        match stream.read(&mut chunk).await.unwrap() {
+        match stream.read(&mut chunk).unwrap() {
             0 => return length,
             read => length += read,
         }

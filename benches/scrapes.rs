@@ -1,14 +1,13 @@
 //! What ten scrapers do to the time that a heartbeat takes from its publisher into the store.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use heartbeat_bridge::store::RecordKey;
 
 use crate::Plan;
 use crate::drain::Stage;
+use crate::grown::scraped;
 use crate::load::backlog::greet;
 use crate::load::fleet::{Fleet, now};
 use crate::load::open_loop::{self, Pace, Sent};
@@ -93,21 +92,6 @@ async fn scraping(subscriber: &Program, scrapers: u32, began: Instant) {
         };
         std::thread::spawn(scraping);
         assert!(length.await.unwrap() > PUBLISHERS * COMPONENTS, "a scrape without components");
-    }
-}
-
-/// Reads a scrape to its end and keeps nothing of it; how long it was.
-fn scraped(http: SocketAddr) -> usize {
-    let mut stream = TcpStream::connect(http).unwrap();
-    stream.set_read_timeout(Some(BOUND)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
-    let mut chunk = vec![0; 1 << 16];
-    let mut length = 0;
-    loop {
-        match stream.read(&mut chunk).unwrap() {
-            0 => return length,
-            read => length += read,
-        }
     }
 }
 
