@@ -18,6 +18,11 @@ use crate::support::program::Program;
 /// With the parts that are left, all is well again within this: a dead server has to be noticed, and another chosen.
 const GOES_ON: Duration = Duration::from_secs(20);
 
+/// The same where a node of RabbitMQ hangs. What the queue gives its consumers there stays with it until the others suspect
+/// it: by RabbitMQ's adaptive detector after four to fourteen seconds here, later the less evenly signs of life come before,
+/// as they do on a machine that is busy; and by `net_ticktime` after a minute.
+const NOTICES: Duration = Duration::from_secs(75);
+
 /// How it went each time.
 #[derive(Clone, Copy, Debug)]
 struct Took {
@@ -75,7 +80,12 @@ impl Run {
         }
         // To part nodes takes a while by itself.
         let (begun, harmed) = (Instant::now(), world.truth.now());
-        let without = if survives { GOES_ON } else { LASTS };
+        let hangs = harms.iter().any(|harm| matches!(harm, Harm::Freeze(Part::RabbitMq(_))));
+        let without = match survives {
+            true if hangs => NOTICES,
+            true => GOES_ON,
+            false => LASTS,
+        };
         let without = world.truth.recovered(harmed, without).await;
         tokio::time::sleep_until(begun + LASTS).await;
         let lifted = world.truth.now();
