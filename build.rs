@@ -12,9 +12,20 @@ fn main() {
     // As in "rustc 1.88.0 (6b00bc388 2025-06-23)".
     let version = text.split_whitespace().nth(1).unwrap_or("unknown");
     println!("cargo:rustc-env=HEARTBEAT_RUST_VERSION={version}");
+    pack_relocations();
     // A debug build is made too often to be made anew for each commit.
     if env::var_os("PROFILE").is_some_and(|profile| profile == "release") {
         tell_commit();
+    }
+}
+
+/// Most of the table by which the program is moved to its address is eight bytes an entry instead of 24 (DT_RELR): it is
+/// read once at the start and stays resident, 0.7 MiB of a program that takes 12. glibc reads it since 2.36, Debian 12's;
+/// a program that is built beside an older one is told so by its linker and gets the long table.
+fn pack_relocations() {
+    let target = |variable, is| env::var_os(variable).is_some_and(|value| value == is);
+    if target("CARGO_CFG_TARGET_OS", "linux") && target("CARGO_CFG_TARGET_ENV", "gnu") {
+        println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
 
