@@ -19,9 +19,15 @@ use crate::store::{Followed, Known, Position, StoreError, bucket_of};
 /// How much longer than one answer records may take, of which there may be very many.
 const RECORDS_FACTOR: u32 = 15;
 
-/// Buckets of which records are read together: few enough that not all of them are held twice at a time, and
-/// that the watchdog's question is not kept waiting behind them.
-const RECORDS_TOGETHER: usize = 8;
+/// Records that are read together, a megabyte or so: few enough that not all of them are held twice at a time, of which the
+/// memory would stay with the process, and that the watchdog's question is not kept waiting behind them.
+const RECORDS_TOGETHER: usize = 256;
+
+/// Records that one command asks for, all of one bucket.
+const RECORDS_A_COMMAND: usize = 32;
+
+/// Buckets of which the keys are read together.
+const KEYS_TOGETHER: usize = 8;
 
 /// Entries of a bucket's change log that are read at a time.
 const CHANGES_MAX: u64 = 1000;
@@ -47,12 +53,13 @@ impl RedisStore {
         let position =
             Position { generation: live.generation, ids: ids.collect(), dataset, ..Position::default() };
         let mut records = Vec::new();
-        for first in (0..BUCKETS).step_by(RECORDS_TOGETHER) {
+        for first in (0..BUCKETS).step_by(KEYS_TOGETHER) {
             let mut round = self.records_round(&live, OPERATION);
-            for bucket in first..BUCKETS.min(first + RECORDS_TOGETHER) {
-                round.queued(round.pipeline.hvals::<(), _>(keys::records(bucket)).await)?;
+            for bucket in first..BUCKETS.min(first + KEYS_TOGETHER) {
+                round.queued(round.pipeline.hkeys::<(), _>(keys::records(bucket)).await)?;
             }
-            records.extend(read_all(round.answers().await?));
+            let keys = round.answers().await?.into_iter().flat_map(Value::into_array);
+            records.extend(self.fetch(&live, OPERATION, keys.filter_map(Value::into_string)).await?);
         }
         Ok((records, position))
     }
@@ -86,7 +93,7 @@ impl RedisStore {
         position.compare_next = (first + turn.len()) % BUCKETS;
         position.compare_left = 0;
         changed.retain(|key, revision| *revision > known.revision(key));
-        followed.records = self.fetch(&live, changed.into_keys()).await?;
+        followed.records = self.fetch(&live, "reading changed records", changed.into_keys()).await?;
         *reached = position;
         Ok(followed)
     }
@@ -147,25 +154,32 @@ impl RedisStore {
         Ok(())
     }
 
+    /// The records of these keys, which may be gone meanwhile.
     async fn fetch(
         &self,
         live: &Live,
-        changed: impl Iterator<Item = String>,
+        operation: &'static str,
+        keys: impl Iterator<Item = String>,
     ) -> Result<Vec<Arc<Record>>, StoreError> {
         let mut buckets: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        for key in changed {
+        for key in keys {
             buckets.entry(bucket_of(&key)).or_default().push(key);
         }
-        let buckets: Vec<(usize, Vec<String>)> = buckets.into_iter().collect();
-        let mut records = Vec::new();
-        for some in buckets.chunks(RECORDS_TOGETHER) {
-            let mut round = self.records_round(live, "reading changed records");
-            for (bucket, fields) in some {
+        let (mut records, mut asked) = (Vec::new(), 0);
+        let mut round = self.records_round(live, operation);
+        for (bucket, keys) in &buckets {
+            for some in keys.chunks(RECORDS_A_COMMAND) {
                 round
-                    .queued(round.pipeline.hmget::<(), _, _>(keys::records(*bucket), fields.clone()).await)?;
+                    .queued(round.pipeline.hmget::<(), _, _>(keys::records(*bucket), some.to_vec()).await)?;
+                asked += some.len();
+                if asked >= RECORDS_TOGETHER {
+                    let whole = std::mem::replace(&mut round, self.records_round(live, operation));
+                    records.extend(read_all(whole.answers().await?));
+                    asked = 0;
+                }
             }
-            records.extend(read_all(round.answers().await?));
         }
+        records.extend(read_all(round.answers().await?));
         Ok(records)
     }
 
