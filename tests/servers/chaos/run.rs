@@ -89,7 +89,8 @@ impl Run {
                 Ok(took) => {
                     let name = format!("{:?}", fault.part).split('(').next().unwrap_or_default().to_owned();
                     self.recoveries.entry((name, fault.kind)).or_default().push(took);
-                    if lifted == last && took > RECOVERY {
+                    let own = (lifted + took).saturating_sub(world.truth.oracle().haunted_until(lifted));
+                    if lifted == last && own > RECOVERY {
                         self.reckoning().broken("I8", format!("recovered {took:?} after {fault}"));
                     }
                 }

@@ -81,6 +81,8 @@ pub struct Oracle {
     dead: Vec<bool>,
     /// By replica: who is shown as up with a heartbeat, or a proof, made at this time.
     fresh: Vec<BTreeMap<String, At>>,
+    /// When a scrape last told of a consumer that is nobody's.
+    stranger_at: Option<At>,
     stored: stored::Stored,
 }
 
@@ -96,6 +98,7 @@ impl Oracle {
             stale: vec![BTreeSet::new(); replicas],
             dead: vec![false; replicas],
             fresh: vec![BTreeMap::new(); replicas],
+            stranger_at: None,
             stored: stored::Stored::default(),
         }
     }
@@ -118,6 +121,9 @@ impl Oracle {
     pub fn judge(&mut self, at: At, replica: usize, scrape: &Scrape) {
         self.seen.scrapes += 1;
         let synced = scrape.value("heartbeat_subscriber_view_synced", &[]) == Some(1.0);
+        if scrape.value("heartbeat_subscriber_foreign_consumers", &[]).is_some_and(|counted| counted > 0.0) {
+            self.stranger_at = Some(at);
+        }
         self.fresh[replica].clear();
         for (publisher, shown) in read(scrape) {
             self.judge_freshness(at, replica, &publisher, &shown, synced);
@@ -225,6 +231,16 @@ impl Oracle {
             missing.extend(late.map(|id| format!("{id} on replica {replica}")));
         }
         missing
+    }
+
+    /// Until when RabbitMQ gave heartbeats to a consumer that was nobody's any more, by what the replicas told, if that was
+    /// after this time.
+    ///
+    /// It gives a channel whose connection is gone thirty seconds to end (`WORKER_WAIT`), of which most take none, and to
+    /// its consumer its share as long; it is counted, and nobody is called silent.
+    pub fn haunted_until(&self, since: At) -> At {
+        const WORKER_WAIT: Duration = Duration::from_secs(30);
+        self.stranger_at.map_or(since, |at| at.clamp(since, since + WORKER_WAIT))
     }
 
     /// Whether every replica has shown this heartbeat, or a newer one.

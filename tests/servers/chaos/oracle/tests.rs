@@ -247,3 +247,16 @@ fn a_store_that_goes_back_or_invents_is_a_lie() {
     let found: Vec<_> = oracle.violations.iter().map(|violation| violation.invariant).collect();
     assert_eq!(found, ["I4", "I4", "I4"]);
 }
+
+#[test]
+fn a_consumer_that_is_nobodys_excuses_no_longer_than_it_is_counted_nor_than_half_a_minute() {
+    let mut oracle = oracle();
+    assert_eq!(oracle.haunted_until(at(10)), at(10));
+    let counts =
+        |counted: u8| Scrape::parse(&format!("heartbeat_subscriber_foreign_consumers {counted}\n")).unwrap();
+    judged(&mut oracle, at(12), &counts(1));
+    judged(&mut oracle, at(14), &counts(0));
+    assert_eq!([5, 10, 20].map(|since| oracle.haunted_until(at(since))), [12, 12, 20].map(at));
+    judged(&mut oracle, at(60), &counts(1));
+    assert_eq!(oracle.haunted_until(at(10)), at(40));
+}
