@@ -89,6 +89,8 @@ async fn behind_sentinels_any_two_may_die() {
     run.round(&[Harm::Kill(Part::RabbitMq(leader)), Harm::Kill(Part::Redis(0))]).await;
     let follower = (run.leader().await + 1) % 3;
     run.round(&[Harm::Kill(Part::Subscriber(0)), Harm::Freeze(Part::RabbitMq(follower))]).await;
+    let follower = (run.leader().await + 1) % 3;
+    run.starts_beside(follower).await;
     run.end().await;
 }
 

@@ -14,6 +14,7 @@ use super::world::{SUBSCRIBERS, World};
 use crate::chaos::{RECOVERY, Reckoning};
 use crate::support::bridge::{QUEUE, SOON, drained, report};
 use crate::support::program::Program;
+use crate::support::wait::wait_until;
 
 /// With the parts that are left, all is well again within this: a dead server has to be noticed, and another chosen.
 const GOES_ON: Duration = Duration::from_secs(20);
@@ -22,6 +23,9 @@ const GOES_ON: Duration = Duration::from_secs(20);
 /// it: by RabbitMQ's adaptive detector after four to fourteen seconds here, later the less evenly signs of life come before,
 /// as they do on a machine that is busy; and by `net_ticktime` after a minute.
 const NOTICES: Duration = Duration::from_secs(75);
+
+/// For so long the others take a node that hangs for one that is there: `net_ticktime` of a minute, less a quarter.
+const UNNOTICED: Duration = Duration::from_secs(40);
 
 /// How it went each time.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +127,24 @@ impl Run {
             self.took.get(&name).and_then(|all| all.last())
         ));
         self.reckoning().halt_on_violations();
+    }
+
+    /// A publisher that starts while a node hangs takes what is bound for bound, on which no node agrees meanwhile.
+    pub async fn starts_beside(&mut self, hangs: usize) {
+        let harm = Harm::Freeze(Part::RabbitMq(hangs));
+        self.world.truth.note("begins: a publisher starts while a node of RabbitMQ hangs");
+        self.world.truth.oracle().ledger.hold(self.world.truth.now());
+        self.world.begin(harm).await;
+        let publisher = self.world.add_publisher("tromso", hangs + 1);
+        wait_until("a publisher is connected while a node hangs", UNNOTICED, async || {
+            let log = publisher.program.lock().await.log();
+            if log.contains("Connected to RabbitMQ") { Ok(()) } else { Err(log) }
+        })
+        .await;
+        self.world.lift(harm).await;
+        self.world.truth.note("lifted");
+        self.world.whole().await;
+        self.world.truth.oracle().ledger.release(self.world.truth.now());
     }
 
     fn reckoning(&self) -> Reckoning<'_> {

@@ -62,7 +62,7 @@ pub struct World {
     pub watches: Vec<Watch>,
     /// Who looks into the store.
     pub looks: Looks,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    tasks: Vec<AbortOnDropHandle<()>>,
 }
 
 impl World {
@@ -127,10 +127,21 @@ impl World {
             fleet,
             watches,
             looks,
-            _tasks: tasks,
+            tasks,
         };
         world.truth.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world
+    }
+}
+
+impl World {
+    /// One more publisher that is a process, which begins with a node of its own.
+    pub fn add_publisher(&mut self, id: &str, first: usize) -> &Publisher {
+        let setup = led("publisher", &self.vhost, &hosts(&self.rabbitmq().ports(), first));
+        let mut publisher = Publisher::start(&self.truth, id, setup);
+        self.tasks.push(publisher.prove(&self.truth));
+        self.publishers.push(publisher);
+        &self.publishers[self.publishers.len() - 1]
     }
 }
 
