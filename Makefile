@@ -33,7 +33,7 @@ bench: install ## Measure speed and cost beside limits and neighbours, into targ
 	cargo bench --bench bench -- --rounds $(ROUNDS) $(FIGURES)
 
 clusters: SEEDS = 1
-clusters: install ## Kill, freeze and part every process of three RabbitMQ, six Redis and three subscribers, and every pair
+clusters: install ## Kill, freeze and part every process of three RabbitMQ, six Redis and three subscribers, and kill two of every two kinds
 	@failed=; for seed in $(SEEDS); do \
 		HEARTBEAT_CLUSTERS_SEED=$$seed HEARTBEAT_CLUSTERS_LONG=1 RUST_TEST_THREADS=1 \
 			cargo test --test servers clusters:: -- --nocapture || failed="$$failed $$seed"; \

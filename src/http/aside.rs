@@ -4,9 +4,12 @@ use std::thread;
 
 use tokio::sync::oneshot;
 
-/// How nice the thread is: where all want to compute, it gets a quarter of what another does. So a scrape takes four times
-/// as long at worst, and heartbeats do not wait for it.
-const NICE: i32 = 6;
+/// How much nicer the thread is than the rest: where all want to compute, it gets a quarter of what another does. So a
+/// scrape takes four times as long at worst, and heartbeats hardly wait for it.
+const NICER: i32 = 6;
+
+/// The most that a thread can be.
+const NICEST: i32 = 19;
 
 /// Why work was not done.
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +26,20 @@ pub(super) async fn aside<T: Send + 'static>(
 ) -> Result<T, NotDone> {
     let (done, result) = oneshot::channel();
     let work = move || {
-        // Of this thread alone, on Linux. Where it may not, the work is done all the same.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        give_way();
         let _ = done.send(work());
     };
     thread::Builder::new().name("scrape".into()).spawn(work)?;
     Ok(result.await?)
+}
+
+/// Of this thread alone, as it is on Linux; elsewhere it would be of the whole process. Where it may not, the work is done
+/// all the same.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Ok(nice) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, (nice + NICER).min(NICEST));
+    }
 }
 
 #[cfg(test)]
@@ -39,7 +50,7 @@ mod tests {
     async fn it_is_done_by_a_nicer_thread_and_by_no_other() {
         let here = || rustix::process::getpriority_process(None).unwrap();
         let before = here();
-        assert_eq!(aside(here).await.unwrap(), NICE.max(before));
+        assert_eq!(aside(here).await.unwrap(), (before + NICER).min(NICEST));
         assert_eq!(here(), before);
     }
 

@@ -66,7 +66,7 @@ pub(super) struct Scrapes {
     /// Those whose gather has not begun.
     waiting: Mutex<HashMap<Question, Arc<Turn>>>,
     /// One gather at a time: two would only take each other's time.
-    gathers: Semaphore,
+    gathers: Arc<Semaphore>,
     /// Bodies in memory.
     bodies: Arc<Semaphore>,
     wait: Duration,
@@ -79,7 +79,7 @@ impl Scrapes {
         Self {
             render,
             waiting: Mutex::default(),
-            gathers: Semaphore::new(1),
+            gathers: Arc::new(Semaphore::new(1)),
             bodies: Arc::new(Semaphore::new(bodies)),
             wait,
             metrics,
@@ -99,17 +99,23 @@ impl Scrapes {
     async fn gather(&self, question: Question, turn: &Arc<Turn>) -> Result<Arc<Gathered>, Refusal> {
         let permits = async {
             let body = Arc::clone(&self.bodies).acquire_owned().await;
-            (self.gathers.acquire().await, body)
+            (Arc::clone(&self.gathers).acquire_owned().await, body)
         };
         let permits = timeout(self.wait, permits).await;
         self.begins(&question, turn);
-        let Ok((Ok(_one), Ok(permit))) = permits else {
+        let Ok((Ok(one), Ok(permit))) = permits else {
             return Err(Refusal::Busy);
         };
         let began = Instant::now();
         let render = Arc::clone(&self.render);
-        match aside(move || render(&question)).await {
-            Ok(Ok(exposition)) => {
+        // The permits go with the work, which goes on where whoever asked has left.
+        let work = move || {
+            let rendered = render(&question);
+            drop(one);
+            rendered.map(|exposition| (exposition, permit))
+        };
+        match aside(work).await {
+            Ok(Ok((exposition, permit))) => {
                 self.metrics.scrape_seconds.observe(began.elapsed().as_secs_f64());
                 Ok(Arc::new(Gathered { exposition, permit: Arc::new(permit) }))
             }

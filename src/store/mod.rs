@@ -110,7 +110,8 @@ pub struct Presence {
     pub consumers: u32,
     /// Whether its consumer stands on these queues.
     pub consuming: bool,
-    /// Until when it is sure that whatever had been sent to it has come; `None` where it cannot tell.
+    /// Until when it is sure that whatever had been sent to it has come and is stored; `None` of a replica of an earlier
+    /// version, which does not say, and of one with which there is no broker between.
     pub confirmed: Option<Timestamp>,
     /// From how many of them it is served.
     pub active: u32,

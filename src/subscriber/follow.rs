@@ -81,6 +81,8 @@ pub(super) struct Follower {
     pub(super) link: watch::Receiver<StoreLink>,
     pub(super) position: Position,
     pub(super) own: Presence,
+    /// Since when its consumer stands, where it was never sure to hear since then.
+    pub(super) unsure_since: Option<Timestamp>,
     /// Publishers silent for longer are forgotten, and tombstones older are removed.
     pub(super) retention: Duration,
     pub(super) strangers: u32,
@@ -183,12 +185,14 @@ impl Follower {
         self.own.at = self.replica.clock().now();
         self.own.consuming = consumer.consuming;
         self.own.consumers = consumer.consumers.iter().copied().max().unwrap_or(0);
-        self.own.confirmed = match consumer.confirmed {
-            Confirmed::At(at) => Some(at),
-            Confirmed::Never | Confirmed::Always => None,
-        };
+        let confirmed = self.confirmed(&consumer);
         self.own.active = consumer.served;
-        self.own.heard = self.replica.standing().heard(self.own.at);
+        {
+            let standing = self.replica.standing();
+            // Of what is not stored, the others know nothing.
+            self.own.confirmed = confirmed.into_iter().chain(standing.unstored_since).min();
+            self.own.heard = standing.vouched(self.own.at);
+        }
         // While the store is away nobody knows who is there; the last meeting counts.
         let met = self.store.meet(&self.own).await;
         let Some(others) = tell(&mut self.failing.meet, "Not meeting the other replicas", met) else {
@@ -209,6 +213,20 @@ impl Follower {
         self.choose_speaker(now, &others);
         self.judge_strangers(now, &consumer, &others);
         self.share_out(now, &others);
+    }
+
+    /// Until when this replica is sure that whatever had been sent to it has come. One that consumes, and was never sure
+    /// yet, may have been sent anything since it does.
+    fn confirmed(&mut self, consumer: &ConsumerState) -> Option<Timestamp> {
+        let since = self.unsure_since.take();
+        match consumer.confirmed {
+            Confirmed::At(at) => Some(at),
+            Confirmed::Never if consumer.consuming => {
+                self.unsure_since = since.or(Some(self.own.at));
+                self.unsure_since
+            }
+            Confirmed::Never | Confirmed::Always => None,
+        }
     }
 
     /// Who consumes one of our queues with us, by what they said, lately or not.

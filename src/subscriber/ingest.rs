@@ -29,6 +29,9 @@ const TAKE_MAX: usize = 512;
 /// How often is looked for deliveries that were held for too long.
 const MIND: Duration = Duration::from_secs(1);
 
+/// How often is looked since when something waits to be stored, while something always does.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// Longest wait between two attempts to store.
 const STORE_RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,9 @@ pub(super) struct Ingest {
     commands: mpsc::Receiver<Command>,
     putting: Option<JoinHandle<Put>>,
     mind_at: Instant,
+    /// A heartbeat waits to be stored, and the replica says so.
+    unstored: bool,
+    look_at: Instant,
     retry_at: Option<Instant>,
     backoff: Backoff,
 }
@@ -65,6 +71,8 @@ impl Ingest {
             commands,
             putting: None,
             mind_at: Instant::now(),
+            unstored: false,
+            look_at: Instant::now(),
             retry_at: None,
             backoff: Backoff::new(STORE_RETRY_MAX),
         }
@@ -103,6 +111,7 @@ impl Ingest {
             self.start_put();
             self.intake.acks.write().await;
             self.mind_the_window();
+            self.tell_unstored();
         }
         drop(done);
     }
@@ -147,6 +156,16 @@ impl Ingest {
             self.backoff.reset();
         } else {
             self.retry_at = Some(Instant::now() + self.backoff.next_wait());
+        }
+    }
+
+    /// Tells since when something waits to be stored. At once where that begins: a store that is slow may be slow for long.
+    fn tell_unstored(&mut self) {
+        let open = self.intake.acks.open() > 0;
+        let due = if self.unstored { !open || Instant::now() >= self.look_at } else { open };
+        if due {
+            self.look_at = Instant::now() + LOOK;
+            self.unstored = self.intake.tell_unstored();
         }
     }
 

@@ -145,6 +145,13 @@ impl Intake {
         oldest.is_some_and(|oldest| now.ms_since(oldest) > limit)
     }
 
+    /// Has the replica know since when a heartbeat waits to be stored. Says whether one does.
+    pub(super) fn tell_unstored(&self) -> bool {
+        let oldest = self.pending.oldest();
+        self.replica.standing().unstored_since = oldest;
+        oldest.is_some()
+    }
+
     /// Takes in what comes from the consumer.
     pub(super) fn take(&mut self, event: Event) {
         match event {
@@ -560,9 +567,10 @@ pub(super) mod tests {
     }
 
     fn intake() -> Intake {
+        let policy = Policy { publishers_max: 10, components_max: 10, ..Policy::default() };
         Intake::new(
             config(),
-            Arc::new(Replica::new(Policy::default(), Arc::default())),
+            Arc::new(Replica::new(policy, Arc::default())),
             Metrics::register(&mut Registry::default()),
             Arc::new(Teller::new(Outlets::none())),
             DeadLetters::new(None),
@@ -650,5 +658,37 @@ pub(super) mod tests {
             assert_eq!(intake.acks.take_due(), [], "stored: {stored}");
             assert_eq!(intake.acks.open(), 1, "stored: {stored}");
         }
+    }
+
+    /// What waits for a store that is slow is known to nobody else.
+    #[test]
+    fn the_others_are_told_since_when_something_is_not_stored() {
+        let mut intake = intake();
+        let body = |sequence| match beat(sequence) {
+            Message::V2(heartbeat) => crate::heartbeat::wire::encode(&heartbeat),
+            Message::V1(_) => unreachable!("it is made as the other"),
+        };
+        let delivered = |sequence: u64| Delivery {
+            tag: sequence,
+            body: body(sequence),
+            at: Timestamp::from_unix_ms(sequence.cast_signed() * 1000),
+            ..delivery(1)
+        };
+        intake.take(Event::Began { generation: 1, acks: Acks::none() });
+        assert!(!intake.tell_unstored());
+        intake.take(Event::Delivered(delivered(7)));
+        assert!(intake.tell_unstored());
+        let (batch, on_its_way) = intake.load().expect("the heartbeat is due").into_batch();
+        intake.take(Event::Delivered(delivered(9)));
+        let since = |intake: &Intake| {
+            intake.tell_unstored();
+            intake.replica.standing().unstored_since
+        };
+        assert_eq!(since(&intake), Some(Timestamp::from_unix_ms(7000)), "on its way is not stored");
+        assert!(intake.came_back(on_its_way, Ok(vec![Written::Stored; batch.writes.len()])));
+        assert_eq!(since(&intake), Some(Timestamp::from_unix_ms(9000)));
+        let (batch, on_its_way) = intake.load().expect("the next one is due").into_batch();
+        assert!(intake.came_back(on_its_way, Ok(vec![Written::Stored; batch.writes.len()])));
+        assert_eq!(since(&intake), None);
     }
 }

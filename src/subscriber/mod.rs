@@ -311,6 +311,7 @@ impl Parts {
                 left: false,
             },
             retention: config.retention,
+            unsure_since: None,
             strangers: 0,
             company: Vec::new(),
             window: Arc::clone(&self.window),

@@ -63,6 +63,8 @@ pub(super) struct Standing {
     pub(super) foreign_at: Option<Timestamp>,
     /// Until when the shares of all others are known that consume our queue.
     company_at: Option<Timestamp>,
+    /// When the oldest delivery came that is not stored yet, while there is one.
+    pub(super) unstored_since: Option<Timestamp>,
     own: Ear,
 }
 
@@ -160,6 +162,13 @@ impl Standing {
         let until = self.known_until(now);
         let current = self.own.current.map(|current| Span { until: current.until.min(until), ..current });
         self.own.past.iter().chain(current).collect()
+    }
+
+    /// The same as far as others can know of it: what came later than the oldest that is not stored may be in nobody's
+    /// view but this one.
+    pub(super) fn vouched(&self, now: Timestamp) -> Spans {
+        let until = self.unstored_since.unwrap_or(now);
+        self.heard(now).iter().map(|span| Span { until: span.until.min(until), ..span }).collect()
     }
 
     /// What can be judged at `now`: silence by what is confirmed, and whether somebody listens still.
@@ -407,6 +416,22 @@ mod tests {
         standing.hears(at(10_250), None);
         assert_eq!(standing.hearing(at(10_250)).since(at(10_250)), None);
         assert_eq!(standing.heard(at(10_250)).iter().next(), Some(Span { since: at(0), until: at(10_000) }));
+    }
+
+    #[test]
+    fn what_is_not_stored_is_vouched_for_to_nobody() {
+        let mut standing = Standing::default();
+        for quarter in 0..=40 {
+            standing.hears(at(quarter * 250), Some(at(quarter * 250)));
+        }
+        let until = |until| vec![Span { since: at(0), until: at(until) }];
+        let vouched = |standing: &Standing| standing.vouched(at(10_000)).iter().collect::<Vec<_>>();
+        assert_eq!(vouched(&standing), until(10_000));
+        standing.unstored_since = Some(at(4000));
+        assert_eq!(vouched(&standing), until(4000));
+        assert_eq!(standing.heard(at(10_000)).iter().collect::<Vec<_>>(), until(10_000), "it knows itself");
+        standing.unstored_since = Some(at(-1));
+        assert_eq!(vouched(&standing), []);
     }
 
     #[test]

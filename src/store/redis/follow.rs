@@ -19,8 +19,11 @@ use crate::store::{Followed, Known, Position, StoreError, bucket_of};
 /// How much longer than one answer records may take, of which there may be very many.
 const RECORDS_FACTOR: u32 = 15;
 
-/// Records that are read together, a megabyte or so: few enough that not all of them are held twice at a time, of which the
-/// memory would stay with the process, and that the watchdog's question is not kept waiting behind them.
+/// Bytes of records that are read together: few enough that not all of them are held twice at a time, of which the memory
+/// would stay with the process, and that the watchdog's question is not kept waiting behind them on a slow line.
+const TRIP: usize = 1 << 20;
+
+/// Records that are read together at most; how large they are is known by those before.
 const RECORDS_TOGETHER: usize = 256;
 
 /// Records that one command asks for, all of one bucket.
@@ -165,17 +168,20 @@ impl RedisStore {
         for key in keys {
             buckets.entry(bucket_of(&key)).or_default().push(key);
         }
-        let (mut records, mut asked) = (Vec::new(), 0);
+        let (mut records, mut asked, mut together) = (Vec::new(), 0, RECORDS_A_COMMAND);
         let mut round = self.records_round(live, operation);
         for (bucket, keys) in &buckets {
             for some in keys.chunks(RECORDS_A_COMMAND) {
                 round
                     .queued(round.pipeline.hmget::<(), _, _>(keys::records(*bucket), some.to_vec()).await)?;
                 asked += some.len();
-                if asked >= RECORDS_TOGETHER {
+                if asked >= together {
                     let whole = std::mem::replace(&mut round, self.records_round(live, operation));
-                    records.extend(read_all(whole.answers().await?));
+                    let answers = whole.answers().await?;
+                    let bytes: usize = answers.iter().map(bytes_of).sum();
+                    together = (asked * TRIP / bytes.max(1)).min(RECORDS_TOGETHER);
                     asked = 0;
+                    records.extend(read_all(answers));
                 }
             }
         }
@@ -200,6 +206,14 @@ impl RedisStore {
         round.queued(round.pipeline.set::<(), _, _>(DATASET, name, None, unless_there, false).await)?;
         round.queued(round.pipeline.get::<(), _>(DATASET).await)?;
         Ok(last_text(round.answers().await?).unwrap_or_default())
+    }
+}
+
+/// The bytes of an answer, of which a part may be none.
+fn bytes_of(answer: &Value) -> usize {
+    match answer {
+        Value::Array(parts) => parts.iter().map(bytes_of).sum(),
+        one => one.as_bytes().map_or(0, <[u8]>::len),
     }
 }
 
