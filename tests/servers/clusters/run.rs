@@ -24,7 +24,7 @@ const GOES_ON: Duration = Duration::from_secs(20);
 /// as they do on a machine that is busy; and by `net_ticktime` after a minute.
 const NOTICES: Duration = Duration::from_secs(75);
 
-/// For so long the others take a node that hangs for one that is there: `net_ticktime` of a minute, less a quarter.
+/// Well within what the others take a node that hangs for one that is there: `net_ticktime` of a minute, less a quarter.
 const UNNOTICED: Duration = Duration::from_secs(40);
 
 /// How it went each time.

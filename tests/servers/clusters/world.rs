@@ -132,9 +132,7 @@ impl World {
         world.truth.recovered(world.truth.now(), SOON).await.expect("all is shown");
         world
     }
-}
 
-impl World {
     /// One more publisher that is a process, which begins with a node of its own.
     pub fn add_publisher(&mut self, id: &str, first: usize) -> &Publisher {
         let setup = led("publisher", &self.vhost, &hosts(&self.rabbitmq().ports(), first));
