@@ -326,6 +326,37 @@ async fn scrapes_wait_for_their_turn_and_not_for_ever() {
     assert!(head.starts_with("http/1.1 200"), "{head}");
 }
 
+#[tokio::test]
+async fn a_scraper_that_leaves_gives_its_turn_to_nobody_before_its_gather_ends() {
+    let gathers = Arc::new(AtomicUsize::new(0));
+    let (counted, gate) = (Arc::clone(&gathers), Arc::new(AtomicBool::new(false)));
+    let open = Arc::clone(&gate);
+    let render: MetricsHandler = Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        while !open.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(plain(b"metric 1\n".to_vec(), false))
+    });
+    let server = start_with(local(|config| config.header_timeout = Duration::from_millis(200)), render);
+    let mut leaves = server.connect().await;
+    leaves.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
+    let until = Instant::now() + SOON;
+    while gathers.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < until, "no gather has begun");
+        sleep(Duration::from_millis(5)).await;
+    }
+    drop(leaves);
+    server.until_connections(0).await;
+    let (head, _) = server.ask("GET /metrics", "").await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert_eq!(gathers.load(Ordering::Relaxed), 1, "a second one has begun beside it");
+    gate.store(true, Ordering::Relaxed);
+    while !server.ask("GET /metrics", "").await.0.starts_with("http/1.1 200") {
+        assert!(Instant::now() < until, "its turn never came back");
+    }
+}
+
 /// Each is told what was gathered after it asked, and all who came meanwhile are told the same.
 #[tokio::test]
 async fn scrapes_that_come_together_share_a_gather() {
