@@ -1,14 +1,24 @@
 //! Guesses about what an operator meant, and about names that machines make up.
 
+use super::parse;
 use super::problem::{Problem, Warning};
-use super::setting::Setting;
+use super::setting::{Kind, Setting};
 use super::settings;
 
 /// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
 const SHORT_NAME: usize = 12;
 
+/// Names of fewer letters must begin with the very word before the underscore: `LOG_` and `WEB_` are anybody's.
+const TELLING_NAME: usize = 9;
+
 /// How the variable ends that names the file of a secret.
 const FILE: &str = "_FILE";
+
+/// What other programs put behind the name of a switch, as Bitnami's Redis has `REDIS_TLS_ENABLED`.
+const SWITCH_ENDS: [&str; 3] = ["_ENABLED", "_ENABLE", "_ON"];
+
+/// What other programs put before the last word of a switch: `RABBITMQ_USE_TLS`.
+const SWITCH_WORDS: [&str; 2] = ["_USE_", "_ENABLE_"];
 
 /// How OpenTelemetry's variables begin.
 pub(crate) const OTEL: &str = "OTEL_";
@@ -22,15 +32,17 @@ const REPLACED: &[(&str, &str)] = &[
 /// Variables that begin like a setting's and are most likely a misspelt one, and, where something is exported,
 /// all of OpenTelemetry's that are no setting. A misspelt protection is a problem, anything else a warning.
 ///
-/// Whoever has set the protection itself too means something else by the other name.
+/// `value_of` is the value of a variable that is set and not empty. Whoever has set the protection itself too means
+/// something else by the other name, and whoever has turned a switch off wants none.
 ///
 /// Only near misses count among the others: `RABBITMQ_NODENAME` is the broker's own,
 /// `REDIS_SERVICE_HOST` comes from Kubernetes, and neither is anybody's mistake.
 pub(crate) fn unread_variables(
     names: &[String],
-    is_set: impl Fn(&str) -> bool,
+    value_of: impl Fn(&str) -> Option<String>,
     exports: bool,
 ) -> (Vec<Problem>, Vec<Warning>) {
+    let is_set = |name: &str| value_of(name).is_some();
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut names: Vec<&String> = names.iter().collect();
     names.sort_unstable();
@@ -38,8 +50,18 @@ pub(crate) fn unread_variables(
         if settings::ALL.iter().any(|setting| names_of(setting).any(|known| known == *name)) {
             continue;
         }
-        let near = settings::ALL.iter().filter_map(|setting| Some((nearness(name, setting)?, setting)));
-        let meant = near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, setting)| setting);
+        let plain = without_switch_words(name);
+        if plain.is_some() && value_of(name).is_some_and(|value| parse::boolean(&value) == Ok(false)) {
+            continue;
+        }
+        let near = settings::ALL.iter().filter_map(|setting| {
+            let plain = plain.as_deref().filter(|_| setting.kind == Kind::Boolean);
+            Some((nearness(name, setting).or_else(|| nearness(plain?, setting))?, setting))
+        });
+        // REDIS_NODE is one letter from REDIS_MODE, too, and begins REDIS_NODES.
+        let begun = |setting: &Setting| setting.variable.starts_with(name.as_str());
+        let meant = near.min_by_key(|(remoteness, setting)| (*remoteness, !begun(setting)));
+        let meant = meant.map(|(_, setting)| setting);
         // Others' names may hold anything; this goes to a terminal.
         let shown = name.escape_debug().to_string();
         let text = match meant {
@@ -78,6 +100,13 @@ fn protects(name: &str, meant: &Setting) -> bool {
     meant.protects || (meant.is_secret() && name.ends_with(FILE))
 }
 
+/// The name of a switch as this program would have it; `None`: there is nothing that says that it is one.
+fn without_switch_words(name: &str) -> Option<String> {
+    let end = SWITCH_ENDS.iter().find_map(|end| name.strip_suffix(end));
+    let word = SWITCH_WORDS.iter().find(|word| name.contains(*word));
+    end.map(str::to_owned).or_else(|| Some(name.replacen(*word?, "_", 1)))
+}
+
 /// How far a name is from the nearest of a setting's; `None`: too far.
 fn nearness(name: &str, setting: &Setting) -> Option<usize> {
     let file = setting.file_variable().filter(|_| name.ends_with(FILE));
@@ -101,12 +130,13 @@ fn nearness(name: &str, setting: &Setting) -> Option<usize> {
 fn remoteness(name: &str, variable: &str) -> Option<usize> {
     // The part before the first underscore says whose variable it is.
     let prefix = variable.split_inclusive('_').next().unwrap_or(variable);
-    if !name.starts_with(prefix) || !prefix.ends_with('_') {
+    let begins = prefix.ends_with('_') && name.starts_with(prefix);
+    if !begins && variable.len() < TELLING_NAME {
         return None;
     }
     // RABBITMQ_PASSWORD for RABBITMQ_PASS, REDIS_PASS for REDIS_PASSWORD.
     let (short, long) = if name.len() < variable.len() { (name, variable) } else { (variable, name) };
-    let rest = long.strip_prefix(short).filter(|_| short.len() > prefix.len() + 1);
+    let rest = long.strip_prefix(short).filter(|_| begins && short.len() > prefix.len() + 1);
     if rest.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphabetic())) {
         return Some(1);
     }
@@ -171,7 +201,7 @@ mod tests {
     use super::*;
 
     fn hint(name: &str) -> Option<String> {
-        let (problems, warnings) = unread_variables(&[name.to_owned()], |_| false, false);
+        let (problems, warnings) = unread_variables(&[name.to_owned()], |_| None, false);
         assert_eq!(problems, [], "{name}");
         warnings.first().map(ToString::to_string)
     }
@@ -184,7 +214,7 @@ mod tests {
             for left_out in prefix.len() + 1..setting.variable.len() {
                 let mut name = setting.variable.to_owned();
                 name.remove(left_out);
-                let (problems, warnings) = unread_variables(std::slice::from_ref(&name), |_| false, true);
+                let (problems, warnings) = unread_variables(std::slice::from_ref(&name), |_| None, true);
                 assert_eq!((problems.len(), warnings.len()), (1, 0), "{name}");
                 assert!(problems[0].why.contains(" protects;"), "{name}: {}", problems[0]);
             }
@@ -201,6 +231,10 @@ mod tests {
             ("REDIS_PASS", "REDIS_PASSWORD"),
             ("REDIS_HSOT", "REDIS_HOST"),
             ("PUBLISH_INTERVALL", "PUBLISH_INTERVAL"),
+            ("PUBLISHER_INTERVAL", "PUBLISH_INTERVAL"),
+            ("PUBLISHERS_ID", "PUBLISHER_ID"),
+            ("RETENTON", "RETENTION"),
+            ("REDIS_NODE", "REDIS_NODES"),
             ("OTEL_EXPORTER_OTLP_ENDPOINTS", "OTEL_EXPORTER_OTLP_ENDPOINT"),
             ("OTEL_EXPORTER_OTLP_TRACE_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
             ("OTEL_SERVICENAME", "OTEL_SERVICE_NAME"),
@@ -231,16 +265,34 @@ mod tests {
             "REDIS_PASS_FILE",
             "RABBITMQ_PASSWORD_FILE",
         ] {
-            assert_eq!(unread_variables(&[name.to_owned()], |_| false, false).0.len(), 1, "{name}");
+            assert_eq!(unread_variables(&[name.to_owned()], |_| None, false).0.len(), 1, "{name}");
         }
         for name in
-            ["REDIS_TLS_PORT", "RABBITMQ_SSL_CACERTFILE", "REDIS_TLS_ENABLED", "LIMIT", "REDIS_PID_FILE"]
+            ["REDIS_TLS_PORT", "RABBITMQ_SSL_CACERTFILE", "REDIS_AOF_ENABLED", "LIMIT", "REDIS_PID_FILE"]
         {
-            assert_eq!(unread_variables(&[name.to_owned()], |_| false, false), (vec![], vec![]), "{name}");
+            assert_eq!(unread_variables(&[name.to_owned()], |_| None, false), (vec![], vec![]), "{name}");
         }
         let name = ["SIGNATURES_POLICY".to_owned()];
-        let (problems, warnings) = unread_variables(&name, |variable| variable == "SIGNATURE_POLICY", false);
+        let beside = |variable: &str| (variable == "SIGNATURE_POLICY").then(|| "refuse".to_owned());
+        let (problems, warnings) = unread_variables(&name, beside, false);
         assert_eq!((problems.len(), warnings.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_switch_in_other_programs_words_protects_nobody() {
+        for name in [
+            "RABBITMQ_TLS_ENABLED",
+            "REDIS_TLS_ENABLED",
+            "REDIS_SSL_ON",
+            "RABBITMQ_USE_TLS",
+            "REDIS_ENABLE_SSL",
+        ] {
+            for (value, problems) in [("true", 1), ("yes", 1), ("ture", 1), ("no", 0), ("false", 0)] {
+                let of = |variable: &str| (variable == name).then(|| value.to_owned());
+                let found = unread_variables(&[name.to_owned()], of, false);
+                assert_eq!((found.0.len(), found.1.len()), (problems, 0), "{name}={value}");
+            }
+        }
     }
 
     #[test]
@@ -260,7 +312,7 @@ mod tests {
             "REDIS_URL",
             "LOG_DIR",
             "WEB_CONCURRENCY",
-            "RETENTIO",
+            "RETRIES",
             "OTEL_CONFIG_FILE",
             "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
             "OTEL_EXPORTER_OTLP_HEADERS_FILE",

@@ -140,10 +140,10 @@ fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, otlp: &otlp::Config)
 }
 
 fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
-    let is_set = |name: &str| r.source.get(name).is_some_and(|value| !value.is_empty());
+    let value_of = |name: &str| r.source.get(name).filter(|value| !value.is_empty());
     let mut names = r.source.names();
-    names.retain(|name| is_set(name));
-    let (problems, warnings) = hints::unread_variables(&names, is_set, exports);
+    names.retain(|name| value_of(name).is_some());
+    let (problems, warnings) = hints::unread_variables(&names, value_of, exports);
     r.problems.extend(problems);
     r.warnings.extend(warnings);
 }
