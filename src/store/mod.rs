@@ -23,7 +23,7 @@ use crate::state::hearing::Spans;
 pub use codec::{decode as decode_record, encode as encode_record};
 pub use memory::MemoryStore;
 pub use presence::decode as decode_presence;
-pub use redis::{Config as RedisConfig, REJECTED_MAX, RedisStore, Topology};
+pub use redis::{Config as RedisConfig, REJECTED_MAX, RedisError, RedisStore, Topology};
 
 /// A record to be written.
 #[derive(Clone, Debug)]
@@ -161,7 +161,7 @@ pub enum StoreError {
         /// Where to.
         target: String,
         /// What the library said.
-        source: fred::error::Error,
+        source: redis::RedisError,
     },
     /// No answer in time.
     #[error("no answer from Redis at {target} to {operation}")]
@@ -181,7 +181,7 @@ pub enum StoreError {
         /// What was attempted.
         operation: &'static str,
         /// What it said.
-        source: fred::error::Error,
+        source: redis::RedisError,
     },
     /// Redis or the connection refused.
     #[error("Redis at {target}: {operation} failed")]
@@ -191,7 +191,7 @@ pub enum StoreError {
         /// What was attempted.
         operation: &'static str,
         /// What it said.
-        source: fred::error::Error,
+        source: redis::RedisError,
     },
     /// Something else stands under a key of ours.
     #[error("Redis at {target}: {operation} gave an answer of another form than expected")]
@@ -230,11 +230,11 @@ impl StoreError {
             Self::Denied { .. } => "denied",
             Self::Deadline { .. } => "timeout",
             Self::Answer { .. } => "malformed",
-            Self::Connect { source, .. } => match redis::reason(source) {
+            Self::Connect { source, .. } => match redis::reason(&source.0) {
                 "closed" | "other" => "unreachable",
                 reason => reason,
             },
-            Self::Command { source, .. } => redis::reason(source),
+            Self::Command { source, .. } => redis::reason(&source.0),
         }
     }
 }

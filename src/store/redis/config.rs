@@ -90,13 +90,18 @@ impl Topology {
         }
     }
 
-    /// The first server, for people.
+    /// Where it is, for people.
     pub(super) fn target(&self) -> String {
-        let first = match self {
-            Self::Single { node, .. } => Some(node),
-            Self::Sentinel { nodes, .. } | Self::Cluster { nodes } => nodes.first(),
+        let listed = |nodes: &[(String, u16)]| {
+            nodes.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(", ")
         };
-        first.map(|(host, port)| format!("{host}:{port}")).unwrap_or_default()
+        match self {
+            Self::Single { node: (host, port), .. } => format!("{host}:{port}"),
+            Self::Sentinel { nodes, service, .. } => {
+                format!("{service} of the Sentinels {}", listed(nodes))
+            }
+            Self::Cluster { nodes } => format!("the cluster {}", listed(nodes)),
+        }
     }
 }
 

@@ -113,7 +113,7 @@ impl Shared {
     pub(super) async fn connect(&self) -> Result<(Client, ConnectHandle), StoreError> {
         let failed = |source: Error| {
             self.denied.fetch_or(is_denial(&source), Ordering::Relaxed);
-            StoreError::Connect { target: self.target(), source }
+            StoreError::Connect { target: self.target(), source: source.into() }
         };
         let client = self.config.client().map_err(failed)?;
         let handle = match timeout(self.config.connecting_limit(), client.init()).await {
@@ -190,10 +190,10 @@ impl Shared {
     pub(super) fn refused(&self, operation: &'static str, source: Error) -> StoreError {
         let target = self.target();
         if !is_denial(&source) {
-            return StoreError::Command { target, operation, source };
+            return StoreError::Command { target, operation, source: source.into() };
         }
         self.denied.store(true, Ordering::Relaxed);
-        StoreError::Denied { target, operation, source }
+        StoreError::Denied { target, operation, source: source.into() }
     }
 
     pub(super) fn malformed(&self, operation: &'static str) -> StoreError {

@@ -15,6 +15,7 @@
 mod answers;
 mod config;
 mod connection;
+mod error;
 mod follow;
 mod refusal;
 mod scripts;
@@ -35,6 +36,7 @@ use answers::{pairs, readable};
 use connection::Shared;
 
 pub use config::{Config, Topology};
+pub use error::RedisError;
 pub(super) use refusal::reason;
 pub(super) use task::RedisTask;
 
