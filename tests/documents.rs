@@ -195,18 +195,18 @@ fn links_between_pages_lead_somewhere() {
 }
 
 /// Ends with the test.
-struct Standalone(Child);
+struct Program(Child);
 
-impl Drop for Standalone {
+impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl Standalone {
-    /// Starts it with a folder of its own; returns it with the address on which it listens.
-    fn start(folder: &Path) -> (Self, String) {
+impl Program {
+    /// Starts a role with a folder of its own; returns it with the address on which it listens.
+    fn start(role: &str, folder: &Path) -> (Self, String) {
         // One that changes nothing: what is counted of it is told all the same.
         let web = folder.join("web.yml");
         fs::write(&web, "http_server_config: {http2: false}\n").unwrap();
@@ -216,7 +216,7 @@ impl Standalone {
         fs::write(&cert, made.cert.pem()).unwrap();
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
-            .args(["standalone", "--web.listen-address=127.0.0.1:0"])
+            .args([role, "--web.listen-address=127.0.0.1:0"])
             .env_clear()
             .env("HEALTH_FILE", folder.join("health"))
             .env("WEB_CONFIG_FILE", web)
@@ -224,7 +224,10 @@ impl Standalone {
             .env("RABBITMQ_CA_CERT_PATH", &cert)
             .env("RABBITMQ_CLIENT_CERT_PATH", &cert)
             .env("RABBITMQ_CLIENT_KEY_PATH", &key)
-            // Nobody is there; what is counted of it is told all the same.
+            // Nobody is there, for either role; what is counted of it is told all the same.
+            .env("RABBITMQ_HOST", "127.0.0.1:1")
+            .env("REDIS_HOST", "127.0.0.1")
+            .env("REDIS_PORT", "1")
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -276,8 +279,15 @@ fn documented() -> BTreeMap<String, String> {
 #[test]
 fn the_page_on_the_metrics_has_every_metric_with_its_type() {
     let folder = tempfile::tempdir().unwrap();
-    let (_standalone, address) = Standalone::start(folder.path());
+    let (_standalone, address) = Program::start("standalone", folder.path());
     let mut shown = families(&scrape(&address));
+    // Alone, it is connected to nobody, and tells nothing of that.
+    let (_subscriber, address) = Program::start("subscriber", folder.path());
+    let of_subscriber = families(&scrape(&address));
+    for family in ["heartbeat_subscriber_connected", "heartbeat_subscriber_reconnects_total"] {
+        assert!(of_subscriber.contains_key(family) && !shown.contains_key(family), "{family}");
+    }
+    shown.extend(of_subscriber);
     // The state's families, each with a sample, as the unit tests of the exposition hold them.
     let state = families(&text_of("tests/golden/metrics.txt")).into_iter();
     let state_prefixes = ["heartbeat_publisher_", "heartbeat_component_", "heartbeat_queue_"];

@@ -552,6 +552,7 @@ pub(super) mod tests {
     use super::*;
     use crate::heartbeat::{Epoch, Heartbeat, PublisherTotals};
     use crate::state::{Policy, apply};
+    use crate::subscriber::metrics::PEERS;
     use crate::subscriber::tell::Outlets;
 
     pub(in crate::subscriber) fn config() -> Config {
@@ -571,7 +572,7 @@ pub(super) mod tests {
         Intake::new(
             config(),
             Arc::new(Replica::new(policy, Arc::default())),
-            Metrics::register(&mut Registry::default()),
+            Metrics::register(&mut Registry::default(), &PEERS),
             Arc::new(Teller::new(Outlets::none())),
             DeadLetters::new(None),
             Revisions::seeded(1),

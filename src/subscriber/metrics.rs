@@ -149,6 +149,9 @@ struct HopLabel {
     hop: &'static str,
 }
 
+/// The servers that a subscriber is connected to.
+pub const PEERS: [&str; 2] = ["rabbitmq", "redis"];
+
 /// Why a message was refused though it can be read.
 pub const OVER_LIMIT: &str = "over_limit";
 
@@ -246,8 +249,8 @@ impl Examples {
 }
 
 impl Metrics {
-    /// Makes and registers them, each known label at 0.
-    pub fn register(registry: &mut Registry) -> Self {
+    /// Makes and registers them, each known label at 0; `peers`: the servers that this subscriber needs.
+    pub fn register(registry: &mut Registry, peers: &[&'static str]) -> Self {
         let metrics = Self {
             messages: Messages::default(),
             rejected: Family::default(),
@@ -342,7 +345,7 @@ impl Metrics {
         for reason in store::REASONS {
             drop(metrics.store_failures.get_or_create(&ReasonLabel { reason }));
         }
-        for peer in ["rabbitmq", "redis"] {
+        for peer in peers.iter().copied() {
             drop(metrics.connected.get_or_create(&PeerLabel { peer }));
             drop(metrics.reconnects.get_or_create(&PeerLabel { peer }));
         }
@@ -372,11 +375,13 @@ impl Metrics {
         self.store_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
-    /// Shows how a link is.
+    /// Shows how a link is, if it is to one of the peers that there are.
     pub fn link(&self, peer: &'static str, connected: bool, reconnects: u64) {
-        self.connected.get_or_create(&PeerLabel { peer }).set(i64::from(connected));
-        let counter = self.reconnects.get_or_create(&PeerLabel { peer });
-        counter.inc_by(reconnects.saturating_sub(counter.get()));
+        let label = PeerLabel { peer };
+        if let (Some(gauge), Some(counter)) = (self.connected.get(&label), self.reconnects.get(&label)) {
+            gauge.set(i64::from(connected));
+            counter.inc_by(reconnects.saturating_sub(counter.get()));
+        }
     }
 
     /// Times a delivery from emission to `hop`, in milliseconds; `example` is its trace, where that is told.

@@ -56,7 +56,7 @@ use doubts::Doubts;
 use follow::{Failing, Follower};
 use ingest::{COMMANDS_MAX, Ingest};
 use intake::Intake;
-use metrics::Metrics;
+use metrics::{Metrics, PEERS};
 use replica::Replica;
 use sharing::Sharing;
 use tell::Teller;
@@ -121,7 +121,9 @@ impl Subscriber {
         registry: &mut Registry,
     ) -> Self {
         let replica = Arc::new(Replica::new(config.policy.clone(), Arc::clone(&clock)));
-        let metrics = Metrics::register(registry);
+        // All in one process, there is nobody to be connected to.
+        let peers: &[&'static str] = if config.redis.is_some() { &PEERS } else { &[] };
+        let metrics = Metrics::register(registry, peers);
         let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let (acked, stop_store) = (CancellationToken::new(), CancellationToken::new());
         let mut storing = Vec::new();

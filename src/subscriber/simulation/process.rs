@@ -19,7 +19,7 @@ use crate::store::{Batch, StoreError, Written};
 use crate::subscriber::dead_letter::DeadLetters;
 use crate::subscriber::intake::{Command, Config, Intake, tests};
 use crate::subscriber::load::OnItsWay;
-use crate::subscriber::metrics::{Messages, Metrics};
+use crate::subscriber::metrics::{Messages, Metrics, PEERS};
 use crate::subscriber::replica::Replica;
 use crate::subscriber::tell::{Outlets, Teller};
 
@@ -92,7 +92,7 @@ impl Process {
         }
         replica.standing().loaded = true;
         replica.standing().followed(at(now));
-        let metrics = Metrics::register(&mut Registry::default());
+        let metrics = Metrics::register(&mut Registry::default(), &PEERS);
         let messages = metrics.messages.clone();
         let teller = Arc::new(Teller::new(Outlets::none()));
         let dead_letters = DeadLetters::new(None);
