@@ -311,6 +311,15 @@ fn a_check_tells_warnings_too() {
     assert_eq!((check.code, check.stdout.as_str()), (Some(0), "configuration is valid\n"));
     assert!(check.stderr.contains("warning: RABBITMQ_PASSWORD: "), "{}", check.stderr);
     assert!(!check.stderr.contains("canary"), "{}", check.stderr);
+    // What is misspelt may be why something else is not set.
+    let both = run(&["subscriber"], &[("REDIS_MODE", "sentinel"), ("REDIS_NODE", "sentinel-1:26379")]);
+    assert_eq!(both.code, Some(64));
+    for told in [
+        "REDIS_NODES (--redis.nodes): ",
+        "\nwarning: REDIS_NODE: it is not a setting and is not read; is REDIS_NODES",
+    ] {
+        assert!(both.stderr.contains(told), "{}", both.stderr);
+    }
 }
 
 #[test]
@@ -387,6 +396,15 @@ fn a_misspelt_protection_ends_the_start_of_every_role() {
         let expected = "1 problem in the configuration:\n\nREDIS_TSL: it is not a setting, and REDIS_TLS protects; \
                         write that, or take this one away\n";
         assert!(run.stderr.contains(expected), "{command:?}: {}", run.stderr);
+    }
+    // In another program's words, or another program's switch that is off.
+    for (value, code) in [("true", 64), ("no", 0)] {
+        let variables = [("RABBITMQ_TLS_ENABLED", value), ("PUBLISHER_CONFIG_PATH", &checks)];
+        let run = run(&["subscriber", "--config.check"], &variables);
+        assert_eq!(run.code, Some(code), "{value}: {}", run.printed());
+        let told =
+            run.stderr.contains("RABBITMQ_TLS_ENABLED: it is not a setting, and RABBITMQ_TLS protects");
+        assert_eq!(told, code != 0, "{value}: {}", run.stderr);
     }
 }
 

@@ -183,8 +183,10 @@ pub fn url_path(text: &str) -> Result<String, Why> {
 /// Another form, or a port that is none. Port 0 lets the system choose.
 pub fn listen_address(text: &str) -> Result<ListenAddress, Why> {
     let text = text.trim();
-    let (name, port) =
-        text.rsplit_once(':').ok_or_else(|| format!("{} has no port; write it as host:port", shown(text)))?;
+    let (name, port) = text.rsplit_once(':').ok_or_else(|| match text.parse::<u16>() {
+        Ok(port) => format!("{} is a port alone; write it as :{port}", shown(text)),
+        Err(_) => format!("{} has no port; write it as host:port", shown(text)),
+    })?;
     let port = port.parse::<u16>().map_err(|_| format!("{} has no port from 0 to 65535", shown(text)))?;
     if name.contains(':') && !name.starts_with('[') {
         return Err(format!("{} is an IPv6 address without brackets; write it as [::1]:port", shown(text)));
@@ -306,12 +308,12 @@ pub fn publisher_ids(text: &str) -> Result<Vec<PublisherId>, Why> {
 }
 
 /// Splits `left=right` at the last `=`: a routing key may hold one, a duration cannot.
-fn pair(item: &str) -> Result<(&str, &str), Why> {
+fn pair<'a>(item: &'a str, form: &str) -> Result<(&'a str, &'a str), Why> {
     match item.rsplit_once('=') {
         Some((left, right)) if !left.trim().is_empty() && !right.trim().is_empty() => {
             Ok((left.trim(), right.trim()))
         }
-        _ => Err(format!("{} is not of the form left=right", shown(item))),
+        _ => Err(format!("{} is not of the form {form}", shown(item))),
     }
 }
 
@@ -322,7 +324,7 @@ fn pair(item: &str) -> Result<(&str, &str), Why> {
 pub fn legacy_ids(text: &str) -> Result<Vec<LegacyId>, Why> {
     let mut ids: Vec<LegacyId> = Vec::new();
     for item in list(text) {
-        let (left, right) = pair(item)?;
+        let (left, right) = pair(item, "ROUTING-KEY=ID or queue:QUEUE=ID")?;
         let matches = match left.strip_prefix("queue:") {
             Some(queue) => LegacyMatch::Queue(amqp_name(queue)?),
             None => LegacyMatch::RoutingKey(amqp_name(left)?),
@@ -345,7 +347,7 @@ pub fn grace_rules(text: &str) -> Result<GraceRules, Why> {
     const MAX: Duration = Duration::from_secs(366 * 24 * 3600);
     let mut rules = GraceRules { everybody: None, by_publisher: BTreeMap::new() };
     for item in list(text) {
-        let (left, right) = pair(item)?;
+        let (left, right) = pair(item, "ID=TIME")?;
         let grace = duration(right, MIN, MAX).map_err(|why| format!("{}: {why}", shown(item)))?;
         let before = if left == "*" {
             rules.everybody.replace(grace)
@@ -368,7 +370,7 @@ pub fn grace_rules(text: &str) -> Result<GraceRules, Why> {
 pub fn policy(text: &str) -> Result<Policy, Why> {
     let (mut everybody, mut by_publisher) = (None, BTreeMap::new());
     for item in list(text) {
-        let (left, right) = if item.contains('=') { pair(item)? } else { ("*", item) };
+        let (left, right) = if item.contains('=') { pair(item, "ID=POLICY")? } else { ("*", item) };
         let stance = match right.to_ascii_lowercase().as_str() {
             "accept" => Stance::Accept,
             "warn" => Stance::Warn,
@@ -395,7 +397,7 @@ pub fn policy(text: &str) -> Result<Policy, Why> {
 pub fn user_names(text: &str) -> Result<UserNames, Why> {
     let mut names = UserNames::default();
     for item in list(text) {
-        let (left, right) = pair(item)?;
+        let (left, right) = pair(item, "ID=USER")?;
         let id = publisher_id(left).map_err(|why| format!("{}: {why}", shown(item)))?;
         if names.0.insert(id, amqp_name(right)?).is_some() {
             return Err(format!("{} is given twice", shown(left)));

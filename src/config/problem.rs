@@ -31,41 +31,53 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every problem of one start. Never empty when it is handed out as an error.
+/// Every problem of one start, and what was odd beside them. Never empty when it is handed out as an error.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    all: Vec<Problem>,
+    warnings: Vec<Warning>,
+}
 
 impl Problems {
     /// Adds one.
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        self.all.push(problem);
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// All of them, in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.all.iter()
+    }
+
+    /// These, with what else the operator should know: a misspelt name may be the reason why another is not set.
+    pub(crate) fn beside(self, warnings: Vec<Warning>) -> Self {
+        Self { warnings, ..self }
     }
 }
 
 impl Extend<Problem> for Problems {
     fn extend<T: IntoIterator<Item = Problem>>(&mut self, problems: T) {
-        self.0.extend(problems);
+        self.all.extend(problems);
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.len() {
+        match self.all.len() {
             1 => writeln!(f, "1 problem in the configuration:")?,
             count => writeln!(f, "{count} problems in the configuration:")?,
         }
-        for problem in &self.0 {
+        for problem in &self.all {
             write!(f, "\n{problem}\n")?;
+        }
+        for (i, warning) in self.warnings.iter().enumerate() {
+            let gap = if i == 0 { "\n" } else { "" };
+            writeln!(f, "{gap}warning: {warning}")?;
         }
         Ok(())
     }
@@ -151,6 +163,19 @@ mod tests {
         assert!(problems.to_string().starts_with("1 problem in"));
         problems.push(problem(None));
         assert!(problems.to_string().starts_with("2 problems in"));
+    }
+
+    #[test]
+    fn warnings_stand_below_the_problems() {
+        let mut problems = Problems::default();
+        problems.push(problem(None));
+        let text = problems
+            .beside(vec![Warning::new("A", "it is odd"), Warning::new("B", "it is, too")])
+            .to_string();
+        assert!(
+            text.ends_with("RABBITMQ_PORT=5672\n\nwarning: A: it is odd\nwarning: B: it is, too\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -56,7 +56,11 @@ impl<'a> Reader<'a> {
 
     /// Ends the reading: `value` counts only when there was no problem.
     pub(crate) fn finish<T>(self, value: T) -> Result<(T, Vec<Warning>), Problems> {
-        if self.problems.is_empty() { Ok((value, self.warnings)) } else { Err(self.problems) }
+        if self.problems.is_empty() {
+            Ok((value, self.warnings))
+        } else {
+            Err(self.problems.beside(self.warnings))
+        }
     }
 
     /// The text of the setting's flag or variable; an empty one counts as unset.

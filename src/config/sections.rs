@@ -326,6 +326,21 @@ fn redis_topology(r: &mut Reader<'_>) -> Topology {
     let database: u8 = r.number(&s::REDIS_DB);
     let service = r.read(&s::REDIS_SENTINEL_SERVICE, |text| Ok(text.to_owned()));
     let nodes = r.given(&s::REDIS_NODES, parse::nodes).filter(|nodes| !nodes.is_empty());
+    if mode != RedisMode::Sentinel && r.is_given(&s::REDIS_SENTINEL_SERVICE) {
+        warn_unused(r, &s::REDIS_SENTINEL_SERVICE, "REDIS_MODE is not sentinel");
+    }
+    if mode != RedisMode::Single && nodes.is_some() {
+        for single in [&s::REDIS_HOST, &s::REDIS_PORT] {
+            if r.is_given(single) {
+                warn_unused(r, single, "REDIS_NODES names the nodes");
+            }
+        }
+    }
+    if mode == RedisMode::Sentinel && nodes.is_none() && !r.is_given(&s::REDIS_HOST) {
+        let why =
+            "it is not set, and REDIS_MODE is sentinel: it names the Sentinels, which are not where Redis is";
+        r.problem(&s::REDIS_NODES, None, why);
+    }
     match mode {
         RedisMode::Single => {
             if nodes.is_some() {

@@ -84,7 +84,7 @@ settings! {
     OURS:
 
     HEARTBEAT_MODE = new("heartbeat.mode", (Heading::Process, Scopes::ROOT), Kind::Text("ROLE"), "publisher",
-        "The role when no command is given: publisher in any case, or else the subscriber");
+        "The role when no command is given: publisher, in capitals or not; anything else is the subscriber");
     SHUTDOWN_GRACE = new("shutdown.grace", PROCESS, time_ms(0, HOUR * 1000), "10s",
         "Longest time from the signal to stop until the process ends by itself");
     HEALTH_FILE = new("health.file", (Heading::Process, Scopes::ROLES.and(Scopes::HEALTHCHECK)), Kind::File, "",

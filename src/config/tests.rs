@@ -378,9 +378,34 @@ fn a_cluster_has_one_database() {
     let (config, _) = subscriber(&with(&cluster[..2]));
     let nodes = vec![("a".to_owned(), 1), ("b".to_owned(), 2)];
     assert_eq!(config.store.topology, Topology::Cluster { nodes });
-    let (config, _) = subscriber(&with(&[("REDIS_MODE", "sentinel"), ("REDIS_DB", "3")]));
-    let nodes = vec![("redis".to_owned(), 6379)];
+}
+
+#[test]
+fn sentinels_are_named_by_the_operator() {
+    let sentinel = ("REDIS_MODE", "sentinel");
+    let found = problems(Role::Subscriber, &[sentinel]);
+    assert!(found.len() == 1 && found[0].name.starts_with("REDIS_NODES"), "{found:?}");
+    let (config, warnings) = subscriber(&with(&[sentinel, ("REDIS_HOST", "s"), ("REDIS_DB", "3")]));
+    let nodes = vec![("s".to_owned(), 6379)];
     assert_eq!(config.store.topology, Topology::Sentinel { nodes, service: "mymaster".into(), database: 3 });
+    assert_eq!(warnings, []);
+}
+
+#[test]
+fn a_setting_of_redis_that_has_no_effect_is_told() {
+    for (mode, unused) in [
+        ("single", &[("REDIS_SENTINEL_SERVICE", "x"), ("REDIS_NODES", "a:1")][..]),
+        ("cluster", &[("REDIS_SENTINEL_SERVICE", "x")]),
+        ("cluster", &[("REDIS_HOST", "x"), ("REDIS_PORT", "6380"), ("REDIS_NODES", "a:1")]),
+        ("sentinel", &[("REDIS_HOST", "x"), ("REDIS_NODES", "a:1")]),
+    ] {
+        let (_, warnings) = subscriber(&with(&[&[("REDIS_MODE", mode)], unused].concat()));
+        let told =
+            |name: &str| warnings.iter().any(|w| w.name.starts_with(name) && w.text.contains("not used"));
+        for (name, _) in unused.iter().filter(|(name, _)| mode == "single" || *name != "REDIS_NODES") {
+            assert!(told(name), "{mode}: {name} of {warnings:?}");
+        }
+    }
 }
 
 #[test]

@@ -190,7 +190,7 @@ impl Reader {
         };
         let port = number.filter(|port| *port > 0);
         if port.is_none() {
-            self.problem(format!("{path}.port"), value, "which is no port from 1 to 65535", EXAMPLE);
+            self.problem(format!("{path}.port"), value, "which is not a port from 1 to 65535", EXAMPLE);
         }
         port
     }

@@ -164,12 +164,15 @@ const BAD_HOSTS: &[(&str, &str)] = &[
     (r#"{"host": "db", "prot": 1}"#, ".port is missing; is `prot` meant to be it?; example: 5432"),
     (
         r#"{"host": "db", "port": "http"}"#,
-        r#".port is "http", which is no port from 1 to 65535; example: 5432"#,
+        r#".port is "http", which is not a port from 1 to 65535; example: 5432"#,
     ),
-    (r#"{"host": "db", "port": 65536}"#, ".port is 65536, which is no port from 1 to 65535; example: 5432"),
-    (r#"{"host": "db", "port": 0}"#, ".port is 0, which is no port from 1 to 65535; example: 5432"),
-    (r#"{"host": "db", "port": -1}"#, ".port is -1, which is no port from 1 to 65535; example: 5432"),
-    (r#"{"host": "db", "port": null}"#, ".port is null, which is no port from 1 to 65535; example: 5432"),
+    (
+        r#"{"host": "db", "port": 65536}"#,
+        ".port is 65536, which is not a port from 1 to 65535; example: 5432",
+    ),
+    (r#"{"host": "db", "port": 0}"#, ".port is 0, which is not a port from 1 to 65535; example: 5432"),
+    (r#"{"host": "db", "port": -1}"#, ".port is -1, which is not a port from 1 to 65535; example: 5432"),
+    (r#"{"host": "db", "port": null}"#, ".port is null, which is not a port from 1 to 65535; example: 5432"),
     (
         r#"{"host": "db", "port": 1, "name": ""}"#,
         r#".name is "", which is no name: it is empty; example: "database""#,
