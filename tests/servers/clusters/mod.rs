@@ -2,7 +2,7 @@
 //! subscribers, publishers that never pause; parts are killed, frozen and parted, and the oracle of `chaos` judges.
 //!
 //! Reading order: `quorum` (the queue), `keeper` (Redis in either form), `world` (all of it), `harm` (what is done), `run`
-//! (how it goes on, and comes back).
+//! (how it goes on, and comes back). Apart from these `slow`: a Redis Cluster that is there, and late.
 //!
 //! The long form is `make clusters`: every process, and processes of every two kinds and ranks at once, on either form of
 //! Redis. `make clusters SEEDS=7` takes another order.
@@ -12,6 +12,7 @@ mod harm;
 mod keeper;
 mod quorum;
 mod run;
+mod slow;
 mod world;
 
 use harm::{Harm, Part};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::ports::free_port;
+use super::proxy::Proxy;
 use super::redis::{Options, Redis};
 use super::resp::{Client, Reply};
 use super::wait::wait_until;
@@ -69,6 +70,27 @@ impl RedisCluster {
         }
         cluster.whole(STANDS).await;
         cluster
+    }
+
+    /// Puts a proxy before each node, and has the nodes lead everybody there.
+    pub async fn behind_proxies(&self) -> Vec<Proxy> {
+        let proxy = |node: &Redis| Proxy::start(([127, 0, 0, 1], node.port).into());
+        let proxies: Vec<Proxy> = self.nodes.iter().map(proxy).collect();
+        for (node, proxy) in self.nodes.iter().zip(&proxies) {
+            node.command(&["CONFIG", "SET", "cluster-announce-port", &proxy.port().to_string()]).await;
+        }
+        wait_until("all nodes lead to the proxies", STANDS, async || {
+            for node in &self.nodes {
+                let told = node.client().await?.command(&["CLUSTER", "NODES"]).await?;
+                let told = told.string().unwrap_or_default();
+                if !proxies.iter().all(|proxy| told.contains(&format!("{}@", proxy.address))) {
+                    return Err(told);
+                }
+            }
+            Ok(())
+        })
+        .await;
+        proxies
     }
 
     /// Waits until every slot is served, and each master has its replica in step.

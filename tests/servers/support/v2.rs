@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::bridge::Bridge;
+use super::bridge::{Bridge, Sender};
 use super::v1::v1_time;
 
 /// What a publisher checks, and what it remembers of it.
@@ -221,12 +221,21 @@ impl Beating {
     /// Starts them; `retouch` may change a publisher before each of its beats.
     pub fn start(
         bridge: &Bridge,
+        fleet: Vec<Simulated>,
+        interval: Duration,
+        retouch: impl FnMut(&mut Simulated) + Send + 'static,
+    ) -> Self {
+        Self::by(bridge.sender(), fleet, interval, retouch)
+    }
+
+    /// The same by a sender of one's choice.
+    pub fn by(
+        sender: Sender,
         mut fleet: Vec<Simulated>,
         interval: Duration,
         mut retouch: impl FnMut(&mut Simulated) + Send + 'static,
     ) -> Self {
         let (stop, mut stopped) = watch::channel(false);
-        let sender = bridge.sender();
         let task = tokio::spawn(async move {
             let mut tick = tokio::time::interval(interval);
             loop {
