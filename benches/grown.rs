@@ -5,12 +5,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use heartbeat_bridge::exposition::text::Coding;
 use tokio::sync::OnceCell;
 
 use crate::Plan;
 use crate::cpu::Meter;
 use crate::drain::{Backlog, Stage};
-use crate::memory::pss;
+use crate::memory::{Peak, pss};
 use crate::start::answered;
 
 /// Of each publisher.
@@ -40,8 +41,12 @@ pub struct Grown {
     pub drained: f64,
     /// Bytes resident after a restart, when it came to rest.
     pub restarted: f64,
-    /// Bytes resident after scrapes.
+    /// Bytes resident at most while it was scraped, with gzip, as Prometheus does.
+    pub peak: f64,
+    /// Bytes resident after these scrapes.
     pub scraped: f64,
+    /// Bytes resident after one without gzip.
+    pub scraped_plain: f64,
     /// Seconds from its start until everything is loaded.
     pub start: f64,
     /// CPU seconds of a scrape.
@@ -85,18 +90,27 @@ async fn grown(stage: &Stage, publishers: usize) -> Grown {
     let restarted = pss(subscriber.pid());
     // A small scrape costs less than a tick of the clock.
     let scrapes = (100_000 / (publishers * COMPONENTS)).max(1);
-    let meter = Meter::start([subscriber.pid()]);
-    let (http, mut body) = (subscriber.http(), 0);
+    let (meter, peak) = (Meter::start([subscriber.pid()]), Peak::begin(subscriber.pid()));
+    let scrape_once = async |coding| {
+        let http = subscriber.http();
+        tokio::task::spawn_blocking(move || scraped(http, coding)).await.unwrap()
+    };
+    let mut body = 0;
     for _ in 0..scrapes {
-        body = tokio::task::spawn_blocking(move || scraped(http)).await.unwrap();
+        body = scrape_once(Coding::Gzip).await;
     }
-    let [scrape] = meter.read();
+    let ([scrape], peak) = (meter.read(), peak.bytes());
+    tokio::time::sleep(SETTLE).await;
+    let scraped = pss(subscriber.pid());
+    scrape_once(Coding::Identity).await;
     tokio::time::sleep(SETTLE).await;
     Grown {
         ingest,
         drained,
         restarted,
-        scraped: pss(subscriber.pid()),
+        peak,
+        scraped,
+        scraped_plain: pss(subscriber.pid()),
         start,
         scrape: scrape / scrapes as f64,
         body: body as f64,
@@ -104,10 +118,15 @@ async fn grown(stage: &Stage, publishers: usize) -> Grown {
 }
 
 /// Reads a scrape to its end and keeps nothing of it; how long it was. It blocks its thread.
-pub fn scraped(http: SocketAddr) -> usize {
+pub fn scraped(http: SocketAddr, coding: Coding) -> usize {
+    let accepted = match coding {
+        Coding::Gzip => "gzip",
+        Coding::Identity => "identity",
+    };
     let mut stream = TcpStream::connect(http).unwrap();
     stream.set_read_timeout(Some(BOUND)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let headers = format!("Host: localhost\r\nAccept-Encoding: {accepted}\r\nConnection: close");
+    stream.write_all(format!("GET /metrics HTTP/1.1\r\n{headers}\r\n\r\n").as_bytes()).unwrap();
     let mut chunk = vec![0; 1 << 18];
     let mut length = stream.read(&mut chunk).unwrap();
     assert!(chunk.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&chunk[..length]));

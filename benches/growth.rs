@@ -54,7 +54,7 @@ pub async fn measure(plan: &Plan) -> Figure {
         title: "Growth".into(),
         how: format!(
             "The subscriber with {COMPONENTS} components a publisher, at sizes each ten times the one before; the ratio is to the size \
-             before."
+             before. Scrapes are with gzip, as Prometheus makes them."
         ),
         rounds: plan.rounds,
         machine: Machine::here(),

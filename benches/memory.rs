@@ -53,6 +53,16 @@ pub async fn measure(plan: &Plan) -> Figure {
             )
             .goal(Goal::AtMost(300.0)),
         );
+        rows.push(Row::new(
+            format!("What a scrape takes for a component while it goes on, {sizes}"),
+            "bytes",
+            slope(&|one| one.peak - one.restarted),
+        ));
+        rows.push(Row::new(
+            format!("What one without gzip leaves for a component, {sizes}"),
+            "bytes",
+            slope(&|one| one.scraped_plain - one.scraped),
+        ));
     }
     Figure {
         name: "memory".into(),
@@ -60,7 +70,7 @@ pub async fn measure(plan: &Plan) -> Figure {
         how: format!(
             "Proportional set size ({} s after there was nothing more to do), of the subscriber with {COMPONENTS} components a publisher. \
              The slope between two sizes, less the bytes of the component's name and target, is what a component takes; the \
-             publisher's own part is in it.",
+             publisher's own part is in it. Scrapes are with gzip, as Prometheus makes them, where nothing else is said.",
             SETTLE.as_secs()
         ),
         rounds: plan.rounds,
@@ -100,6 +110,29 @@ pub fn pss(pid: u32) -> f64 {
     let rollup = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+}
+
+/// The most that a process has resident.
+pub struct Peak {
+    pid: u32,
+}
+
+impl Peak {
+    /// From now on.
+    pub fn begin(pid: u32) -> Self {
+        let path = format!("/proc/{pid}/clear_refs");
+        // Resets the high-water mark (proc(5)).
+        fs::write(&path, "5").unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self { pid }
+    }
+
+    /// In bytes.
+    pub fn bytes(&self) -> f64 {
+        let path = format!("/proc/{}/status", self.pid);
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<f64>().unwrap() * 1024.0
+    }
 }
 
 /// Bytes of the name and the target of a component, on average over the publishers between two sizes.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use heartbeat_bridge::exposition::text::Coding;
 use heartbeat_bridge::store::RecordKey;
 
 use crate::Plan;
@@ -22,6 +23,8 @@ const COMPONENTS: usize = 10;
 const PACE: Pace = Pace { rate: 1_000, span: Duration::from_secs(15), one_changed_in: 10 };
 /// Each scrapes once in the span.
 const SCRAPERS: u32 = 10;
+/// Who scrapes: nobody, and ten as Prometheus does and as a browser without gzip.
+const SCRAPING: [Option<Coding>; 3] = [None, Some(Coding::Gzip), Some(Coding::Identity)];
 /// A publisher's beat, as it follows from the pace.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// How nice a scraper is.
@@ -38,24 +41,25 @@ pub async fn measure(plan: &Plan) -> Figure {
     greet(&channel, EXCHANGE, KEY, &mut fleet).await;
     stored_since(&stage.bridge.redis, "-", PUBLISHERS).await;
     let mut first = 0;
-    let (mut alone, mut scraped) = (Vec::new(), Vec::new());
+    let mut values = SCRAPING.map(|_| Vec::new());
     for round in 0..plan.rounds {
-        for scrapers in [0, SCRAPERS] {
-            plan.say(&format!("scrapes: round {}, {scrapers} scrapers", round + 1));
+        for (coding, values) in SCRAPING.into_iter().zip(&mut values) {
+            plan.say(&format!("scrapes: round {}, {}", round + 1, coding.map_or("none", said)));
             let since = now_id(&stage.bridge.redis).await;
             let began = Instant::now();
             let send = open_loop::run(&channel, (EXCHANGE, KEY), &mut fleet, first, PACE);
-            let (sent, ()) = tokio::join!(send, scraping(&subscriber, scrapers, began));
+            let (sent, ()) = tokio::join!(send, scraping(&subscriber, coding, began));
             first += sent.len();
             let delays = delays(&fleet, &sent, &stored_since(&stage.bridge.redis, &since, sent.len()).await);
-            let values = if scrapers == 0 { &mut alone } else { &mut scraped };
             values.push([0.5, 0.99, 0.999].map(|share| quantile(&delays, share)));
         }
     }
-    let row = |what: &str, at: usize| {
+    let [alone, gzipped, plain] = values;
+    let row = |what: &str, at: usize, coding: Coding| {
         let of = |values: &[[f64; 3]]| values.iter().map(|value| value[at]).collect::<Vec<f64>>();
-        Row::new(format!("From its publisher into the store, {what}, ten scrapers"), "ms", of(&scraped))
-            .beside("no scraper", of(&alone))
+        let scraped = if coding == Coding::Gzip { &gzipped } else { &plain };
+        let what = format!("From its publisher into the store, {what}, ten scrapers {}", said(coding));
+        Row::new(what, "ms", of(scraped)).beside("no scraper", of(&alone))
     };
     Figure {
         name: "scrapes".into(),
@@ -63,7 +67,7 @@ pub async fn measure(plan: &Plan) -> Figure {
         how: format!(
             "{} heartbeats a second of {PUBLISHERS} publishers with {COMPONENTS} components, one in {} with a change, each from the moment \
              for which it was meant to its entry in the change log of Redis; while ten scrapers read all of `/metrics` once in {} s \
-             each, in turn, and while none does. Scrapers (with the lowest priority), generator and servers share the machine.",
+             each, with gzip and without, in turn, and while none does. Scrapers (with the lowest priority), generator and servers share the machine.",
             PACE.rate,
             PACE.one_changed_in,
             PACE.span.as_secs()
@@ -71,9 +75,12 @@ pub async fn measure(plan: &Plan) -> Figure {
         rounds: plan.rounds,
         machine: Machine::here(),
         rows: vec![
-            row("half of them", 0),
-            row("99 of 100", 1).goal(Goal::RatioAtMost(1.1)),
-            row("999 of 1,000", 2),
+            row("half of them", 0, Coding::Gzip),
+            row("99 of 100", 1, Coding::Gzip).goal(Goal::RatioAtMost(1.1)),
+            row("999 of 1,000", 2, Coding::Gzip),
+            row("half of them", 0, Coding::Identity),
+            row("99 of 100", 1, Coding::Identity),
+            row("999 of 1,000", 2, Coding::Identity),
         ],
         curves: Vec::new(),
     }
@@ -81,17 +88,26 @@ pub async fn measure(plan: &Plan) -> Figure {
 
 /// So many scrapers, one after the other, evenly over the span. Each is a thread that gives way to all others: Prometheus
 /// reads on another machine, and here the sender must not wait for a reader.
-async fn scraping(subscriber: &Program, scrapers: u32, began: Instant) {
-    for scraper in 0..scrapers {
-        tokio::time::sleep_until((began + PACE.span * scraper / scrapers).into()).await;
+async fn scraping(subscriber: &Program, coding: Option<Coding>, began: Instant) {
+    let Some(coding) = coding else { return };
+    for scraper in 0..SCRAPERS {
+        tokio::time::sleep_until((began + PACE.span * scraper / SCRAPERS).into()).await;
         let http = subscriber.http();
         let (done, length) = tokio::sync::oneshot::channel();
         let scraping = move || {
             rustix::process::setpriority_process(None, READER_NICE).unwrap();
-            let _ = done.send(scraped(http));
+            let _ = done.send(scraped(http, coding));
         };
         std::thread::spawn(scraping);
         assert!(length.await.unwrap() > PUBLISHERS * COMPONENTS, "a scrape without components");
+    }
+}
+
+/// How a scraper reads.
+fn said(coding: Coding) -> &'static str {
+    match coding {
+        Coding::Gzip => "with gzip, as Prometheus reads",
+        Coding::Identity => "without gzip",
     }
 }
 

@@ -1,7 +1,14 @@
 //! Writes the lines of one family, in both formats.
 
-use super::Format;
+use super::gzip::{Blocks, Piece};
+use super::{Coding, Format};
 use crate::exposition::family::{Family, FamilyType, Number};
+
+/// Text that is compressed at a time: few strokes, and still in the processor's cache when it is.
+const STROKE: usize = 64 << 10;
+
+/// Longer than most lines are.
+const LINE: usize = 512;
 
 /// Writes one family: its header before its first sample, and nothing at all if it has none.
 pub(super) struct FamilyWriter {
@@ -10,13 +17,21 @@ pub(super) struct FamilyWriter {
     /// The name of a sample and an opening brace.
     labelled: Vec<u8>,
     out: Vec<u8>,
+    /// So long may `out` become before it is compressed.
+    stroke: usize,
+    /// What was compressed; begun with the first stroke.
+    blocks: Option<Blocks>,
 }
 
 impl FamilyWriter {
     /// For about so many bytes of text.
-    pub(super) fn new(family: &Family, format: Format, bytes: usize) -> Self {
+    pub(super) fn new(family: &Family, format: Format, coding: Coding, bytes: usize) -> Self {
         let labelled = [family.name.as_bytes(), family.suffix().as_bytes(), b"{"].concat();
-        Self { family: *family, format, labelled, out: Vec::with_capacity(bytes) }
+        let (stroke, room) = match coding {
+            Coding::Identity => (usize::MAX, bytes),
+            Coding::Gzip => (STROKE, bytes.min(STROKE + LINE)),
+        };
+        Self { family: *family, format, labelled, out: Vec::with_capacity(room), stroke, blocks: None }
     }
 
     /// Writes one sample without labels.
@@ -50,11 +65,20 @@ impl FamilyWriter {
     fn finish_line(&mut self, value: Number) {
         push_number(&mut self.out, value);
         self.out.push(b'\n');
+        if self.out.len() >= self.stroke {
+            self.compress();
+        }
+    }
+
+    #[cold]
+    fn compress(&mut self) {
+        self.blocks.get_or_insert_with(Blocks::new).write(&self.out);
+        self.out.clear();
     }
 
     /// The classic format knows a counter by its samples' name, and no `info` and no units.
     fn begin(&mut self) {
-        if !self.out.is_empty() {
+        if !self.out.is_empty() || self.blocks.is_some() {
             return;
         }
         let Self { family, format, .. } = self;
@@ -81,8 +105,12 @@ impl FamilyWriter {
     }
 
     /// What was written; `None` if that is nothing.
-    pub(super) fn finish(self) -> Option<Vec<u8>> {
-        (!self.out.is_empty()).then_some(self.out)
+    pub(super) fn finish(mut self) -> Option<Piece> {
+        if let Some(mut blocks) = self.blocks.take() {
+            blocks.write(&self.out);
+            return Some(Piece::Blocks(blocks));
+        }
+        (!self.out.is_empty()).then_some(Piece::Plain(self.out))
     }
 }
 
@@ -167,6 +195,6 @@ mod tests {
     fn a_family_without_samples_leaves_nothing() {
         let family =
             Family { name: "x_seconds", kind: FamilyType::Gauge, unit: Some("seconds"), help: "Help." };
-        assert!(FamilyWriter::new(&family, Format::OpenMetrics1, 0).finish().is_none());
+        assert!(FamilyWriter::new(&family, Format::OpenMetrics1, Coding::Identity, 0).finish().is_none());
     }
 }

@@ -5,20 +5,17 @@
 
 mod encoder;
 mod format;
+mod gzip;
 mod own;
 mod state;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::io::Write;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
-
 pub use format::{Format, negotiate};
 #[cfg(test)]
 pub(super) use own::tests::registry as own_registry;
 
+use self::gzip::Piece;
 use super::Registry;
 use crate::state::snapshot::Snapshot;
 
@@ -31,10 +28,6 @@ pub enum Coding {
     Gzip,
 }
 
-/// The fastest that makes it smaller: the text of metrics shrinks nineteenfold by it, and by the default of most programs
-/// thirtyfold, at six times the cost.
-const GZIP_LEVEL: u32 = 1;
-
 /// One whole exposition, in parts that follow each other: the state, where there is any, then the program's own
 /// metrics.
 ///
@@ -46,7 +39,7 @@ pub fn render(
     format: Format,
     coding: Coding,
 ) -> Vec<Vec<u8>> {
-    let mut parts = snapshot.map_or_else(Vec::new, |snapshot| state::write(snapshot, format));
+    let mut pieces = snapshot.map_or_else(Vec::new, |snapshot| state::write(snapshot, format, coding));
     let mut last = Vec::new();
     if let Some(registry) = registry {
         own::write(registry, format, &mut last);
@@ -54,17 +47,9 @@ pub fn render(
     if format.is_open_metrics() {
         last.extend_from_slice(b"# EOF\n");
     }
-    parts.push(last);
+    pieces.push(Piece::Plain(last));
     match coding {
-        Coding::Identity => parts,
-        Coding::Gzip => vec![compress(parts)],
+        Coding::Identity => pieces.into_iter().filter_map(Piece::plain).collect(),
+        Coding::Gzip => gzip::member(pieces),
     }
-}
-
-fn compress(parts: Vec<Vec<u8>>) -> Vec<u8> {
-    let bytes: usize = parts.iter().map(Vec::len).sum();
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes / 8), Compression::new(GZIP_LEVEL));
-    // Writing to memory cannot fail. Each part is given back once it is in.
-    let written = parts.into_iter().try_for_each(|part| encoder.write_all(&part));
-    written.and_then(|()| encoder.finish()).unwrap_or_default()
 }

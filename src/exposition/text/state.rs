@@ -1,7 +1,8 @@
 //! The state as text: once through the snapshot, each value into the text of its family.
 
-use super::Format;
 use super::encoder::{END_OF_LABELS, FamilyWriter, push_label};
+use super::gzip::Piece;
+use super::{Coding, Format};
 use crate::exposition::families::{
     COMPONENT_REASON, COMPONENTS, PUBLISHER_INFO, PUBLISHERS, QUEUES, SNAPSHOT,
 };
@@ -11,8 +12,8 @@ use crate::state::shard::Shard;
 use crate::state::snapshot::{ComponentView, PublisherView, Snapshot};
 
 /// Every family of the state that has a sample.
-pub(super) fn write(snapshot: &Snapshot, format: Format) -> Vec<Vec<u8>> {
-    let mut families = Families::new(snapshot, format);
+pub(super) fn write(snapshot: &Snapshot, format: Format, coding: Coding) -> Vec<Piece> {
+    let mut families = Families::new(snapshot, format, coding);
     // What is not of a publisher is told once.
     if snapshot.shard.is_none_or(Shard::is_first) {
         for (row, family) in SNAPSHOT.iter().zip(&mut families.snapshot) {
@@ -50,7 +51,8 @@ struct Families {
 }
 
 impl Families {
-    fn new(snapshot: &Snapshot, format: Format) -> Self {
+    fn new(snapshot: &Snapshot, format: Format, coding: Coding) -> Self {
+        let writer = |family: &Family, bytes| FamilyWriter::new(family, format, coding, bytes);
         let publishers = snapshot.publishers.len();
         let (mut ids, mut lines, mut names) = (0, 0, 0);
         for publisher in &snapshot.publishers {
@@ -59,20 +61,18 @@ impl Families {
             lines += publisher.told.len();
             names += publisher.told.names_len() + id * publisher.told.len();
         }
-        let of_publishers = |family: &Family| {
-            FamilyWriter::new(family, format, ids + publishers * (family.name.len() + LINE_BYTES))
-        };
-        let of_components = |family: &Family| {
-            FamilyWriter::new(family, format, names + lines * (family.name.len() + LINE_BYTES))
-        };
+        let of_publishers =
+            |family: &Family| writer(family, ids + publishers * (family.name.len() + LINE_BYTES));
+        let of_components =
+            |family: &Family| writer(family, names + lines * (family.name.len() + LINE_BYTES));
         Self {
-            snapshot: SNAPSHOT.iter().map(|row| FamilyWriter::new(&row.family, format, 256)).collect(),
+            snapshot: SNAPSHOT.iter().map(|row| writer(&row.family, 256)).collect(),
             publishers: PUBLISHERS.iter().map(|row| of_publishers(&row.family)).collect(),
             info: of_publishers(&PUBLISHER_INFO),
             components: COMPONENTS.iter().map(|row| of_components(&row.family)).collect(),
             // Of what is not up, which should be little.
-            reason: FamilyWriter::new(&COMPONENT_REASON, format, 1024),
-            queues: QUEUES.iter().map(|row| FamilyWriter::new(&row.family, format, 1024)).collect(),
+            reason: writer(&COMPONENT_REASON, 1024),
+            queues: QUEUES.iter().map(|row| writer(&row.family, 1024)).collect(),
         }
     }
 
@@ -119,7 +119,7 @@ impl Families {
         }
     }
 
-    fn finish(self) -> Vec<Vec<u8>> {
+    fn finish(self) -> Vec<Piece> {
         let all = self.snapshot.into_iter().chain(self.publishers).chain([self.info]).chain(self.components);
         all.chain([self.reason]).chain(self.queues).filter_map(FamilyWriter::finish).collect()
     }

@@ -175,6 +175,28 @@ fn both_formats_are_as_in_the_golden_files() {
     );
 }
 
+/// Of a size at which each family of components is compressed in several strokes, and the others at the end.
+#[test]
+fn a_large_state_is_compressed_as_it_is_written() {
+    let mut large = snapshot();
+    let states = (0..3_000).map(|number| {
+        let (outcome, reason) =
+            if number % 7 == 0 { (Outcome::Down, Some(Reason::Refused)) } else { (Outcome::Up, None) };
+        component(
+            ComponentKey::consumer(&format!("listener {number:05}"), "some queue"),
+            outcome,
+            reason,
+            true,
+        )
+    });
+    large.publishers[0].told = told(&states.collect::<Vec<_>>());
+    for format in [Format::Text, Format::OpenMetrics1] {
+        let text = rendered(&large, &registry(), format);
+        assert!(text.len() > 2_000_000, "{}", text.len());
+        assert_eq!(text.matches("# TYPE heartbeat_component_up gauge").count(), 1);
+    }
+}
+
 #[test]
 fn without_a_state_the_own_metrics_are_still_told() {
     let out = render(None, Some(&registry()), Format::OpenMetrics1, Coding::Identity).concat();
