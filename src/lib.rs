@@ -50,8 +50,7 @@
 //! - Imports go one way: no module uses one that uses it. Only `main` uses [`role`].
 //! - [`heartbeat`] and [`state`] never wait, never read a clock, and know no peer: `now` is a parameter.
 //! - A scrape does no network I/O: [`exposition`] and [`subscriber::replica`] hold no store and no broker.
-//! - lapin is named under `amqp` alone, and fred under `store/redis` alone, save for its error's type in
-//!   [`store`]. HTTP servers are known under `http` alone.
+//! - lapin is named under `amqp` alone, and fred under `store/redis` alone. HTTP servers are known under `http` alone.
 //! - OTLP's messages are named under [`otlp`] and `exposition/otlp` alone.
 //! - Only [`config`] reads the environment.
 //! - There is no channel without a bound.
