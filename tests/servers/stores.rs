@@ -119,6 +119,11 @@ async fn a_redis_cluster_keeps_the_contract() {
     let rejected = Batch { rejected: vec!["refused".into()], ..Batch::default() };
     store.put(&rejected).await.unwrap();
     every_replica(&store, &store_at(Topology::Cluster { nodes: vec![node(&nodes[0])] }).0).await;
+    // Each command went to the node that has its key.
+    for node in &nodes {
+        let errors = node.command(&["INFO", "errorstats"]).await.string().unwrap();
+        assert!(!errors.contains("MOVED"), "{errors}");
+    }
 }
 
 /// The primary that the Sentinel names is used, and after a failover the next one.

@@ -92,10 +92,11 @@ pub(super) async fn evalsha(
     arguments: impl IntoIterator<Item = Value>,
 ) -> Result<(), Error> {
     let count = keys.len().to_string();
+    // Of such a command fred heeds the slot alone: told where the key stands, it goes by the first argument all the same.
+    let node = keys.first().map_or(ClusterHash::Random, |key| ClusterHash::from(key.as_str()));
     let before = [script.sha1().to_string(), count].into_iter().chain(keys).map(Value::from);
     let all: Vec<Value> = before.chain(arguments).collect();
-    // The third argument is the first key, by which a cluster finds the node.
-    let command = CustomCommand::new("EVALSHA", ClusterHash::Offset(2), false);
+    let command = CustomCommand::new("EVALSHA", node, false);
     pipeline.custom::<(), Value>(command, all).await
 }
 
