@@ -1,14 +1,8 @@
 //! Writes the lines of one family, in both formats.
 
-use super::gzip::{Blocks, Piece};
-use super::{Coding, Format};
+use super::Format;
+use super::gzip::{Compressor, Text};
 use crate::exposition::family::{Family, FamilyType, Number};
-
-/// Text that is compressed at a time: few strokes, and still in the processor's cache when it is.
-const STROKE: usize = 64 << 10;
-
-/// Longer than most lines are.
-const LINE: usize = 512;
 
 /// Writes one family: its header before its first sample, and nothing at all if it has none.
 pub(super) struct FamilyWriter {
@@ -16,44 +10,36 @@ pub(super) struct FamilyWriter {
     format: Format,
     /// The name of a sample and an opening brace.
     labelled: Vec<u8>,
-    out: Vec<u8>,
-    /// So long may `out` become before it is compressed.
-    stroke: usize,
-    /// What was compressed; begun with the first stroke.
-    blocks: Option<Blocks>,
+    out: Text,
 }
 
 impl FamilyWriter {
-    /// For about so many bytes of text.
-    pub(super) fn new(family: &Family, format: Format, coding: Coding, bytes: usize) -> Self {
+    /// With room for so much text that is not compressed.
+    pub(super) fn new(family: &Family, format: Format, room: usize) -> Self {
         let labelled = [family.name.as_bytes(), family.suffix().as_bytes(), b"{"].concat();
-        let (stroke, room) = match coding {
-            Coding::Identity => (usize::MAX, bytes),
-            Coding::Gzip => (STROKE, bytes.min(STROKE + LINE)),
-        };
-        Self { family: *family, format, labelled, out: Vec::with_capacity(room), stroke, blocks: None }
+        Self { family: *family, format, labelled, out: Text::with_room(room) }
     }
 
     /// Writes one sample without labels.
     pub(super) fn bare(&mut self, value: Number) {
         self.begin();
-        self.out.extend_from_slice(&self.labelled[..self.labelled.len() - 1]);
-        self.out.push(b' ');
+        self.out.rest.extend_from_slice(&self.labelled[..self.labelled.len() - 1]);
+        self.out.rest.push(b' ');
         self.finish_line(value);
     }
 
     /// Writes one sample; `labels` is as [`push_label`] makes it, with the [`END_OF_LABELS`].
     pub(super) fn sample(&mut self, labels: &[u8], value: Number) {
         self.begin();
-        self.out.extend_from_slice(&self.labelled);
-        self.out.extend_from_slice(labels);
+        self.out.rest.extend_from_slice(&self.labelled);
+        self.out.rest.extend_from_slice(labels);
         self.finish_line(value);
     }
 
     /// Writes one sample with one more label after `labels`, which come without their end.
     pub(super) fn sample_with(&mut self, labels: &[u8], (name, text): (&str, &str), value: Number) {
         self.begin();
-        let out = &mut self.out;
+        let out = &mut self.out.rest;
         out.extend_from_slice(&self.labelled);
         out.extend_from_slice(labels);
         out.push(b',');
@@ -63,22 +49,18 @@ impl FamilyWriter {
     }
 
     fn finish_line(&mut self, value: Number) {
-        push_number(&mut self.out, value);
-        self.out.push(b'\n');
-        if self.out.len() >= self.stroke {
-            self.compress();
-        }
+        push_number(&mut self.out.rest, value);
+        self.out.rest.push(b'\n');
     }
 
-    #[cold]
-    fn compress(&mut self) {
-        self.blocks.get_or_insert_with(Blocks::new).write(&self.out);
-        self.out.clear();
+    /// Compresses what was written, if that is much by now.
+    pub(super) fn stroke(&mut self, compressor: &mut Compressor) {
+        compressor.stroke(&mut self.out);
     }
 
     /// The classic format knows a counter by its samples' name, and no `info` and no units.
     fn begin(&mut self) {
-        if !self.out.is_empty() || self.blocks.is_some() {
+        if !self.out.is_empty() {
             return;
         }
         let Self { family, format, .. } = self;
@@ -99,18 +81,14 @@ impl FamilyWriter {
 
     fn line(&mut self, parts: &[&str]) {
         for part in parts {
-            self.out.extend_from_slice(part.as_bytes());
+            self.out.rest.extend_from_slice(part.as_bytes());
         }
-        self.out.push(b'\n');
+        self.out.rest.push(b'\n');
     }
 
     /// What was written; `None` if that is nothing.
-    pub(super) fn finish(mut self) -> Option<Piece> {
-        if let Some(mut blocks) = self.blocks.take() {
-            blocks.write(&self.out);
-            return Some(Piece::Blocks(blocks));
-        }
-        (!self.out.is_empty()).then_some(Piece::Plain(self.out))
+    pub(super) fn finish(self) -> Option<Text> {
+        (!self.out.is_empty()).then_some(self.out)
     }
 }
 
@@ -195,6 +173,6 @@ mod tests {
     fn a_family_without_samples_leaves_nothing() {
         let family =
             Family { name: "x_seconds", kind: FamilyType::Gauge, unit: Some("seconds"), help: "Help." };
-        assert!(FamilyWriter::new(&family, Format::OpenMetrics1, Coding::Identity, 0).finish().is_none());
+        assert!(FamilyWriter::new(&family, Format::OpenMetrics1, 0).finish().is_none());
     }
 }

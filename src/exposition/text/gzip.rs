@@ -1,4 +1,5 @@
-//! gzip of families that are written side by side: each is compressed as it grows, and they follow each other at the end.
+//! gzip of families that are written side by side: each is compressed in strokes as it grows, and they follow each other at
+//! the end.
 //!
 //! So the whole text never is in memory, which is twenty times what is sent, and what is compressed has just been written.
 
@@ -14,97 +15,92 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255];
 /// A last block with nothing in it (RFC 1951, §3.2.3 and §3.2.6).
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
-/// Text, whole or compressed as far as it was written.
-pub(super) enum Piece {
-    /// As it is.
-    Plain(Vec<u8>),
-    /// Compressed.
-    Blocks(Blocks),
+/// Text that is compressed at a time: few strokes, and still in the processor's cache when it is.
+const STROKE: usize = 64 << 10;
+
+/// Text, of which the beginning may be compressed.
+#[derive(Default)]
+pub(super) struct Text {
+    blocks: Vec<u8>,
+    /// Of what is compressed.
+    crc: Crc,
+    /// What is not compressed, behind it.
+    pub(super) rest: Vec<u8>,
 }
 
-impl Piece {
-    /// The text of one that is not compressed.
-    pub(super) fn plain(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Plain(text) => Some(text),
-            Self::Blocks(_) => None,
-        }
+impl Text {
+    /// With room for so much that is not compressed.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self { rest: Vec::with_capacity(bytes), ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rest.is_empty() && self.blocks.is_empty()
     }
 }
 
-/// Compressed text that other such may follow and go before.
-pub(super) struct Blocks {
-    deflate: Compress,
-    crc: Crc,
-    out: Vec<u8>,
-}
+/// One for all of a scrape: it takes a third of a megabyte.
+pub(super) struct Compressor(Compress);
 
-impl Blocks {
+impl Compressor {
+    /// Room for text that is compressed whenever it is long enough.
+    pub(super) const ROOM: usize = STROKE + STROKE / 4;
+
     pub(super) fn new() -> Self {
-        Self { deflate: Compress::new(Compression::new(LEVEL), false), crc: Crc::new(), out: Vec::new() }
+        Self(Compress::new(Compression::new(LEVEL), false))
     }
 
-    /// Compresses more text, by and by.
-    pub(super) fn write(&mut self, text: &[u8]) {
-        self.crc.update(text);
-        self.run(text, FlushCompress::None);
+    /// Compresses what is not compressed yet, if that is enough to be worth it.
+    pub(super) fn stroke(&mut self, text: &mut Text) {
+        if text.rest.len() >= STROKE {
+            self.compress(text);
+        }
     }
 
-    /// The bytes until here, which end with one that is whole, and what they are to be checked by. What is written from
-    /// now on points at none of it.
-    fn take(&mut self) -> (Vec<u8>, Crc) {
-        self.run(&[], FlushCompress::Full);
-        (std::mem::take(&mut self.out), std::mem::replace(&mut self.crc, Crc::new()))
-    }
-
-    fn run(&mut self, mut text: &[u8], flush: FlushCompress) {
+    /// The blocks point at nothing that was compressed before, and end with a whole byte, so that anything may stand before
+    /// and behind them.
+    fn compress(&mut self, Text { blocks, crc, rest }: &mut Text) {
+        crc.update(rest);
+        let mut from = rest.as_slice();
         loop {
-            self.out.reserve(text.len() / 16 + 1024);
-            let before = self.deflate.total_in();
-            // Errors are those of a caller that goes on after the end, or has no room.
-            let _ = self.deflate.compress_vec(text, &mut self.out, flush);
-            let taken = usize::try_from(self.deflate.total_in() - before).unwrap_or(text.len());
-            text = text.get(taken..).unwrap_or_default();
+            blocks.reserve(from.len() / 16 + 1024);
+            let before = self.0.total_in();
+            // Errors are those of a caller that goes on after the end.
+            let written = self.0.compress_vec(from, blocks, FlushCompress::Full);
+            let taken = usize::try_from(self.0.total_in() - before).unwrap_or(from.len());
+            from = from.get(taken..).unwrap_or_default();
             // Room that is left says that nothing waits for some.
-            if text.is_empty() && self.out.len() < self.out.capacity() {
-                return;
+            if written.is_err() || (from.is_empty() && blocks.len() < blocks.capacity()) {
+                break;
             }
         }
+        rest.clear();
     }
-}
 
-/// One gzip member of all that the pieces hold, in its parts.
-pub(super) fn member(pieces: Vec<Piece>) -> Vec<Vec<u8>> {
-    let mut member = Member { parts: vec![HEADER.to_vec()], crc: Crc::new() };
-    // What is short has no compressor of its own.
-    let mut short = Blocks::new();
-    for piece in pieces {
-        match piece {
-            Piece::Plain(text) => short.write(&text),
-            Piece::Blocks(mut blocks) => {
-                member.push(&mut short);
-                member.push(&mut blocks);
+    /// One gzip member of all texts, in its parts.
+    pub(super) fn member(mut self, texts: Vec<Text>) -> Vec<Vec<u8>> {
+        let (mut parts, mut whole) = (vec![HEADER.to_vec()], Crc::new());
+        let mut push = |mut text: Text| {
+            if !text.rest.is_empty() {
+                self.compress(&mut text);
+            }
+            whole.combine(&text.crc);
+            parts.push(text.blocks);
+        };
+        // Short ones are compressed together.
+        let mut short = Text::default();
+        for text in texts {
+            if text.blocks.is_empty() {
+                short.rest.extend_from_slice(&text.rest);
+            } else {
+                push(std::mem::take(&mut short));
+                push(text);
             }
         }
-    }
-    member.push(&mut short);
-    let mut end = LAST_BLOCK.to_vec();
-    end.extend_from_slice(&member.crc.sum().to_le_bytes());
-    end.extend_from_slice(&member.crc.amount().to_le_bytes());
-    member.parts.push(end);
-    member.parts
-}
-
-struct Member {
-    parts: Vec<Vec<u8>>,
-    crc: Crc,
-}
-
-impl Member {
-    fn push(&mut self, blocks: &mut Blocks) {
-        let (part, crc) = blocks.take();
-        self.parts.push(part);
-        self.crc.combine(&crc);
+        push(short);
+        let end = [&LAST_BLOCK[..], &whole.sum().to_le_bytes(), &whole.amount().to_le_bytes()];
+        parts.push(end.concat());
+        parts
     }
 }
 
@@ -127,7 +123,7 @@ mod tests {
 
     #[test]
     fn nothing_is_a_member_too() {
-        assert_eq!(unpacked(&member(Vec::new())), b"");
+        assert_eq!(unpacked(&Compressor::new().member(Vec::new())), b"");
     }
 
     #[test]
@@ -138,35 +134,32 @@ mod tests {
             (state >> 56) as u8
         });
         let noise: Vec<u8> = noise.take(3 << 20).collect();
-        let mut blocks = Blocks::new();
-        blocks.write(&noise);
-        assert_eq!(
-            unpacked(&member(vec![Piece::Blocks(blocks), Piece::Plain(noise.clone())])),
-            noise.repeat(2)
-        );
+        let mut compressor = Compressor::new();
+        let mut text = Text { rest: noise.clone(), ..Text::default() };
+        compressor.stroke(&mut text);
+        assert!(text.rest.is_empty() && !text.is_empty());
+        assert_eq!(unpacked(&compressor.member(vec![text])), noise);
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever stands beside what, and in however many strokes it was written; repeats reach far back.
+        /// Whatever is written in however many strokes, in turn with others; repeats reach far back.
         #[test]
         fn it_is_what_was_written(
-            pieces in proptest::collection::vec((any::<bool>(), proptest::collection::vec("[ab]{0,9}", 0..4), 0usize..9_000), 0..8)
+            strokes in proptest::collection::vec((0usize..4, "[ab]{0,9}", 0usize..30_000), 0..24)
         ) {
-            let (mut plain, mut given) = (Vec::new(), Vec::new());
-            for (own, strokes, times) in pieces {
-                let mut blocks = Blocks::new();
-                let mut text = Vec::new();
-                for stroke in &strokes {
-                    let stroke = stroke.repeat(times).into_bytes();
-                    blocks.write(&stroke);
-                    text.extend(stroke);
-                }
-                plain.extend_from_slice(&text);
-                given.push(if own { Piece::Blocks(blocks) } else { Piece::Plain(text) });
+            let mut compressor = Compressor::new();
+            let mut all: Vec<(Vec<u8>, Text)> = (0..4).map(|_| Default::default()).collect();
+            for (at, word, times) in strokes {
+                let written = word.repeat(times).into_bytes();
+                let (plain, text) = &mut all[at];
+                text.rest.extend_from_slice(&written);
+                compressor.stroke(text);
+                plain.extend(written);
             }
-            prop_assert_eq!(unpacked(&member(given)), plain);
+            let (plain, texts): (Vec<Vec<u8>>, Vec<Text>) = all.into_iter().unzip();
+            prop_assert_eq!(unpacked(&compressor.member(texts)), plain.concat());
         }
     }
 }

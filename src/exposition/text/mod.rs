@@ -15,7 +15,7 @@ pub use format::{Format, negotiate};
 #[cfg(test)]
 pub(super) use own::tests::registry as own_registry;
 
-use self::gzip::Piece;
+use self::gzip::{Compressor, Text};
 use super::Registry;
 use crate::state::snapshot::Snapshot;
 
@@ -39,17 +39,19 @@ pub fn render(
     format: Format,
     coding: Coding,
 ) -> Vec<Vec<u8>> {
-    let mut pieces = snapshot.map_or_else(Vec::new, |snapshot| state::write(snapshot, format, coding));
-    let mut last = Vec::new();
+    let mut compressor = (coding == Coding::Gzip).then(Compressor::new);
+    let mut texts =
+        snapshot.map_or_else(Vec::new, |snapshot| state::write(snapshot, format, compressor.as_mut()));
+    let mut last = Text::default();
     if let Some(registry) = registry {
-        own::write(registry, format, &mut last);
+        own::write(registry, format, &mut last.rest);
     }
     if format.is_open_metrics() {
-        last.extend_from_slice(b"# EOF\n");
+        last.rest.extend_from_slice(b"# EOF\n");
     }
-    pieces.push(Piece::Plain(last));
-    match coding {
-        Coding::Identity => pieces.into_iter().filter_map(Piece::plain).collect(),
-        Coding::Gzip => gzip::member(pieces),
+    texts.push(last);
+    match compressor {
+        None => texts.into_iter().map(|text| text.rest).collect(),
+        Some(compressor) => compressor.member(texts),
     }
 }

@@ -1,8 +1,8 @@
 //! The state as text: once through the snapshot, each value into the text of its family.
 
+use super::Format;
 use super::encoder::{END_OF_LABELS, FamilyWriter, push_label};
-use super::gzip::Piece;
-use super::{Coding, Format};
+use super::gzip::{Compressor, Text};
 use crate::exposition::families::{
     COMPONENT_REASON, COMPONENTS, PUBLISHER_INFO, PUBLISHERS, QUEUES, SNAPSHOT,
 };
@@ -11,9 +11,13 @@ use crate::heartbeat::{Kind, Outcome};
 use crate::state::shard::Shard;
 use crate::state::snapshot::{ComponentView, PublisherView, Snapshot};
 
-/// Every family of the state that has a sample.
-pub(super) fn write(snapshot: &Snapshot, format: Format, coding: Coding) -> Vec<Piece> {
-    let mut families = Families::new(snapshot, format, coding);
+/// Every family of the state that has a sample, compressed by and by where there is who does.
+pub(super) fn write(
+    snapshot: &Snapshot,
+    format: Format,
+    mut compressor: Option<&mut Compressor>,
+) -> Vec<Text> {
+    let mut families = Families::new(snapshot, format, compressor.as_ref().map(|_| Compressor::ROOM));
     // What is not of a publisher is told once.
     if snapshot.shard.is_none_or(Shard::is_first) {
         for (row, family) in SNAPSHOT.iter().zip(&mut families.snapshot) {
@@ -31,6 +35,9 @@ pub(super) fn write(snapshot: &Snapshot, format: Format, coding: Coding) -> Vec<
         for component in publisher.components() {
             labels.truncate(own);
             families.component(&component, &mut labels);
+        }
+        if let Some(compressor) = &mut compressor {
+            families.all().for_each(|family| family.stroke(compressor));
         }
     }
     families.finish()
@@ -51,8 +58,10 @@ struct Families {
 }
 
 impl Families {
-    fn new(snapshot: &Snapshot, format: Format, coding: Coding) -> Self {
-        let writer = |family: &Family, bytes| FamilyWriter::new(family, format, coding, bytes);
+    fn new(snapshot: &Snapshot, format: Format, room_max: Option<usize>) -> Self {
+        let writer = |family: &Family, bytes: usize| {
+            FamilyWriter::new(family, format, bytes.min(room_max.unwrap_or(usize::MAX)))
+        };
         let publishers = snapshot.publishers.len();
         let (mut ids, mut lines, mut names) = (0, 0, 0);
         for publisher in &snapshot.publishers {
@@ -119,8 +128,15 @@ impl Families {
         }
     }
 
-    fn finish(self) -> Vec<Piece> {
-        let all = self.snapshot.into_iter().chain(self.publishers).chain([self.info]).chain(self.components);
-        all.chain([self.reason]).chain(self.queues).filter_map(FamilyWriter::finish).collect()
+    fn all(&mut self) -> impl Iterator<Item = &mut FamilyWriter> {
+        let Self { snapshot, publishers, info, components, reason, queues } = self;
+        let several = snapshot.iter_mut().chain(publishers).chain([info]).chain(components);
+        several.chain([reason]).chain(queues)
+    }
+
+    fn finish(self) -> Vec<Text> {
+        let Self { snapshot, publishers, info, components, reason, queues } = self;
+        let all = snapshot.into_iter().chain(publishers).chain([info]).chain(components);
+        all.chain([reason]).chain(queues).filter_map(FamilyWriter::finish).collect()
     }
 }
