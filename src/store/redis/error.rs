@@ -28,12 +28,9 @@ impl std::error::Error for RedisError {}
 
 /// `x` of `Os { code: 111, message: "x" }` and of `Custom { kind: Other, error: "x" }`.
 fn words_of_system(details: &str) -> Option<&str> {
-    if !(details.starts_with("Os {") || details.starts_with("Custom {")) {
-        return None;
-    }
-    let (_, rest) = details.split_once('"')?;
-    let (words, _) = rest.rsplit_once('"')?;
-    Some(words).filter(|words| !words.is_empty())
+    let fields = ["Os { ", "Custom { "].iter().find_map(|start| details.strip_prefix(start))?;
+    let (_, words) = fields.split_once(", message: \"").or_else(|| fields.split_once(", error: \""))?;
+    words.strip_suffix("\" }").filter(|words| !words.is_empty())
 }
 
 #[cfg(test)]
@@ -57,8 +54,12 @@ mod tests {
 
     #[test]
     fn an_answer_of_redis_stays_as_it_is() {
-        for details in ["NOPERM x", "Os { \"x\" }", ""] {
-            let error = Error::new(ErrorKind::Auth, details);
+        let certificate = "Custom { kind: InvalidData, error: InvalidCertificate(NotValidForNameContext { expected: \
+                           DnsName(\"a\"), presented: [\"DnsName(\\\"b\\\")\"] }) }";
+        for (kind, details) in
+            [(ErrorKind::Auth, "NOPERM x"), (ErrorKind::IO, certificate), (ErrorKind::IO, "")]
+        {
+            let error = Error::new(kind, details);
             assert_eq!(RedisError::from(error.clone()).to_string(), error.to_string());
         }
     }
