@@ -1,23 +1,16 @@
 //! Guesses about what an operator meant, and about names that machines make up.
 
+use super::likeness::{FILE, nearness};
 use super::parse;
 use super::problem::{Problem, Warning};
+use super::reader::Reader;
 use super::setting::{Kind, Setting};
 use super::settings;
-
-/// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
-const SHORT_NAME: usize = 12;
-
-/// Names of fewer letters must begin with the very word before the underscore: `LOG_` and `WEB_` are anybody's.
-const TELLING_NAME: usize = 9;
-
-/// How the variable ends that names the file of a secret.
-const FILE: &str = "_FILE";
 
 /// What other programs put behind the name of a switch, as Bitnami's Redis has `REDIS_TLS_ENABLED`.
 const SWITCH_ENDS: [&str; 3] = ["_ENABLED", "_ENABLE", "_ON"];
 
-/// What other programs put before the last word of a switch: `RABBITMQ_USE_TLS`.
+/// What other programs put within the name of a switch: `RABBITMQ_USE_TLS`.
 const SWITCH_WORDS: [&str; 2] = ["_USE_", "_ENABLE_"];
 
 /// How OpenTelemetry's variables begin.
@@ -29,51 +22,40 @@ const REPLACED: &[(&str, &str)] = &[
     ("OTEL_BLRP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT bounds each request"),
 ];
 
-/// Variables that begin like a setting's and are most likely a misspelt one, and, where something is exported,
-/// all of OpenTelemetry's that are no setting. A misspelt protection is a problem, anything else a warning.
+/// Variables that are most likely a misspelt setting, and, where something is exported, all of OpenTelemetry's that are no
+/// setting. A misspelt protection is a problem, anything else a warning.
 ///
-/// `value_of` is the value of a variable that is set and not empty. Whoever has set the protection itself too means
-/// something else by the other name, and whoever has turned a switch off wants none.
+/// Whoever has set the protection itself too means something else by the other name, whoever has turned a switch off
+/// wants none, and a switch in other programs' words is nothing to a role that has no such switch.
 ///
 /// Only near misses count among the others: `RABBITMQ_NODENAME` is the broker's own,
 /// `REDIS_SERVICE_HOST` comes from Kubernetes, and neither is anybody's mistake.
-pub(crate) fn unread_variables(
-    names: &[String],
-    value_of: impl Fn(&str) -> Option<String>,
-    exports: bool,
-) -> (Vec<Problem>, Vec<Warning>) {
-    let is_set = |name: &str| value_of(name).is_some();
+pub(crate) fn unread_variables(r: &Reader<'_>, exports: bool) -> (Vec<Problem>, Vec<Warning>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
-    let mut names: Vec<&String> = names.iter().collect();
+    let mut names = r.source.names();
+    names.retain(|name| r.source.get(name).is_some_and(|value| !value.is_empty()));
     names.sort_unstable();
-    for name in names {
+    for name in &names {
         if settings::ALL.iter().any(|setting| names_of(setting).any(|known| known == *name)) {
             continue;
         }
-        let plain = without_switch_words(name);
-        if plain.is_some() && value_of(name).is_some_and(|value| parse::boolean(&value) == Ok(false)) {
-            continue;
-        }
-        let near = settings::ALL.iter().filter_map(|setting| {
-            let plain = plain.as_deref().filter(|_| setting.kind == Kind::Boolean);
-            Some((nearness(name, setting).or_else(|| nearness(plain?, setting))?, setting))
-        });
-        // REDIS_NODE is one letter from REDIS_MODE, too, and begins REDIS_NODES.
-        let begun = |setting: &Setting| setting.variable.starts_with(name.as_str());
-        let meant = near.min_by_key(|(remoteness, setting)| (*remoteness, !begun(setting)));
-        let meant = meant.map(|(_, setting)| setting);
         // Others' names may hold anything; this goes to a terminal.
         let shown = name.escape_debug().to_string();
-        let text = match meant {
-            Some(meant) if protects(name, meant) && !names_of(meant).any(|name| is_set(&name)) => {
+        let text = match meant_by(name) {
+            Some((meant, _)) if meant.protects && is_off(r, name, meant) => continue,
+            Some((meant, others))
+                if protects(name, meant) && !is_set(r, meant) && (!others || r.reads(meant)) =>
+            {
                 let meant = names_of(meant).last().unwrap_or_default();
                 let why =
                     format!("it is not a setting, and {meant} protects; write that, or take this one away");
                 problems.push(Problem { name: shown, value: None, why, example: String::new() });
                 continue;
             }
-            Some(meant) if name.starts_with(OTEL) => format!("{UNSUPPORTED}; is {} meant?", meant.variable),
-            Some(meant) => format!("it is not a setting and is not read; is {} meant?", meant.variable),
+            Some((meant, _)) if name.starts_with(OTEL) => {
+                format!("{UNSUPPORTED}; is {} meant?", meant.variable)
+            }
+            Some((meant, _)) => format!("it is not a setting and is not read; is {} meant?", meant.variable),
             None if exports && name.starts_with(OTEL) => unsupported(name),
             None => continue,
         };
@@ -100,6 +82,27 @@ fn protects(name: &str, meant: &Setting) -> bool {
     meant.protects || (meant.is_secret() && name.ends_with(FILE))
 }
 
+/// The setting that is most likely meant by a name, and whether it is a switch in other programs' words.
+fn meant_by(name: &str) -> Option<(&'static Setting, bool)> {
+    let switch = without_switch_words(name);
+    let near = settings::ALL.iter().filter_map(|setting| {
+        if let Some(remoteness) = nearness(name, setting) {
+            return Some((remoteness, setting, false));
+        }
+        let switch = switch.as_deref().filter(|_| setting.kind == Kind::Boolean)?;
+        Some((nearness_of_switch(switch, setting)?, setting, true))
+    });
+    // REDIS_NODE is one letter from REDIS_MODE, too, and begins REDIS_NODES.
+    let begun = |setting: &Setting| setting.variable.starts_with(name);
+    let meant = near.min_by_key(|(remoteness, setting, _)| (*remoteness, !begun(setting)))?;
+    Some((meant.1, meant.2))
+}
+
+/// As [`nearness`], of a name that may be right by now.
+fn nearness_of_switch(name: &str, setting: &Setting) -> Option<usize> {
+    if name == setting.variable { Some(0) } else { nearness(name, setting) }
+}
+
 /// The name of a switch as this program would have it; `None`: there is nothing that says that it is one.
 fn without_switch_words(name: &str) -> Option<String> {
     let end = SWITCH_ENDS.iter().find_map(|end| name.strip_suffix(end));
@@ -107,79 +110,15 @@ fn without_switch_words(name: &str) -> Option<String> {
     end.map(str::to_owned).or_else(|| Some(name.replacen(*word?, "_", 1)))
 }
 
-/// How far a name is from the nearest of a setting's; `None`: too far.
-fn nearness(name: &str, setting: &Setting) -> Option<usize> {
-    let file = setting.file_variable().filter(|_| name.ends_with(FILE));
-    let near = file.map_or_else(
-        || remoteness(name, setting.variable),
-        |file| remoteness(name.strip_suffix(FILE)?, file.strip_suffix(FILE)?),
-    );
-    near.or_else(|| {
-        // One letter anywhere, what kind of thing it names left out or another, and the old name of TLS.
-        let stem = |name: &str| {
-            let name = name.replace("_SSL", "_TLS");
-            [FILE, "_PATH"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name).to_owned()
-        };
-        let (name, variable) = (stem(name), stem(setting.variable));
-        let near = name.len().abs_diff(variable.len()) <= 1 && distance(&name, &variable) <= 1;
-        (setting.protects && near).then_some(1)
-    })
+/// Whether the variable turns off what is off anyway.
+fn is_off(r: &Reader<'_>, name: &str, meant: &Setting) -> bool {
+    meant.kind == Kind::Boolean && r.source.get(name).is_some_and(|value| parse::boolean(&value) == Ok(false))
 }
 
-/// How far a name is from a variable that may be meant by it; `None`: too far.
-fn remoteness(name: &str, variable: &str) -> Option<usize> {
-    // The part before the first underscore says whose variable it is.
-    let prefix = variable.split_inclusive('_').next().unwrap_or(variable);
-    let begins = prefix.ends_with('_') && name.starts_with(prefix);
-    if !begins && variable.len() < TELLING_NAME {
-        return None;
-    }
-    // RABBITMQ_PASSWORD for RABBITMQ_PASS, REDIS_PASS for REDIS_PASSWORD.
-    let (short, long) = if name.len() < variable.len() { (name, variable) } else { (variable, name) };
-    let rest = long.strip_prefix(short).filter(|_| begins && short.len() > prefix.len() + 1);
-    if rest.is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphabetic())) {
-        return Some(1);
-    }
-    let allowed = if variable.len() > SHORT_NAME { 2 } else { 1 };
-    // Lengths alone rule most names out, however long a stranger's may be.
-    if long.len() - short.len() > allowed {
-        return None;
-    }
-    Some(distance(name, variable)).filter(|distance| *distance <= allowed)
-}
-
-/// The name that one who wrote `name` most likely meant; `None`: nothing is near.
-pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |name: &str| name.to_lowercase().replace('-', "_");
-    let name = plain(name);
-    let near = known.into_iter().filter(|known| name.len() <= 2 * known.len()).filter_map(|known| {
-        let known_plain = plain(known);
-        if known_plain.starts_with(&name) && name.len() * 2 > known.len() {
-            return Some((1, known));
-        }
-        let distance = strsim::osa_distance(&name, &known_plain);
-        (distance <= known.len().min(9) / 3).then_some((distance, known))
-    });
-    near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
-}
-
-/// Number of letters to insert, drop, replace or swap with their neighbour to get from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
+/// Whether somebody set it, for whatever role.
+fn is_set(r: &Reader<'_>, setting: &Setting) -> bool {
+    let given = |name: String| r.source.get(&name).is_some_and(|value| !value.is_empty());
+    r.has_flag(setting) || names_of(setting).any(given)
 }
 
 /// Whether a host's name is one that a container runtime or Kubernetes made up, and that will be
@@ -199,9 +138,16 @@ pub(crate) fn is_random_host_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Flags, MapSource, Scopes};
+
+    /// What is said to a subscriber.
+    fn found(variables: &[(&str, &str)], exports: bool) -> (Vec<Problem>, Vec<Warning>) {
+        let (flags, source) = (Flags::new(), MapSource::new(variables));
+        unread_variables(&Reader::new(Scopes::SUBSCRIBER, &flags, &source), exports)
+    }
 
     fn hint(name: &str) -> Option<String> {
-        let (problems, warnings) = unread_variables(&[name.to_owned()], |_| None, false);
+        let (problems, warnings) = found(&[(name, "x")], false);
         assert_eq!(problems, [], "{name}");
         warnings.first().map(ToString::to_string)
     }
@@ -214,7 +160,7 @@ mod tests {
             for left_out in prefix.len() + 1..setting.variable.len() {
                 let mut name = setting.variable.to_owned();
                 name.remove(left_out);
-                let (problems, warnings) = unread_variables(std::slice::from_ref(&name), |_| None, true);
+                let (problems, warnings) = found(&[(&name, "x")], true);
                 assert_eq!((problems.len(), warnings.len()), (1, 0), "{name}");
                 assert!(problems[0].why.contains(" protects;"), "{name}: {}", problems[0]);
             }
@@ -265,17 +211,20 @@ mod tests {
             "REDIS_PASS_FILE",
             "RABBITMQ_PASSWORD_FILE",
         ] {
-            assert_eq!(unread_variables(&[name.to_owned()], |_| None, false).0.len(), 1, "{name}");
+            assert_eq!(found(&[(name, "x")], false).0.len(), 1, "{name}");
         }
         for name in
             ["REDIS_TLS_PORT", "RABBITMQ_SSL_CACERTFILE", "REDIS_AOF_ENABLED", "LIMIT", "REDIS_PID_FILE"]
         {
-            assert_eq!(unread_variables(&[name.to_owned()], |_| None, false), (vec![], vec![]), "{name}");
+            assert_eq!(found(&[(name, "x")], false), (vec![], vec![]), "{name}");
         }
-        let name = ["SIGNATURES_POLICY".to_owned()];
-        let beside = |variable: &str| (variable == "SIGNATURE_POLICY").then(|| "refuse".to_owned());
-        let (problems, warnings) = unread_variables(&name, beside, false);
+        let beside = [("SIGNATURES_POLICY", "warn"), ("SIGNATURE_POLICY", "refuse")];
+        let (problems, warnings) = found(&beside, false);
         assert_eq!((problems.len(), warnings.len()), (0, 1));
+        let flags = Flags::from([(settings::SIGNATURE_POLICY.flag, "refuse".to_owned())]);
+        let source = MapSource::new(&beside[..1]);
+        let (problems, _) = unread_variables(&Reader::new(Scopes::SUBSCRIBER, &flags, &source), false);
+        assert_eq!(problems, [], "a flag protects, too");
     }
 
     #[test]
@@ -286,13 +235,23 @@ mod tests {
             "REDIS_SSL_ON",
             "RABBITMQ_USE_TLS",
             "REDIS_ENABLE_SSL",
+            "REDIS_SSL",
+            "RABBITMQ_MANAGEMENT_SSL",
         ] {
             for (value, problems) in [("true", 1), ("yes", 1), ("ture", 1), ("no", 0), ("false", 0)] {
-                let of = |variable: &str| (variable == name).then(|| value.to_owned());
-                let found = unread_variables(&[name.to_owned()], of, false);
+                let found = found(&[(name, value)], false);
                 assert_eq!((found.0.len(), found.1.len()), (problems, 0), "{name}={value}");
             }
         }
+        // Redis is nothing to a publisher, which may share its variables with others.
+        let (flags, source) = (Flags::new(), MapSource::new(&[("REDIS_TLS_ENABLED", "yes")]));
+        let (problems, warnings) = unread_variables(&Reader::new(Scopes::PUBLISHER, &flags, &source), false);
+        assert_eq!((problems.len(), warnings.len()), (0, 1));
+        assert_eq!(
+            found(&[("OTEL_SDK_ENABLED", "false")], true).1.len(),
+            1,
+            "the specification has no such name"
+        );
     }
 
     #[test]
@@ -313,39 +272,24 @@ mod tests {
             "LOG_DIR",
             "WEB_CONCURRENCY",
             "RETRIES",
+            "DB_MAX_CONNECTIONS",
+            "DEV_MAX_CONNECTIONS",
+            "ES_CONFIG_FILE",
+            "AWS_CONFIG_FILE",
+            "REDIS2_TLS",
+            "RABBITMQ1_TLS",
+            "GREDIS_TLS",
+            "REDIS1_HOST",
+            "REDIS0_PASSWORD_FILE",
+            "GLOG_LEVEL",
+            "DB_LISTEN_ADDRESS",
+            "CLOCK_TIMEOUT",
             "OTEL_CONFIG_FILE",
             "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
             "OTEL_EXPORTER_OTLP_HEADERS_FILE",
             "OTEL_RESOURCE_ATTRIBUTES_POD_NAME",
         ] {
             assert_eq!(hint(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_nearest_name_is_meant() {
-        let known = ["basic_auth_users", "rate_limit", "client_auth_type", "http2"];
-        for (name, meant) in [
-            ("basic_auth_user", Some("basic_auth_users")),
-            ("Basic-Auth-Users", Some("basic_auth_users")),
-            ("ratelimit", Some("rate_limit")),
-            ("client_auth", Some("client_auth_type")),
-            ("http", Some("http2")),
-            ("http_server", None),
-            ("users", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(name, known), meant, "{name}");
-        }
-    }
-
-    #[test]
-    fn distances() {
-        for (a, b, expected) in
-            [("", "", 0), ("", "ab", 2), ("abc", "abc", 0), ("abc", "acb", 1), ("kitten", "sitting", 3)]
-        {
-            assert_eq!(distance(a, b), expected, "{a} {b}");
-            assert_eq!(distance(b, a), expected, "{b} {a}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! here is read again later, save the files of [`crate::tls::TlsFiles`] and the web configuration ([`web`]).
 
 mod hints;
+mod likeness;
 mod model;
 mod otel;
 pub mod parse;
@@ -140,10 +141,7 @@ fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, otlp: &otlp::Config)
 }
 
 fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
-    let value_of = |name: &str| r.source.get(name).filter(|value| !value.is_empty());
-    let mut names = r.source.names();
-    names.retain(|name| value_of(name).is_some());
-    let (problems, warnings) = hints::unread_variables(&names, value_of, exports);
+    let (problems, warnings) = hints::unread_variables(r, exports);
     r.problems.extend(problems);
     r.warnings.extend(warnings);
 }

@@ -83,6 +83,11 @@ impl<'a> Reader<'a> {
         self.source.get(&variable).filter(|path| !path.is_empty())
     }
 
+    /// Whether the subcommand has it.
+    pub(crate) fn reads(&self, setting: &Setting) -> bool {
+        self.scope.meets(setting.scopes)
+    }
+
     /// Whether its flag was given, even in vain.
     pub(crate) fn has_flag(&self, setting: &Setting) -> bool {
         self.flags.contains_key(setting.flag)

@@ -321,12 +321,15 @@ pub(super) fn redis(r: &mut Reader<'_>, reconnect_max: Duration) -> RedisConfig 
 }
 
 fn redis_topology(r: &mut Reader<'_>) -> Topology {
-    let mode = r.read(&s::REDIS_MODE, redis_mode);
+    let given = r.given(&s::REDIS_MODE, redis_mode);
+    // Of a mode that cannot be read, nobody knows what it has no use for.
+    let is_known = given.is_some() || !r.is_given(&s::REDIS_MODE);
+    let mode = given.unwrap_or_default();
     let (host, port) = (r.read(&s::REDIS_HOST, parse::host), r.number(&s::REDIS_PORT));
     let database: u8 = r.number(&s::REDIS_DB);
     let service = r.read(&s::REDIS_SENTINEL_SERVICE, |text| Ok(text.to_owned()));
     let nodes = r.given(&s::REDIS_NODES, parse::nodes).filter(|nodes| !nodes.is_empty());
-    if mode != RedisMode::Sentinel && r.is_given(&s::REDIS_SENTINEL_SERVICE) {
+    if is_known && mode != RedisMode::Sentinel && r.is_given(&s::REDIS_SENTINEL_SERVICE) {
         warn_unused(r, &s::REDIS_SENTINEL_SERVICE, "REDIS_MODE is not sentinel");
     }
     if mode != RedisMode::Single && nodes.is_some() {
@@ -336,14 +339,15 @@ fn redis_topology(r: &mut Reader<'_>) -> Topology {
             }
         }
     }
-    if mode == RedisMode::Sentinel && nodes.is_none() && !r.is_given(&s::REDIS_HOST) {
+    let named = r.is_given(&s::REDIS_NODES) || r.is_given(&s::REDIS_HOST);
+    if mode == RedisMode::Sentinel && !named {
         let why =
             "it is not set, and REDIS_MODE is sentinel: it names the Sentinels, which are not where Redis is";
         r.problem(&s::REDIS_NODES, None, why);
     }
     match mode {
         RedisMode::Single => {
-            if nodes.is_some() {
+            if is_known && nodes.is_some() {
                 warn_unused(r, &s::REDIS_NODES, "REDIS_MODE is single");
             }
             Topology::Single { node: (host, port), database }

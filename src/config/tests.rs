@@ -385,6 +385,8 @@ fn sentinels_are_named_by_the_operator() {
     let sentinel = ("REDIS_MODE", "sentinel");
     let found = problems(Role::Subscriber, &[sentinel]);
     assert!(found.len() == 1 && found[0].name.starts_with("REDIS_NODES"), "{found:?}");
+    let found = problems(Role::Subscriber, &[sentinel, ("REDIS_NODES", "a:b:c")]);
+    assert!(found.len() == 1 && !found[0].why.contains("not set"), "{found:?}");
     let (config, warnings) = subscriber(&with(&[sentinel, ("REDIS_HOST", "s"), ("REDIS_DB", "3")]));
     let nodes = vec![("s".to_owned(), 6379)];
     assert_eq!(config.store.topology, Topology::Sentinel { nodes, service: "mymaster".into(), database: 3 });

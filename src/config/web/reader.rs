@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use yaml_serde::{Mapping, Value};
 
-use crate::config::hints;
+use crate::config::likeness;
 use crate::config::problem::{Problem, Problems};
 use crate::telemetry::is_dangerous;
 
@@ -81,7 +81,7 @@ impl Reader {
             }
             let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == key).map(|(_, where_)| *where_);
             let unused = known.iter().copied().filter(|known| !mapping.contains_key(*known));
-            let why = match (hints::nearest(key, unused), elsewhere) {
+            let why = match (likeness::nearest(key, unused), elsewhere) {
                 (_, Some(elsewhere)) => format!("there is no such key; {elsewhere}"),
                 (Some(meant), None) => format!("there is no such key; is `{meant}` meant?"),
                 (None, None) => format!("there is no such key; here may be {}", known.join(", ")),

@@ -7,7 +7,7 @@ use rustls::{CipherSuite, NamedGroup};
 use yaml_serde::Mapping;
 
 use super::reader::{Reader, joined};
-use crate::config::hints;
+use crate::config::likeness;
 use crate::secret::Secret;
 use crate::tls::server::{Clients, Pem, ServerTls};
 
@@ -122,7 +122,7 @@ fn read_clients(r: &mut Reader, section: &Mapping, folder: &Path) -> Option<Clie
         Some("VerifyClientCertIfGiven") => false,
         Some("RequireAndVerifyClientCert") => true,
         Some(kind) => {
-            let why = match hints::nearest(kind, CLIENT_AUTH_TYPES.iter().copied()) {
+            let why = match likeness::nearest(kind, CLIENT_AUTH_TYPES.iter().copied()) {
                 _ if UNVERIFIED.contains(&kind) => {
                     "it takes a certificate that anybody can make, and is not supported".to_owned()
                 }
