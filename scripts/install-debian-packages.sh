@@ -12,6 +12,8 @@ readonly DEFAULT_PACKAGES=(
   docker-compose
   # aws-lc-sys, a part of rustls, compiles C, and Rust links with gcc.
   gcc libc6-dev make
+  # Tests look at the page in a browser.
+  chromium chromium-driver
   # Tests give programs other clocks, and other names of hosts.
   libfaketime libnss-wrapper
   # The scripts ask servers with curl; cargo and curl trust what ca-certificates holds.

@@ -14,8 +14,8 @@
 //!                                                                                        │
 //!        store (compare and set, change log) ◀─ state::apply ◀─ subscriber::ingest ◀─ amqp::consume
 //!          │                                                          └─▶ amqp::acks, once it is stored
-//!          ├─▶ subscriber::follow ─▶ subscriber::replica ─▶ state::snapshot ─▶ exposition ─┬▶ http
-//!          └─▶ subscriber::tell (spans, records) ─────────────────────────────────────────┴▶ otlp
+//!          ├─▶ subscriber::follow ─▶ subscriber::replica ─▶ state::snapshot ─▶ exposition, page ─┬▶ http
+//!          └─▶ subscriber::tell (spans, records) ───────────────────────────────────────────────┴▶ otlp
 //! ```
 //!
 //! 1. A round of checks asks every component side by side; each check has a deadline and always an outcome.
@@ -36,6 +36,7 @@
 //! - [`publisher`]: rounds, turns and beats.
 //! - [`subscriber`]: messages into the store, the store into a view.
 //! - [`exposition`]: the view as text for Prometheus, and as metrics for OTLP.
+//! - [`page`]: the view for people and their scripts: pages, JSON, badges.
 //! - [`http`]: the server that hands it out.
 //! - [`otlp`]: metrics, traces and log records to a collector.
 //! - [`telemetry`]: the program's own log and metrics.
@@ -49,7 +50,7 @@
 //!
 //! - Imports go one way: no module uses one that uses it. Only `main` uses [`role`].
 //! - [`heartbeat`] and [`state`] never wait, never read a clock, and know no peer: `now` is a parameter.
-//! - A scrape does no network I/O: [`exposition`] and [`subscriber::replica`] hold no store and no broker.
+//! - A scrape does no network I/O: [`exposition`], [`page`] and [`subscriber::replica`] hold no store and no broker.
 //! - lapin is named under `amqp` alone, and fred under `store/redis` alone. HTTP servers are known under `http` alone.
 //! - OTLP's messages are named under [`otlp`] and `exposition/otlp` alone.
 //! - Only [`config`] reads the environment.
@@ -69,6 +70,7 @@ pub mod health;
 pub mod heartbeat;
 pub mod http;
 pub mod otlp;
+pub mod page;
 pub mod publisher;
 pub mod role;
 pub mod secret;

@@ -27,7 +27,7 @@ async fn connections_are_accepted_again_after_file_descriptors_ran_out() {
     let handlers = Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
-        landing: Arc::new(String::new),
+        pages: Arc::new(|_| None),
     };
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

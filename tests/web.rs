@@ -130,7 +130,7 @@ impl Site {
                 Ok(Exposition { content_type: "text/plain", gzip: false, parts })
             }),
             ready: Arc::new(|| Ok(())),
-            landing: Arc::new(String::new),
+            pages: Arc::new(|_| None),
         };
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
@@ -613,7 +613,7 @@ async fn a_file_that_is_wrong_from_the_start_binds_nothing() {
     let handlers = Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
-        landing: Arc::new(String::new),
+        pages: Arc::new(|_| None),
     };
     let metrics = Metrics::register(&mut Registry::default());
     let error = bind(config, handlers, metrics).unwrap_err();

@@ -16,7 +16,7 @@ pub type Why = String;
 const AMQP_NAME_BYTES_MAX: usize = 255;
 
 /// Paths that the server keeps for itself begin so.
-const RESERVED_PATH: &str = "/-/";
+const RESERVED_PATHS: [&str; 5] = ["/-/", "/api/", "/assets/", "/publisher", "/badge.svg"];
 
 /// A whole number from `min` to `max`.
 ///
@@ -171,8 +171,11 @@ pub fn url_path(text: &str) -> Result<String, Why> {
     if !text.starts_with('/') || !text.chars().all(plain) {
         return Err("it is not a path that begins with / and has no ?, # or %".into());
     }
-    if text == "/" || text.starts_with(RESERVED_PATH) {
-        return Err("it is taken: / is the landing page, /-/ holds the health endpoints".into());
+    if text == "/" || RESERVED_PATHS.iter().any(|path| text.starts_with(path)) {
+        let held = RESERVED_PATHS.join(", ");
+        return Err(format!(
+            "it is taken: / is the page for people, and {held} belong to it or to health checks"
+        ));
     }
     Ok(text.to_owned())
 }

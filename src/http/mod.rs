@@ -7,8 +7,8 @@
 //! The way of a request, each step in its own file:
 //!
 //! ```text
-//! server ─▶ clients ─▶ tls ─▶ connection ─▶ policy (rate, auth) ─▶ routes ─▶ scrapes ─▶ body
-//!                                              ▲
+//! server ─▶ clients ─▶ tls ─▶ connection ─▶ policy (rate, auth) ─▶ routes ─┬▶ scrapes ─┬▶ body
+//!                                              ▲                           └▶ pages ───┘
 //!                                           reload (the web configuration's files)
 //! ```
 
@@ -18,6 +18,7 @@ mod body;
 mod clients;
 mod connection;
 mod metrics;
+mod pages;
 mod policy;
 mod rate;
 mod reload;
@@ -34,7 +35,8 @@ use std::time::Duration;
 
 use crate::tls::Expiry;
 pub use metrics::Metrics;
-pub use routes::{Handlers, ReadyHandler, StatusHandler};
+pub use pages::{Page, PageHandler, PageQuestion};
+pub use routes::{Handlers, ReadyHandler};
 pub use scrapes::{Exposition, MetricsHandler, Question};
 pub use server::{BindError, Server, bind};
 

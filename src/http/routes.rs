@@ -6,20 +6,19 @@ use std::time::Duration;
 
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use hyper::{Method, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::body::Body;
+use super::pages::{PageHandler, PageQuestion, Pages};
 use super::scrapes::{Gathered, MetricsHandler, Question, Refusal, Scrapes};
 use super::{Config, Metrics};
 
 /// Says whether the program can do its work; if not, why not.
 pub type ReadyHandler = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
-
-/// Says in a paragraph of plain text how things are, for the landing page.
-pub type StatusHandler = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Where the server's answers come from. None of them may wait for a network.
 #[derive(Clone)]
@@ -28,8 +27,8 @@ pub struct Handlers {
     pub metrics: MetricsHandler,
     /// For `/-/ready`.
     pub ready: ReadyHandler,
-    /// For `/`.
-    pub landing: StatusHandler,
+    /// For `/` and what it leads to.
+    pub pages: PageHandler,
 }
 
 impl fmt::Debug for Handlers {
@@ -38,29 +37,38 @@ impl fmt::Debug for Handlers {
     }
 }
 
+struct Ready(ReadyHandler);
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ready").finish_non_exhaustive()
+    }
+}
+
 /// Where a probe of an orchestrator asks.
 pub(super) const HEALTH_PATHS: &[&str] = &["/-/healthy", "/-/ready"];
 
 const PLAIN: &str = "text/plain; charset=utf-8";
-const HTML: &str = "text/html; charset=utf-8";
 
 /// Answers requests.
 #[derive(Debug)]
 pub(super) struct Routes {
-    handlers: Handlers,
+    ready: Ready,
     telemetry_path: String,
     scrapes: Scrapes,
+    pages: Pages,
     response_timeout: Duration,
     metrics: Metrics,
 }
 
 impl Routes {
     pub(super) fn new(config: &Config, handlers: Handlers, metrics: Metrics) -> Self {
-        let render = Arc::clone(&handlers.metrics);
+        let Handlers { metrics: render, ready, pages } = handlers;
         Self {
-            handlers,
+            ready: Ready(ready),
             telemetry_path: config.telemetry_path.clone(),
             scrapes: Scrapes::new(render, config.scrapes_max, config.header_timeout, metrics.clone()),
+            pages: Pages::new(pages, config.header_timeout),
             response_timeout: config.response_timeout,
             metrics,
         }
@@ -73,7 +81,14 @@ impl Routes {
             Method::GET | Method::HEAD if path == self.telemetry_path => {
                 self.scrape(uri.query(), headers).await
             }
-            Method::GET | Method::HEAD => self.page(path),
+            Method::GET | Method::HEAD => match path {
+                "/-/healthy" => answer(StatusCode::OK, PLAIN, "OK\n"),
+                "/-/ready" => match (self.ready.0)() {
+                    Ok(()) => answer(StatusCode::OK, PLAIN, "OK\n"),
+                    Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{reason}\n")),
+                },
+                _ => self.page(path, uri.query(), headers).await,
+            },
             _ => {
                 let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Only GET and HEAD\n");
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -82,36 +97,48 @@ impl Routes {
         }
     }
 
-    fn page(&self, path: &str) -> Response<Body> {
-        match path {
-            "/-/healthy" => answer(StatusCode::OK, PLAIN, "OK\n"),
-            "/-/ready" => match (self.handlers.ready)() {
-                Ok(()) => answer(StatusCode::OK, PLAIN, "OK\n"),
-                Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{reason}\n")),
-            },
-            "/" => {
-                let status = (self.handlers.landing)();
-                answer(StatusCode::OK, HTML, landing_page(&status, &self.telemetry_path))
+    async fn page(&self, path: &str, query: Option<&str>, headers: &HeaderMap) -> Response<Body> {
+        let question = PageQuestion {
+            path: path.strip_prefix('/').unwrap_or(path).to_owned(),
+            query: query.unwrap_or_default().to_owned(),
+        };
+        let (page, gzip) = match self.pages.answer(question, takes_gzip(headers)).await {
+            Ok(Some(page)) => page,
+            Ok(None) => return answer(StatusCode::NOT_FOUND, PLAIN, "Not found\n"),
+            Err(Refusal::Busy) => return self.busy("Too many pages at once\n"),
+            Err(_) => {
+                return answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "The page could not be made\n");
             }
-            _ => answer(StatusCode::NOT_FOUND, PLAIN, "Not found\n"),
+        };
+        let mut response = answer(page.status, page.content_type, page.body);
+        let headers = response.headers_mut();
+        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
+        if let Some(policy) = page.content_policy {
+            headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        }
+        response
+    }
+
+    /// For one who waited in vain.
+    fn busy(&self, text: &'static str) -> Response<Body> {
+        self.metrics.rejected.inc();
+        let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
+        response
     }
 
     async fn scrape(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Body> {
         let question = Question {
             accept: joined(headers, &ACCEPT),
-            gzip: accepts_gzip(joined(headers, &ACCEPT_ENCODING).as_deref().unwrap_or_default()),
+            gzip: takes_gzip(headers),
             query: query.map(str::to_owned),
         };
         match self.scrapes.answer(question).await {
             Ok(gathered) => metrics(&gathered, Instant::now() + self.response_timeout),
-            Err(Refusal::Busy) => {
-                self.metrics.rejected.inc();
-                let mut response =
-                    answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "Too many scrapes at once\n");
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
-                response
-            }
+            Err(Refusal::Busy) => self.busy("Too many scrapes at once\n"),
             Err(Refusal::Question(reason)) => answer(StatusCode::BAD_REQUEST, PLAIN, format!("{reason}\n")),
             Err(Refusal::Failed) => {
                 answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "The metrics could not be rendered\n")
@@ -143,12 +170,15 @@ pub(super) fn dress(headers: &mut HeaderMap) {
     let always = [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
-        (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
         (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in always {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // A page says itself what it needs.
+    let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(nothing);
 }
 
 fn answer(status: StatusCode, content_type: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
@@ -162,6 +192,10 @@ fn answer(status: StatusCode, content_type: &'static str, body: impl Into<bytes:
 fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!values.is_empty()).then(|| values.join(","))
+}
+
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    accepts_gzip(joined(headers, &ACCEPT_ENCODING).as_deref().unwrap_or_default())
 }
 
 /// Whether an `Accept-Encoding` allows gzip; without a word on it, only if everything is allowed.
@@ -180,45 +214,6 @@ fn accepts_gzip(accept: &str) -> bool {
     everything
 }
 
-/// Plain HTML without style or script, which the content policy would forbid.
-fn landing_page(status: &str, telemetry_path: &str) -> String {
-    let (status, path) = (escaped(status), escaped(telemetry_path));
-    let version = env!("CARGO_PKG_VERSION");
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Heartbeat</title>\n<style>{LANDING_STYLE}</style>\n</head>\n\
-         <body>\n<header>Heartbeat</header>\n<main>\n<p>{status}</p>\n<ul>\n\
-         <li><a href=\"{path}\">Metrics</a></li>\n\
-         <li><a href=\"/-/healthy\">Health</a></li>\n\
-         <li><a href=\"/-/ready\">Readiness</a></li>\n</ul>\n\
-         <p><small>Version {version}</small></p>\n</main>\n</body>\n</html>\n"
-    )
-}
-
-/// As the landing pages of other exporters look, in light and dark.
-const LANDING_STYLE: &str = "\
-    :root{color-scheme:light dark}\
-    body{margin:0;font:16px/1.5 system-ui,sans-serif}\
-    header{padding:.8rem 1.5rem;background:#e6522c;color:#fff;font-size:1.5rem;font-weight:600}\
-    main{padding:.5rem 1.5rem}ul{padding-left:1.2rem}small{opacity:.7}";
-
-/// Text for HTML, in quotes or out of them.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
-        }
-    }
-    html
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,15 +226,5 @@ mod tests {
         for no in ["", "identity", "gzip;q=0", "*, gzip;q=0.0", "*;q=0", "gzip;q=x", "gzipped"] {
             assert!(!accepts_gzip(no), "{no}");
         }
-    }
-
-    #[test]
-    fn the_landing_page_shows_names_as_they_are() {
-        let page = landing_page("<script>alert('1')</script> & \"x\"", "/a\"b");
-        assert!(
-            page.contains("&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;x&quot;"),
-            "{page}"
-        );
-        assert!(page.contains("href=\"/a&quot;b\""), "{page}");
     }
 }

@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use hyper::StatusCode;
+
 use super::*;
 
 /// For what must happen; what must not happen in time has far shorter limits.
@@ -45,6 +47,22 @@ fn start(config: Config, body: Vec<u8>) -> Running {
     )
 }
 
+/// One page, and one that is large.
+fn page(question: &PageQuestion) -> Option<Page> {
+    let text = match question.path.as_str() {
+        "" => format!("asked for {}", question.query),
+        "large" => "text ".repeat(10_000),
+        "panic" => panic!("asked to"),
+        _ => return None,
+    };
+    Some(Page {
+        status: StatusCode::OK,
+        content_type: "text/html",
+        content_policy: Some("default-src 'self'"),
+        body: text.into(),
+    })
+}
+
 fn plain(body: Vec<u8>, gzip: bool) -> Exposition {
     Exposition { content_type: "text/plain", gzip, parts: vec![body.into()] }
 }
@@ -63,7 +81,7 @@ fn start_with(config: Config, render: MetricsHandler) -> Running {
         ready: Arc::new(move || {
             says.load(Ordering::Relaxed).then_some(()).ok_or("view is not in step".to_owned())
         }),
-        landing: Arc::new(|| "Listening to <1> publisher.".to_owned()),
+        pages: Arc::new(page),
     };
     let metrics = Metrics::unseen();
     let server = bind(config, handlers, metrics.clone()).unwrap();
@@ -140,14 +158,42 @@ async fn every_path_answers() {
     server.ready.store(true, Ordering::Relaxed);
     let (head, _) = server.ask("GET /-/ready", "").await;
     assert!(head.starts_with("http/1.1 200"), "{head}");
-    let (head, body) = server.ask("GET /", "").await;
-    let page = String::from_utf8(body).unwrap();
+    let (head, body) = server.ask("GET /?a=b", "").await;
     assert!(head.contains("content-type: text/html"), "{head}");
-    assert!(page.contains("&lt;1&gt; publisher") && page.contains("href=\"/metrics\""), "{page}");
+    assert_eq!(body, b"asked for a=b");
     for path in ["/nothing", "/metrics/", "/-/", "/../etc/passwd", "/%6detrics"] {
         let (head, _) = server.ask(&format!("GET {path}"), "").await;
         assert!(head.starts_with("http/1.1 404"), "{path}: {head}");
     }
+}
+
+#[tokio::test]
+async fn a_page_says_what_it_may_load_and_is_packed_for_those_who_can_unpack() {
+    let server = start(local(|_| {}), Vec::new());
+    let (head, body) = server.ask("GET /large", "Accept-Encoding: gzip\r\n").await;
+    assert!(
+        head.contains("content-encoding: gzip\r\n") && head.contains("vary: accept-encoding\r\n"),
+        "{head}"
+    );
+    assert!(head.contains("content-security-policy: default-src 'self'\r\n"), "{head}");
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(&*body).read_to_string(&mut unpacked).unwrap();
+    assert_eq!(unpacked, "text ".repeat(10_000));
+    for (path, headers) in [("/", "Accept-Encoding: gzip\r\n"), ("/large", "")] {
+        let (head, _) = server.ask(&format!("GET {path}"), headers).await;
+        assert!(head.starts_with("http/1.1 200") && !head.contains("content-encoding"), "{path}: {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_panics_leaves_the_next_its_turn() {
+    let server = start(local(|_| {}), Vec::new());
+    for _ in 0..2 {
+        let (head, _) = server.ask("GET /panic", "").await;
+        assert!(head.starts_with("http/1.1 500"), "{head}");
+    }
+    let (head, _) = server.ask("GET /", "").await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
 }
 
 #[tokio::test]
@@ -457,7 +503,7 @@ async fn both_families_share_a_port_and_a_taken_one_is_named() {
     let handlers = || Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
-        landing: Arc::new(String::new),
+        pages: Arc::new(|_| None),
     };
     let bind = |listen| bind(Config::on(listen), handlers(), Metrics::unseen());
     let error = bind(vec![taken]).unwrap_err();

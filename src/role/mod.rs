@@ -4,6 +4,7 @@
 mod convert;
 mod forget;
 mod keys;
+mod pages;
 mod publisher;
 mod standalone;
 mod subscriber;

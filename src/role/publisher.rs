@@ -50,11 +50,7 @@ pub(super) async fn run(
         None => (None, Arc::new(registry)),
         Some(web) => {
             let ready = pulse.clone();
-            let shown = Shown {
-                replica: None,
-                ready: Arc::new(move || ready.ready()),
-                landing: Arc::new(|| "A publisher: it checks components and sends heartbeats.".into()),
-            };
+            let shown = Shown { replica: None, ready: Arc::new(move || ready.ready()) };
             let bound = web::bind(web, shown, registry, &expiry).await?;
             let registry = bound.registry();
             (Some(bound.serve(stop_late.clone())), registry)

@@ -71,20 +71,8 @@ pub(super) fn snapshots(replica: Arc<Replica>) -> SnapshotSource {
 
 /// What a subscriber shows.
 pub(super) fn shown(readiness: &Readiness, replica: Arc<Replica>) -> Shown {
-    let (ready, status) = (readiness.clone(), readiness.clone());
-    let counted = Arc::clone(&replica);
-    Shown {
-        replica: Some(replica),
-        ready: Arc::new(move || ready.check()),
-        landing: Arc::new(move || {
-            let (publishers, components) = counted.with_view(|view| (view.publishers(), view.components()));
-            let ready = match status.check() {
-                Ok(()) => "Ready".to_owned(),
-                Err(reason) => format!("Not ready: {reason}"),
-            };
-            format!("{ready}. Publishers known: {publishers}, with components: {components}.")
-        }),
-    }
+    let ready = readiness.clone();
+    Shown { replica: Some(replica), ready: Arc::new(move || ready.check()) }
 }
 
 /// Passes readiness on to the health file until `stop`, or until the subscriber ends by itself: by a

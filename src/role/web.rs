@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::StartError;
+use super::{StartError, pages};
 use crate::config::{ListenAddress, WebConfig};
 use crate::exposition::text::Coding;
 use crate::exposition::{self, Registry};
@@ -24,8 +24,6 @@ pub(super) struct Shown {
     pub(super) replica: Option<Arc<Replica>>,
     /// Whether it is ready.
     pub(super) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// One paragraph for the landing page.
-    pub(super) landing: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 /// A server that has its addresses and does not serve yet.
@@ -45,7 +43,8 @@ pub(super) async fn bind(
     if config.config_file.is_some() {
         metrics.register_web_config(&mut registry);
     }
-    let Shown { replica, ready, landing } = shown;
+    let Shown { replica, ready } = shown;
+    let pages = pages::handler(replica.clone(), Arc::clone(&ready), &config.telemetry_path);
     let registry = Arc::new(registry);
     let shown = Arc::clone(&registry);
     let render = move |question: &http::Question| {
@@ -59,7 +58,7 @@ pub(super) async fn bind(
         let parts = parts.into_iter().map(Bytes::from).collect();
         Ok(http::Exposition { content_type: format.content_type(), gzip: question.gzip, parts })
     };
-    let handlers = http::Handlers { metrics: Arc::new(render), ready, landing };
+    let handlers = http::Handlers { metrics: Arc::new(render), ready, pages };
     let http_config = http::Config {
         telemetry_path: config.telemetry_path.clone(),
         connections_max: config.connections_max,

@@ -1,5 +1,8 @@
 //! What is known at one moment, judged: the only form of the state that expositions see.
 
+#[cfg(test)]
+pub(crate) mod samples;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -9,11 +9,10 @@ use prost::Message;
 use super::*;
 use crate::exposition::Registry;
 use crate::exposition::text::Format;
-use crate::exposition::text::tests::{
-    any_key, any_name, component, parse, publisher, rendered, snapshot, told as packed,
-};
+use crate::exposition::text::tests::{any_key, any_name, parse, rendered};
 use crate::heartbeat::{ComponentKey, Outcome, Reason, Timestamp};
 use crate::state::components::ComponentState;
+use crate::state::snapshot::samples::{component, publisher, snapshot, told as packed};
 use crate::state::snapshot::{PublisherView, Snapshot};
 use crate::state::verdict::Verdict;
 

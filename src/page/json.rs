@@ -1,0 +1,188 @@
+//! Answers of the API, version 1. `openapi.json` beside it describes them; a test holds both together.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::fleet::{Fleet, Judged};
+use super::{Query, Standing};
+use crate::heartbeat::{Outcome, Timestamp};
+use crate::state::snapshot::{ComponentView, Snapshot};
+
+/// The description of the API, in OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// Every publisher that is asked for, a page at a time.
+pub fn publishers(snapshot: &Snapshot, query: &Query, ready: &Result<(), String>) -> Vec<u8> {
+    let fleet = Fleet::find(snapshot, query);
+    written(&Publishers {
+        view: View::of(snapshot, ready),
+        totals: fleet.totals.iter().map(|(standing, total)| (standing.as_str(), *total)).collect(),
+        found: fleet.found,
+        page: fleet.number,
+        pages: fleet.pages,
+        publishers: fleet.page.iter().map(Publisher::of).collect(),
+    })
+}
+
+/// One publisher; `None` if there is none of this name.
+pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>) -> Option<Vec<u8>> {
+    let judged = Fleet::one(snapshot, id)?;
+    Some(written(&One { view: View::of(snapshot, ready), publisher: Publisher::of(&judged) }))
+}
+
+/// Why there is no answer.
+pub fn error(text: &str) -> Vec<u8> {
+    written(&BTreeMap::from([("error", text)]))
+}
+
+fn written(answer: &impl Serialize) -> Vec<u8> {
+    // Nothing in these types can fail to be written, and memory takes it.
+    let mut json = serde_json::to_vec(answer).unwrap_or_default();
+    json.push(b'\n');
+    json
+}
+
+#[derive(Serialize)]
+struct Publishers<'a> {
+    view: View<'a>,
+    totals: BTreeMap<&'static str, usize>,
+    found: usize,
+    page: usize,
+    pages: usize,
+    publishers: Vec<Publisher<'a>>,
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    view: View<'a>,
+    publisher: Publisher<'a>,
+}
+
+/// How far the answer can be trusted.
+#[derive(Serialize)]
+struct View<'a> {
+    now: String,
+    synced: bool,
+    lag_seconds: f64,
+    ready: bool,
+    not_ready_because: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    fn of(snapshot: &Snapshot, ready: &'a Result<(), String>) -> Self {
+        Self {
+            now: snapshot.now.to_rfc3339(),
+            synced: snapshot.view_synced,
+            lag_seconds: snapshot.view_lag.as_secs_f64(),
+            ready: ready.is_ok(),
+            not_ready_because: ready.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Publisher<'a> {
+    id: &'a str,
+    state: &'static str,
+    expected: bool,
+    conflict: bool,
+    last_seen: Option<String>,
+    deadline: Option<String>,
+    first_received: Option<String>,
+    started_at: Option<String>,
+    interval_seconds: Option<f64>,
+    clock_offset_seconds: Option<f64>,
+    version: Option<&'a str>,
+    epoch: Option<&'a str>,
+    sequence: Option<u64>,
+    heartbeats: Option<Heartbeats>,
+    components: Vec<Component<'a>>,
+}
+
+#[derive(Serialize)]
+struct Heartbeats {
+    taken: u64,
+    lost: u64,
+    duplicate: u64,
+    superseded: u64,
+    restarts: u64,
+}
+
+#[derive(Serialize)]
+struct Component<'a> {
+    kind: &'a str,
+    name: &'a str,
+    queue: Option<&'a str>,
+    target: Option<&'a str>,
+    state: &'static str,
+    reason: Option<&'static str>,
+    checked_at: String,
+    changed_at: Option<String>,
+    last_up_at: Option<String>,
+    last_down_at: Option<String>,
+    check_duration_seconds: Option<f64>,
+    checks: Option<u64>,
+    check_failures: Option<u64>,
+    messages: Option<u64>,
+    consumers: Option<u64>,
+}
+
+fn time(at: Option<Timestamp>) -> Option<String> {
+    at.map(Timestamp::to_rfc3339)
+}
+
+impl<'a> Publisher<'a> {
+    fn of(judged: &Judged<'a>) -> Self {
+        let view = judged.view;
+        Self {
+            id: view.id.as_str(),
+            state: judged.standing.as_str(),
+            expected: view.expected,
+            conflict: view.conflict,
+            last_seen: time(view.last_seen),
+            deadline: time(view.deadline),
+            first_received: time(view.first_received),
+            started_at: time(view.started_at),
+            interval_seconds: view.interval.map(|interval| interval.as_secs_f64()),
+            clock_offset_seconds: view.clock_offset_ms.map(|ms| ms as f64 / 1e3),
+            version: view.version.as_deref(),
+            epoch: view.epoch.as_deref(),
+            sequence: view.sequence,
+            heartbeats: view.counts.map(|counts| Heartbeats {
+                taken: counts.heartbeats,
+                lost: counts.lost,
+                duplicate: counts.duplicates,
+                superseded: counts.superseded,
+                restarts: counts.restarts,
+            }),
+            components: judged.components().iter().map(Component::of).collect(),
+        }
+    }
+}
+
+impl<'a> Component<'a> {
+    fn of(view: &ComponentView<'a>) -> Self {
+        let component = view.component;
+        let key = component.key;
+        // What may be mistaken for the present is withdrawn, as it is from the metrics.
+        let figures = component.figures.filter(|_| view.is_current());
+        Self {
+            kind: key.kind.text(),
+            name: key.name,
+            queue: Some(key.queue).filter(|queue| !queue.is_empty()),
+            target: component.target,
+            state: view.outcome.map_or(Standing::Unjudged.as_str(), Outcome::as_str),
+            reason: view.reason.map(|reason| reason.as_str()),
+            checked_at: component.checked_at.to_rfc3339(),
+            changed_at: time(component.changed_at),
+            last_up_at: time(component.last_up_at),
+            last_down_at: time(component.last_down_at),
+            check_duration_seconds: component.duration_seconds.filter(|_| view.is_current()),
+            checks: component.checks_total,
+            check_failures: component.failures_total,
+            messages: figures.and_then(|figures| figures.messages),
+            consumers: figures.and_then(|figures| figures.consumers),
+        }
+    }
+}
