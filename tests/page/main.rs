@@ -1,6 +1,6 @@
 //! The page as people have it: in a browser, with the keyboard, without JavaScript, on a phone.
 // Helpers of tests may end them.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod browser;
 mod made_up;
