@@ -27,7 +27,7 @@ async fn connections_are_accepted_again_after_file_descriptors_ran_out() {
     let handlers = Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
-        pages: Arc::new(|_| None),
+        pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
     };
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

@@ -130,7 +130,7 @@ impl Site {
                 Ok(Exposition { content_type: "text/plain", gzip: false, parts })
             }),
             ready: Arc::new(|| Ok(())),
-            pages: Arc::new(|_| None),
+            pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
         };
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
@@ -613,7 +613,7 @@ async fn a_file_that_is_wrong_from_the_start_binds_nothing() {
     let handlers = Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
-        pages: Arc::new(|_| None),
+        pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
     };
     let metrics = Metrics::register(&mut Registry::default());
     let error = bind(config, handlers, metrics).unwrap_err();

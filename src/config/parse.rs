@@ -15,8 +15,9 @@ pub type Why = String;
 /// Longest name that AMQP 0-9-1 can carry (its "short string"), in bytes.
 const AMQP_NAME_BYTES_MAX: usize = 255;
 
-/// Paths that the server keeps for itself begin so.
-const RESERVED_PATHS: [&str; 5] = ["/-/", "/api/", "/assets/", "/publisher", "/badge.svg"];
+/// Paths that the server keeps for itself: what is below these, and these themselves.
+const RESERVED_FOLDERS: [&str; 3] = ["/-/", "/api/", "/assets/"];
+const RESERVED_PATHS: [&str; 3] = ["/", "/publisher", "/badge.svg"];
 
 /// A whole number from `min` to `max`.
 ///
@@ -171,11 +172,9 @@ pub fn url_path(text: &str) -> Result<String, Why> {
     if !text.starts_with('/') || !text.chars().all(plain) {
         return Err("it is not a path that begins with / and has no ?, # or %".into());
     }
-    if text == "/" || RESERVED_PATHS.iter().any(|path| text.starts_with(path)) {
-        let held = RESERVED_PATHS.join(", ");
-        return Err(format!(
-            "it is taken: / is the page for people, and {held} belong to it or to health checks"
-        ));
+    if RESERVED_PATHS.contains(&text) || RESERVED_FOLDERS.iter().any(|folder| text.starts_with(folder)) {
+        let (paths, folders) = (RESERVED_PATHS.join(", "), RESERVED_FOLDERS.join(", "));
+        return Err(format!("it is taken, as are {paths} and what is below {folders}"));
     }
     Ok(text.to_owned())
 }

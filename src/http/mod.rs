@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use crate::tls::Expiry;
 pub use metrics::Metrics;
-pub use pages::{Page, PageHandler, PageQuestion};
+pub use pages::{Answer, Page, PageHandler, PageQuestion};
 pub use routes::{Handlers, ReadyHandler};
 pub use scrapes::{Exposition, MetricsHandler, Question};
 pub use server::{BindError, Server, bind};

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::StatusCode;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::aside::aside;
@@ -37,8 +37,18 @@ pub struct Page {
     pub body: Bytes,
 }
 
-/// Makes a page; `None` where there is none. Called off the async threads.
-pub type PageHandler = Arc<dyn Fn(&PageQuestion) -> Option<Page> + Send + Sync>;
+/// What there is to a question.
+pub enum Answer {
+    /// No such page.
+    Nothing,
+    /// A page that is there already.
+    Ready(Page),
+    /// A page that is to be made, off the async threads.
+    ToMake(Box<dyn FnOnce() -> Page + Send>),
+}
+
+/// Says what there is, at once.
+pub type PageHandler = Arc<dyn Fn(PageQuestion) -> Answer + Send + Sync>;
 
 /// Smaller bodies gain nothing.
 const GZIP_BYTES_MIN: usize = 1024;
@@ -48,32 +58,50 @@ pub(super) struct Pages {
     make: PageHandler,
     /// One at a time: two would only take each other's time.
     turns: Arc<Semaphore>,
+    /// Bodies in memory.
+    bodies: Arc<Semaphore>,
     wait: Duration,
+}
+
+/// Bodies of some megabytes at most, in the making or on their way at once. As for scrapes, those who take them slowly
+/// have an end set.
+const BODIES_MAX: usize = 16;
+
+/// A page on its way. The permit is given back with its last byte.
+pub(super) struct Made {
+    pub(super) page: Page,
+    pub(super) gzip: bool,
+    pub(super) permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Pages {
     /// Somebody waits for a turn for at most `wait`.
     pub(super) fn new(make: PageHandler, wait: Duration) -> Self {
-        Self { make, turns: Arc::new(Semaphore::new(1)), wait }
+        Self { make, turns: Arc::new(Semaphore::new(1)), bodies: Arc::new(Semaphore::new(BODIES_MAX)), wait }
     }
 
-    /// The page and whether it is compressed, or that there is none.
-    pub(super) async fn answer(
-        &self,
-        question: PageQuestion,
-        gzip: bool,
-    ) -> Result<Option<(Page, bool)>, Refusal> {
-        let turn = timeout(self.wait, Arc::clone(&self.turns).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else { return Err(Refusal::Busy) };
-        let make = Arc::clone(&self.make);
-        // The turn goes with the work, which goes on where whoever asked has left.
-        let work = move || {
-            let page = make(&question);
-            let page = page.map(|page| if gzip { compressed(page) } else { (page, false) });
-            drop(turn);
-            page
+    /// The page, or that there is none.
+    pub(super) async fn answer(&self, question: PageQuestion, gzip: bool) -> Result<Option<Made>, Refusal> {
+        let make = match (self.make)(question) {
+            Answer::Nothing => return Ok(None),
+            Answer::Ready(page) => return Ok(Some(Made { page, gzip: false, permit: None })),
+            Answer::ToMake(make) => make,
         };
-        aside(work).await.map_err(|error| {
+        let permits = async {
+            let body = Arc::clone(&self.bodies).acquire_owned().await;
+            (Arc::clone(&self.turns).acquire_owned().await, body)
+        };
+        let Ok((Ok(turn), Ok(permit))) = timeout(self.wait, permits).await else {
+            return Err(Refusal::Busy);
+        };
+        // The permits go with the work, which goes on where whoever asked has left.
+        let work = move || {
+            let page = make();
+            let (page, gzip) = if gzip { compressed(page) } else { (page, false) };
+            drop(turn);
+            Made { page, gzip, permit: Some(Arc::new(permit)) }
+        };
+        aside(work).await.map(Some).map_err(|error| {
             tracing::error!(error = %Chain(&error), "A page could not be made");
             Refusal::Failed
         })

@@ -13,7 +13,7 @@ use hyper::{Method, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::body::Body;
-use super::pages::{PageHandler, PageQuestion, Pages};
+use super::pages::{Made, PageHandler, PageQuestion, Pages};
 use super::scrapes::{Gathered, MetricsHandler, Question, Refusal, Scrapes};
 use super::{Config, Metrics};
 
@@ -102,16 +102,23 @@ impl Routes {
             path: path.strip_prefix('/').unwrap_or(path).to_owned(),
             query: query.unwrap_or_default().to_owned(),
         };
-        let (page, gzip) = match self.pages.answer(question, takes_gzip(headers)).await {
-            Ok(Some(page)) => page,
+        let Made { page, gzip, permit } = match self.pages.answer(question, takes_gzip(headers)).await {
+            Ok(Some(made)) => made,
             Ok(None) => return answer(StatusCode::NOT_FOUND, PLAIN, "Not found\n"),
             Err(Refusal::Busy) => return self.busy("Too many pages at once\n"),
             Err(_) => {
                 return answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "The page could not be made\n");
             }
         };
-        let mut response = answer(page.status, page.content_type, page.body);
+        let body = Body::new(page.body);
+        let body = match permit {
+            Some(permit) => body.bounded(Instant::now() + self.response_timeout, permit),
+            None => body,
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = page.status;
         let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(page.content_type));
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         if gzip {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

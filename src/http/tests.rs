@@ -48,19 +48,20 @@ fn start(config: Config, body: Vec<u8>) -> Running {
 }
 
 /// One page, and one that is large.
-fn page(question: &PageQuestion) -> Option<Page> {
-    let text = match question.path.as_str() {
-        "" => format!("asked for {}", question.query),
-        "large" => "text ".repeat(10_000),
-        "panic" => panic!("asked to"),
-        _ => return None,
-    };
-    Some(Page {
+fn page(question: PageQuestion) -> Answer {
+    let page = |text: String| Page {
         status: StatusCode::OK,
         content_type: "text/html",
         content_policy: Some("default-src 'self'"),
         body: text.into(),
-    })
+    };
+    match question.path.as_str() {
+        "" => Answer::Ready(page(format!("asked for {}", question.query))),
+        "large" => Answer::ToMake(Box::new(move || page("text ".repeat(10_000)))),
+        "huge" => Answer::ToMake(Box::new(move || page("text ".repeat(10_000_000)))),
+        "panic" => Answer::ToMake(Box::new(|| panic!("asked to"))),
+        _ => Answer::Nothing,
+    }
 }
 
 fn plain(body: Vec<u8>, gzip: bool) -> Exposition {
@@ -302,17 +303,19 @@ async fn a_client_that_takes_nothing_is_cut() {
 #[tokio::test]
 async fn a_client_that_takes_drops_is_cut() {
     let server = start(local(|config| config.response_timeout = Duration::from_millis(300)), huge());
-    let mut stream = server.connect().await;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").await.unwrap();
-    let (mut buffer, mut taken) = (vec![0; 256 * 1024], 0);
-    let began = Instant::now();
-    while let Ok(read @ 1..) = stream.read(&mut buffer).await {
-        taken += read;
-        assert!(began.elapsed() < SOON, "{taken} bytes taken");
-        sleep(Duration::from_millis(10)).await;
+    for (path, whole) in [("/metrics", huge().len()), ("/huge", 50_000_000)] {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).await.unwrap();
+        let (mut buffer, mut taken) = (vec![0; 256 * 1024], 0);
+        let began = Instant::now();
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            taken += read;
+            assert!(began.elapsed() < SOON, "{path}: {taken} bytes taken");
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert!(taken < whole, "{path}");
+        server.until_connections(0).await;
     }
-    assert!(taken < huge().len());
-    server.until_connections(0).await;
 }
 
 #[tokio::test]
@@ -503,7 +506,7 @@ async fn both_families_share_a_port_and_a_taken_one_is_named() {
     let handlers = || Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
-        pages: Arc::new(|_| None),
+        pages: Arc::new(|_| Answer::Nothing),
     };
     let bind = |listen| bind(Config::on(listen), handlers(), Metrics::unseen());
     let error = bind(vec![taken]).unwrap_err();

@@ -15,13 +15,16 @@ pub fn publisher(snapshot: &Snapshot, id: &str) -> Option<String> {
         _ => None,
     };
     let word = judged.standing.as_str();
-    let text = count.map_or(word.to_owned(), |count| format!("{count} {word}"));
+    let mut text = count.map_or(word.to_owned(), |count| format!("{count} {word}"));
+    if judged.view.conflict {
+        text.push_str(", two processes");
+    }
     Some(drawn(id, &text, colour(judged.standing)))
 }
 
-/// Of one that there is not.
-pub fn nobody(id: &str) -> String {
-    drawn(id, "no such publisher", colour(Standing::Unjudged))
+/// Of one that there is not, whose name may be anything.
+pub fn nobody() -> String {
+    drawn("heartbeat", "no such publisher", colour(Standing::Unjudged))
 }
 
 /// White text on them has a contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3).

@@ -1,11 +1,14 @@
 //! Every publisher with its standing, worst first; a page of those that are asked for.
 
 use super::Query;
-use crate::heartbeat::Outcome;
+use crate::heartbeat::{Outcome, Timestamp};
 use crate::state::snapshot::{ComponentView, PublisherView, Snapshot};
 
 /// Publishers on a page: what a browser lays out in a blink, and a person reads.
-pub(super) const PER_PAGE: usize = 100;
+const PUBLISHERS_PER_PAGE: usize = 100;
+
+/// Components on a page, after which it ends with the publisher that has them: a page is some megabytes at most.
+const COMPONENTS_PER_PAGE: usize = 2_500;
 
 /// How a publisher is, in one word; worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +116,12 @@ impl<'a> Judged<'a> {
         components
     }
 
+    /// A time of the publisher's clock by the store's, as far as it is known how they differ; never later than now.
+    pub fn by_the_store(&self, at: Timestamp, now: Timestamp) -> Timestamp {
+        let offset = self.view.clock_offset_ms.unwrap_or(0);
+        at.plus_ms(offset.saturating_neg()).min(now)
+    }
+
     fn holds(&self, search: &str) -> bool {
         let found = |text: &str| text.to_lowercase().contains(search);
         found(self.view.id.as_str())
@@ -130,6 +139,21 @@ fn severity(outcome: Option<Outcome>) -> u8 {
         None => 2,
         Some(Outcome::Up) => 3,
     }
+}
+
+/// Where each page begins; there is at least one.
+fn page_starts(found: &[Judged<'_>]) -> Vec<usize> {
+    let mut starts = vec![0];
+    let (mut publishers, mut components) = (0, 0);
+    for (at, judged) in found.iter().enumerate() {
+        if publishers == PUBLISHERS_PER_PAGE || components >= COMPONENTS_PER_PAGE {
+            starts.push(at);
+            (publishers, components) = (0, 0);
+        }
+        publishers += 1;
+        components += judged.counts.all();
+    }
+    starts
 }
 
 /// What a query finds.
@@ -166,10 +190,12 @@ impl<'a> Fleet<'a> {
         }
         // By id they are already.
         found.sort_by_key(|judged| judged.standing);
-        let pages = found.len().div_ceil(PER_PAGE).max(1);
-        let number = query.page.clamp(1, pages);
-        let page = found.iter().skip((number - 1) * PER_PAGE).take(PER_PAGE).copied().collect();
-        Self { snapshot, totals, found: found.len(), page, number, pages }
+        let starts = page_starts(&found);
+        let number = query.page.clamp(1, starts.len());
+        let start = starts.get(number - 1).copied().unwrap_or(0);
+        let end = starts.get(number).copied().unwrap_or(found.len());
+        let page = found.get(start..end).unwrap_or_default().to_vec();
+        Self { snapshot, totals, found: found.len(), page, number, pages: starts.len() }
     }
 
     /// One publisher, by its id.

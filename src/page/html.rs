@@ -58,17 +58,11 @@ pub fn fleet(snapshot: &Snapshot, query: &Query, ready: &Result<(), String>, lin
 pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>, links: &Links) -> Option<String> {
     let judged = Fleet::one(snapshot, id)?;
     let (view, now) = (judged.view, snapshot.now);
-    let mut changes: Vec<Line<'_>> =
-        judged.components().iter().map(|one| Line::of(&judged, one, now)).collect();
-    changes.retain(|line| line.since.is_some());
-    changes.sort_by_key(|line| std::cmp::Reverse(line.since.as_ref().map(|since| since.at)));
-    changes.truncate(CHANGES_SHOWN);
     let page = PublisherPage {
         frame: Frame::new(snapshot, ready, links),
         row: Row::of(&judged, now, true),
         expected: view.expected,
         facts: facts(&judged, now),
-        changes,
         badge: of_publisher("badge.svg", id),
         api: of_publisher("api/v1/publisher", id),
     };
@@ -86,9 +80,6 @@ pub fn publishers_own(ready: &Result<(), String>, links: &Links) -> String {
     let text = "A publisher: it checks components and sends heartbeats. How they are, a subscriber shows.";
     rendered(&PlainPage { frame: Frame::bare(ready, links), title: "Heartbeat", id: "", text })
 }
-
-/// Of a publisher, on its page.
-const CHANGES_SHOWN: usize = 20;
 
 fn rendered(page: &impl Template) -> String {
     // Writing to memory cannot fail, and nothing that is written can.
@@ -161,7 +152,6 @@ struct PublisherPage<'a> {
     row: Row<'a>,
     expected: bool,
     facts: Vec<(&'static str, String)>,
-    changes: Vec<Line<'a>>,
     badge: String,
     api: String,
 }
@@ -250,12 +240,8 @@ struct Line<'a> {
 
 impl<'a> Line<'a> {
     fn of(judged: &Judged<'_>, view: &ComponentView<'a>, now: Timestamp) -> Self {
-        // A component's times are by the publisher's clock.
-        let offset = judged.view.clock_offset_ms.unwrap_or(0);
-        let when = |at: Option<Timestamp>| at.map(|at| When::of(at.plus_ms(offset.saturating_neg()), now));
+        let when = |at: Option<Timestamp>| at.map(|at| When::of(judged.by_the_store(at, now), now));
         let component = view.component;
-        // What has become unknown by silence has not changed for the publisher.
-        let told = view.outcome == Some(component.outcome);
         Self {
             kind: component.key.kind.text(),
             name: component.key.name,
@@ -263,7 +249,8 @@ impl<'a> Line<'a> {
             target: component.target.unwrap_or_default(),
             word: view.outcome.map_or("unjudged", Outcome::as_str),
             reason: view.reason.map_or("", words),
-            since: when(component.changed_at).filter(|_| told),
+            // What is unknown by silence is so since another time than the publisher told.
+            since: when(component.changed_at).filter(|_| view.is_current()),
             // Of what is up, that is the latest check.
             last_up: when(component.last_up_at).filter(|_| view.outcome != Some(Outcome::Up)),
         }
@@ -299,9 +286,8 @@ fn words(reason: Reason) -> &'static str {
     }
 }
 
-/// A moment, for people and for programs.
+/// A moment, for programs and for people.
 struct When {
-    at: Timestamp,
     /// RFC 3339.
     exact: String,
     ago: String,
@@ -309,8 +295,14 @@ struct When {
 
 impl When {
     fn of(at: Timestamp, now: Timestamp) -> Self {
-        Self { at, exact: at.to_rfc3339(), ago: ago(now, at) }
+        Self { exact: at.to_rfc3339(), ago: ago(now, at) }
     }
+}
+
+/// How a clock differs from the store's.
+fn clock(offset_ms: i64) -> String {
+    let side = if offset_ms < 0 { "behind" } else { "ahead" };
+    format!("{} ms {side}", offset_ms.unsigned_abs())
 }
 
 /// What else is known of a publisher.
@@ -321,7 +313,7 @@ fn facts(judged: &Judged<'_>, now: Timestamp) -> Vec<(&'static str, String)> {
         ("Interval", view.interval.map(|interval| humantime::format_duration(interval).to_string())),
         ("Silent from", view.deadline.map(|at| format!("{} ({})", at.to_rfc3339(), ago(now, at)))),
         ("First heard of", view.first_received.map(|at| format!("{} ({})", at.to_rfc3339(), ago(now, at)))),
-        ("Its clock", view.clock_offset_ms.map(|ms| format!("{} ms ahead", ms))),
+        ("Its clock", view.clock_offset_ms.map(clock)),
         ("Epoch", view.epoch.as_deref().map(str::to_owned)),
         ("Sequence", view.sequence.map(|sequence| sequence.to_string())),
     ];

@@ -1,4 +1,4 @@
-//! Answers of the API, version 1. `openapi.json` beside it describes them; a test holds both together.
+//! Answers of the API, version 1. `openapi.json` beside it describes them; tests hold both together.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,14 @@ pub fn publishers(snapshot: &Snapshot, query: &Query, ready: &Result<(), String>
         found: fleet.found,
         page: fleet.number,
         pages: fleet.pages,
-        publishers: fleet.page.iter().map(Publisher::of).collect(),
+        publishers: fleet.page.iter().map(|judged| Publisher::of(judged, snapshot.now)).collect(),
     })
 }
 
 /// One publisher; `None` if there is none of this name.
 pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>) -> Option<Vec<u8>> {
     let judged = Fleet::one(snapshot, id)?;
-    Some(written(&One { view: View::of(snapshot, ready), publisher: Publisher::of(&judged) }))
+    Some(written(&One { view: View::of(snapshot, ready), publisher: Publisher::of(&judged, snapshot.now) }))
 }
 
 /// Why there is no answer.
@@ -133,7 +133,7 @@ fn time(at: Option<Timestamp>) -> Option<String> {
 }
 
 impl<'a> Publisher<'a> {
-    fn of(judged: &Judged<'a>) -> Self {
+    fn of(judged: &Judged<'a>, now: Timestamp) -> Self {
         let view = judged.view;
         Self {
             id: view.id.as_str(),
@@ -143,7 +143,7 @@ impl<'a> Publisher<'a> {
             last_seen: time(view.last_seen),
             deadline: time(view.deadline),
             first_received: time(view.first_received),
-            started_at: time(view.started_at),
+            started_at: time(view.started_at.map(|at| judged.by_the_store(at, now))),
             interval_seconds: view.interval.map(|interval| interval.as_secs_f64()),
             clock_offset_seconds: view.clock_offset_ms.map(|ms| ms as f64 / 1e3),
             version: view.version.as_deref(),
@@ -156,14 +156,15 @@ impl<'a> Publisher<'a> {
                 superseded: counts.superseded,
                 restarts: counts.restarts,
             }),
-            components: judged.components().iter().map(Component::of).collect(),
+            components: judged.components().iter().map(|one| Component::of(one, judged, now)).collect(),
         }
     }
 }
 
 impl<'a> Component<'a> {
-    fn of(view: &ComponentView<'a>) -> Self {
+    fn of(view: &ComponentView<'a>, judged: &Judged<'_>, now: Timestamp) -> Self {
         let component = view.component;
+        let by_the_store = |at: Option<Timestamp>| time(at.map(|at| judged.by_the_store(at, now)));
         let key = component.key;
         // What may be mistaken for the present is withdrawn, as it is from the metrics.
         let figures = component.figures.filter(|_| view.is_current());
@@ -174,10 +175,10 @@ impl<'a> Component<'a> {
             target: component.target,
             state: view.outcome.map_or(Standing::Unjudged.as_str(), Outcome::as_str),
             reason: view.reason.map(|reason| reason.as_str()),
-            checked_at: component.checked_at.to_rfc3339(),
-            changed_at: time(component.changed_at),
-            last_up_at: time(component.last_up_at),
-            last_down_at: time(component.last_down_at),
+            checked_at: judged.by_the_store(component.checked_at, now).to_rfc3339(),
+            changed_at: by_the_store(component.changed_at),
+            last_up_at: by_the_store(component.last_up_at),
+            last_down_at: by_the_store(component.last_down_at),
             check_duration_seconds: component.duration_seconds.filter(|_| view.is_current()),
             checks: component.checks_total,
             check_failures: component.failures_total,

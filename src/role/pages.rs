@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::http::{Page, PageHandler, PageQuestion, ReadyHandler};
+use crate::http::{Answer, Page, PageHandler, PageQuestion, ReadyHandler};
 use crate::page::html::{ASSETS, CONTENT_POLICY, Links};
 use crate::page::{Query, badge, html, json};
 use crate::subscriber::replica::Replica;
@@ -20,51 +20,65 @@ pub(super) fn handler(
     telemetry_path: &str,
 ) -> PageHandler {
     // Relative, so that they lead on from behind a proxy, too.
-    let links = Links { metrics: telemetry_path.trim_start_matches('/').to_owned() };
-    Arc::new(move |question: &PageQuestion| {
+    let links = Links { metrics: format!(".{telemetry_path}") };
+    Arc::new(move |question: PageQuestion| {
         let asset = ASSETS.iter().find(|(path, ..)| *path == question.path);
         if let Some((_, content_type, text)) = asset {
-            return Some(page(StatusCode::OK, content_type, *text));
+            return Answer::Ready(page(StatusCode::OK, content_type, *text));
         }
-        match &replica {
-            Some(replica) => of_state(replica, &ready, &links, question),
-            None => (question.path.is_empty())
-                .then(|| page(StatusCode::OK, HTML, html::publishers_own(&ready(), &links))),
+        match (&replica, question.path.as_str()) {
+            (None, "") => Answer::Ready(page(StatusCode::OK, HTML, html::publishers_own(&ready(), &links))),
+            (None, _) => Answer::Nothing,
+            (Some(_), "api/v1/openapi.json") => Answer::Ready(page(StatusCode::OK, JSON, json::OPENAPI)),
+            (Some(replica), path) => match of_state(path) {
+                None => Answer::Nothing,
+                Some(make) => {
+                    let (replica, ready, links) = (Arc::clone(replica), Arc::clone(&ready), links.clone());
+                    let query = Query::parse(&question.query);
+                    Answer::ToMake(Box::new(move || make(&replica, &query, &ready(), &links)))
+                }
+            },
         }
     })
 }
 
-fn of_state(replica: &Replica, ready: &ReadyHandler, links: &Links, question: &PageQuestion) -> Option<Page> {
-    let query = Query::parse(&question.query);
-    let id = query.id.as_deref().unwrap_or_default();
-    let snapshot = || replica.snapshot(None);
-    let found = |body: Option<Page>, otherwise: Page| Some(body.unwrap_or(otherwise));
-    match question.path.as_str() {
-        "" => Some(page(StatusCode::OK, HTML, html::fleet(&snapshot(), &query, &ready(), links))),
-        "publisher" => {
-            let made = html::publisher(&snapshot(), id, &ready(), links);
-            let none = page(StatusCode::NOT_FOUND, HTML, html::nobody(id, &ready(), links));
-            found(made.map(|body| page(StatusCode::OK, HTML, body)), none)
-        }
-        "badge.svg" => {
-            let made = badge::publisher(&snapshot(), id);
-            found(
-                made.map(|body| page(StatusCode::OK, SVG, body)),
-                page(StatusCode::NOT_FOUND, SVG, badge::nobody(id)),
-            )
-        }
-        "api/v1/publishers" => {
-            Some(page(StatusCode::OK, JSON, json::publishers(&snapshot(), &query, &ready())))
-        }
-        "api/v1/publisher" if query.id.is_none() => {
-            Some(page(StatusCode::BAD_REQUEST, JSON, json::error("name a publisher: ?id=...")))
-        }
-        "api/v1/publisher" => {
-            let made = json::publisher(&snapshot(), id, &ready());
-            let none = page(StatusCode::NOT_FOUND, JSON, json::error("there is no publisher of this name"));
-            found(made.map(|body| page(StatusCode::OK, JSON, body)), none)
-        }
-        "api/v1/openapi.json" => Some(page(StatusCode::OK, JSON, json::OPENAPI)),
+type Make = fn(&Replica, &Query, &Result<(), String>, &Links) -> Page;
+
+/// What makes the page of a path from the state.
+fn of_state(path: &str) -> Option<Make> {
+    match path {
+        "" => Some(|replica, query, ready, links| {
+            page(StatusCode::OK, HTML, html::fleet(&replica.snapshot(None), query, ready, links))
+        }),
+        "publisher" => Some(|replica, query, ready, links| {
+            let id = query.id.as_deref().unwrap_or_default();
+            match html::publisher(&replica.snapshot(None), id, ready, links) {
+                Some(body) => page(StatusCode::OK, HTML, body),
+                None => page(StatusCode::NOT_FOUND, HTML, html::nobody(id, ready, links)),
+            }
+        }),
+        "badge.svg" => Some(|replica, query, _, _| {
+            let id = query.id.as_deref().unwrap_or_default();
+            match badge::publisher(&replica.snapshot(None), id) {
+                Some(body) => page(StatusCode::OK, SVG, body),
+                None => page(StatusCode::NOT_FOUND, SVG, badge::nobody()),
+            }
+        }),
+        "api/v1/publishers" => Some(|replica, query, ready, _| {
+            page(StatusCode::OK, JSON, json::publishers(&replica.snapshot(None), query, ready))
+        }),
+        "api/v1/publisher" => Some(|replica, query, ready, _| {
+            let Some(id) = query.id.as_deref() else {
+                return page(StatusCode::BAD_REQUEST, JSON, json::error("name a publisher: ?id=..."));
+            };
+            match json::publisher(&replica.snapshot(None), id, ready) {
+                Some(body) => page(StatusCode::OK, JSON, body),
+                None => {
+                    let error = json::error("there is no publisher of this name");
+                    page(StatusCode::NOT_FOUND, JSON, error)
+                }
+            }
+        }),
         _ => None,
     }
 }

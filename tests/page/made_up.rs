@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_bridge::heartbeat::{Component, ComponentKey, Outcome, PublisherId, Reason, Timestamp};
-use heartbeat_bridge::http::{Config, Exposition, Handlers, Metrics, Page, bind};
+use heartbeat_bridge::http::{Answer, Config, Exposition, Handlers, Metrics, Page, PageQuestion, bind};
 use heartbeat_bridge::page::{Query, html};
 use heartbeat_bridge::state::Snapshot;
 use heartbeat_bridge::state::components::{ComponentState, Components};
@@ -81,7 +81,7 @@ pub(crate) fn serve(publishers: Vec<PublisherView>) -> (String, DropGuard) {
     let snapshot =
         Snapshot { now: now(), shard: None, view_synced: true, view_lag: Duration::ZERO, publishers };
     let links = html::Links { metrics: "metrics".into() };
-    let pages = move |question: &heartbeat_bridge::http::PageQuestion| {
+    let pages = move |question: PageQuestion| {
         let asset = html::ASSETS.iter().find(|(path, ..)| *path == question.path);
         let (content_type, body) = match asset {
             Some((_, content_type, text)) => (*content_type, (*text).to_owned()),
@@ -91,7 +91,7 @@ pub(crate) fn serve(publishers: Vec<PublisherView>) -> (String, DropGuard) {
             }
         };
         let content_policy = Some(html::CONTENT_POLICY);
-        Some(Page { status: StatusCode::OK, content_type, content_policy, body: body.into() })
+        Answer::Ready(Page { status: StatusCode::OK, content_type, content_policy, body: body.into() })
     };
     let handlers = Handlers {
         metrics: Arc::new(|_| Ok(Exposition::default())),

@@ -6,6 +6,9 @@ mod browser;
 mod made_up;
 mod program;
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use browser::{Browser, User};
 use fantoccini::Locator;
 use fantoccini::key::Key;
@@ -33,18 +36,21 @@ async fn what_goes_down_is_shown_without_a_reload() {
     browser.until(&is_shown("database", "up")).await;
     browser.run("window.still = 'the same document'").await;
     // Somebody has the focus on a link, and keeps it.
-    browser.run("document.querySelector('#live h2 a').focus()").await;
+    browser.run("[...document.querySelectorAll('#live h2 a')].at(-1).focus()").await;
+    let focused = browser.run("return document.activeElement.href").await;
     drop(database);
     browser.until(&is_shown("database", "down")).await;
     browser.until(&is_shown("files", "up")).await;
     let text = browser.text().await;
     assert!(text.contains("connection refused") && text.contains("1 down of 2"), "{text}");
     assert_eq!(browser.run("return window.still").await, "the same document");
-    assert_eq!(browser.run("return document.activeElement.matches('#live h2 a')").await, true);
+    assert_eq!(browser.run("return document.activeElement.href").await, focused);
 
     // And that it is not current any more, once.
     drop(program);
     browser.until("return document.getElementById('notice').textContent.startsWith('Not current')").await;
+    assert_eq!(browser.run("return document.body.className").await, "old");
+    assert_eq!(browser.run("return document.title.startsWith('(not current) ')").await, true);
     assert_eq!(browser.run("return document.getElementById('notice').getAttribute('role')").await, "status");
 }
 
@@ -155,6 +161,60 @@ async fn it_is_accessible_in_light_and_dark_at_every_width() {
     }
 }
 
+/// The head of an answer, in small letters.
+fn head(program: &Program, path: &str) -> String {
+    let mut stream = TcpStream::connect(&program.address).unwrap();
+    stream.set_read_timeout(Some(browser::BOUND)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().0.to_lowercase()
+}
+
+#[test]
+fn every_path_of_the_description_answers_as_it_is_described() {
+    let host = Host::up();
+    let program = Program::start(&[("database", host.port())]);
+    let asked = [
+        ("/api/v1/publishers?state=up&q=x&page=2", 200, "application/json"),
+        ("/api/v1/publisher?id=bergen", 200, "application/json"),
+        ("/api/v1/publisher", 400, "application/json"),
+        ("/api/v1/publisher?id=x", 404, "application/json"),
+        ("/badge.svg?id=bergen", 200, "image/svg+xml"),
+        ("/badge.svg?id=x", 404, "image/svg+xml"),
+    ];
+    let beside = [
+        ("/api/v1/openapi.json", 200, "application/json"),
+        ("/publisher?id=x", 404, "text/html"),
+        ("/assets/page.css", 200, "text/css"),
+        ("/assets/page.js", 200, "text/javascript"),
+        ("/assets/x", 404, "text/plain"),
+        ("//", 404, "text/plain"),
+    ];
+    for (path, status, content_type) in asked.iter().chain(&beside) {
+        let head = head(&program, path);
+        let described = format!("content-type: {content_type}");
+        assert!(
+            head.starts_with(&format!("http/1.1 {status}")) && head.contains(&described),
+            "{path}: {head}"
+        );
+    }
+    let described: serde_json::Value = serde_json::from_str(heartbeat_bridge::page::json::OPENAPI).unwrap();
+    for (path, methods) in described["paths"].as_object().unwrap() {
+        for status in methods["get"]["responses"].as_object().unwrap().keys() {
+            let is_asked = |(asked, seen, _): &(&str, u16, &str)| {
+                asked.split('?').next() == Some(path) && seen.to_string() == *status
+            };
+            assert!(asked.iter().any(is_asked), "{path} and {status} are described, and not asked for");
+        }
+    }
+    let page = head(&program, "/");
+    assert!(
+        page.contains("content-security-policy: default-src 'none'; style-src 'self'; script-src 'self'"),
+        "{page}"
+    );
+}
+
 /// A thousand publishers, the last of them on the tenth page, are found and shown like ten.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_publishers_are_legible() {
@@ -181,6 +241,7 @@ async fn a_thousand_publishers_are_legible() {
     assert_eq!(browser.run("return document.querySelectorAll('details[open]').length").await, 0);
     let painted =
         browser.run("return performance.getEntriesByName('first-contentful-paint')[0]?.startTime").await;
+    assert!(painted.is_number(), "{painted}");
     println!("first paint with 1,000 publishers: {painted} ms");
     browser.picture("thousand").await;
     assert_eq!(browser.violations().await, Vec::<String>::new());
