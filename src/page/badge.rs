@@ -4,6 +4,7 @@ use askama::Template;
 
 use super::Standing;
 use super::fleet::Fleet;
+use super::visible::visible;
 use crate::state::snapshot::Snapshot;
 
 /// Of one publisher; `None` if there is none of this name.
@@ -48,6 +49,7 @@ const CHAR_WIDTH: usize = 7;
 const MARGIN: usize = 6;
 
 fn drawn(id: &str, text: &str, colour: &'static str) -> String {
+    let id = &*visible(id);
     let mut name: String = id.chars().take(NAME_CHARS_MAX).collect();
     if name.len() < id.len() {
         name.push('…');

@@ -1,10 +1,13 @@
 //! Pages, from templates: whole and usable without JavaScript, which only keeps them current.
 
+use std::borrow::Cow;
+
 use askama::Template;
 
 use super::ago::ago;
 use super::fleet::{Fleet, Judged};
 use super::query::of_publisher;
+use super::visible::visible;
 use super::{Counts, Query, Standing};
 use crate::build_info::VERSION;
 use crate::heartbeat::{Outcome, Reason, Timestamp};
@@ -72,13 +75,13 @@ pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>, link
 /// That there is no publisher of this name.
 pub fn nobody(id: &str, ready: &Result<(), String>, links: &Links) -> String {
     let frame = Frame { fleet: true, ..Frame::bare(ready, links) };
-    rendered(&PlainPage { frame, title: "No such publisher", id, text: "is not known here." })
+    rendered(&PlainPage { frame, title: "No such publisher", id: visible(id), text: "is not known here." })
 }
 
 /// The page of a role that shows itself alone.
 pub fn publishers_own(ready: &Result<(), String>, links: &Links) -> String {
     let text = "A publisher: it checks components and sends heartbeats. How they are, a subscriber shows.";
-    rendered(&PlainPage { frame: Frame::bare(ready, links), title: "Heartbeat", id: "", text })
+    rendered(&PlainPage { frame: Frame::bare(ready, links), title: "Heartbeat", id: "".into(), text })
 }
 
 fn rendered(page: &impl Template) -> String {
@@ -124,7 +127,7 @@ impl<'a> Frame<'a> {
 struct PlainPage<'a> {
     frame: Frame<'a>,
     title: &'static str,
-    id: &'a str,
+    id: Cow<'a, str>,
     text: &'static str,
 }
 
@@ -168,7 +171,7 @@ struct Choice {
 
 /// A publisher, as it is written.
 struct Row<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     link: String,
     word: &'static str,
     said: String,
@@ -194,7 +197,7 @@ impl<'a> Row<'a> {
         let turned =
             view.deadline.filter(|_| judged.standing == Standing::Silent && view.last_seen.is_some());
         Self {
-            id: view.id.as_str(),
+            id: visible(view.id.as_str()),
             link: of_publisher("publisher", view.id.as_str()),
             word: judged.standing.as_str(),
             said: said(judged.standing, judged.counts, view.last_seen.is_some()),
@@ -228,9 +231,9 @@ fn said(standing: Standing, counts: Counts, seen: bool) -> String {
 /// A component, as it is written.
 struct Line<'a> {
     kind: &'a str,
-    name: &'a str,
-    queue: &'a str,
-    target: &'a str,
+    name: Cow<'a, str>,
+    queue: Cow<'a, str>,
+    target: Cow<'a, str>,
     word: &'static str,
     reason: &'static str,
     /// In the store's clock.
@@ -244,9 +247,9 @@ impl<'a> Line<'a> {
         let component = view.component;
         Self {
             kind: component.key.kind.text(),
-            name: component.key.name,
-            queue: component.key.queue,
-            target: component.target.unwrap_or_default(),
+            name: visible(component.key.name),
+            queue: visible(component.key.queue),
+            target: visible(component.target.unwrap_or_default()),
             word: view.outcome.map_or("unjudged", Outcome::as_str),
             reason: view.reason.map_or("", words),
             // What is unknown by silence is so since another time than the publisher told.
@@ -309,7 +312,7 @@ fn clock(offset_ms: i64) -> String {
 fn facts(judged: &Judged<'_>, now: Timestamp) -> Vec<(&'static str, String)> {
     let view = judged.view;
     let mut facts: Vec<(&'static str, Option<String>)> = vec![
-        ("Version", view.version.as_deref().map(str::to_owned)),
+        ("Version", view.version.as_deref().map(|version| visible(version).into_owned())),
         ("Interval", view.interval.map(|interval| humantime::format_duration(interval).to_string())),
         ("Silent from", view.deadline.map(|at| format!("{} ({})", at.to_rfc3339(), ago(now, at)))),
         ("First heard of", view.first_received.map(|at| format!("{} ({})", at.to_rfc3339(), ago(now, at)))),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::otlp::exporting;
@@ -208,9 +209,16 @@ async fn in_otlp(collector: &Collector) {
 
 /// A browser finds no element that is not ours.
 async fn on_the_pages(subscriber: &Program) {
-    for path in ["/", "/-/ready", "/%3Cscript%3E", "/-/healthy"] {
-        let text = http::get(subscriber.http(), path).await.unwrap().text();
-        assert!(!text.contains("<script"), "{path}: {text}");
+    let of_each = NAMES.iter().flat_map(|name| {
+        let id = utf8_percent_encode(name, NON_ALPHANUMERIC);
+        [format!("/publisher?id={id}"), format!("/badge.svg?id={id}")]
+    });
+    let others = ["/", "/-/ready", "/%3Cscript%3E", "/-/healthy", "/publisher?id=%3Cscript%3E%E2%80%AE"];
+    for path in others.into_iter().map(str::to_owned).chain(of_each) {
+        let answer = http::get(subscriber.http(), &path).await.unwrap();
+        let is_known = !path.contains("%3Cscript%3E%");
+        let text = answer.text().replace("<script src=\"assets/page.js\" defer></script>", "");
+        assert!(!text.contains("<script") && (!is_known || !text.contains("No such")), "{path}: {text}");
         assert!(!text.contains(UNSEEN), "{path}: {text:?}");
     }
 }
