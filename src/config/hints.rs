@@ -33,7 +33,7 @@ const REPLACED: &[(&str, &str)] = &[
 pub(crate) fn unread_variables(r: &Reader<'_>, exports: bool) -> (Vec<Problem>, Vec<Warning>) {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut names = r.source.names();
-    names.retain(|name| r.source.get(name).is_some_and(|value| !value.is_empty()));
+    names.retain(|name| r.variable(name).is_some());
     names.sort_unstable();
     for name in &names {
         if settings::ALL.iter().any(|setting| names_of(setting).any(|known| known == *name)) {
@@ -90,17 +90,12 @@ fn meant_by(name: &str) -> Option<(&'static Setting, bool)> {
             return Some((remoteness, setting, false));
         }
         let switch = switch.as_deref().filter(|_| setting.kind == Kind::Boolean)?;
-        Some((nearness_of_switch(switch, setting)?, setting, true))
+        Some((nearness(switch, setting)?, setting, true))
     });
     // REDIS_NODE is one letter from REDIS_MODE, too, and begins REDIS_NODES.
     let begun = |setting: &Setting| setting.variable.starts_with(name);
     let meant = near.min_by_key(|(remoteness, setting, _)| (*remoteness, !begun(setting)))?;
     Some((meant.1, meant.2))
-}
-
-/// As [`nearness`], of a name that may be right by now.
-fn nearness_of_switch(name: &str, setting: &Setting) -> Option<usize> {
-    if name == setting.variable { Some(0) } else { nearness(name, setting) }
 }
 
 /// The name of a switch as this program would have it; `None`: there is nothing that says that it is one.
@@ -112,13 +107,12 @@ fn without_switch_words(name: &str) -> Option<String> {
 
 /// Whether the variable turns off what is off anyway.
 fn is_off(r: &Reader<'_>, name: &str, meant: &Setting) -> bool {
-    meant.kind == Kind::Boolean && r.source.get(name).is_some_and(|value| parse::boolean(&value) == Ok(false))
+    meant.kind == Kind::Boolean && r.variable(name).is_some_and(|value| parse::boolean(&value) == Ok(false))
 }
 
 /// Whether somebody set it, for whatever role.
 fn is_set(r: &Reader<'_>, setting: &Setting) -> bool {
-    let given = |name: String| r.source.get(&name).is_some_and(|value| !value.is_empty());
-    r.has_flag(setting) || names_of(setting).any(given)
+    r.has_flag(setting) || names_of(setting).any(|name| r.variable(&name).is_some())
 }
 
 /// Whether a host's name is one that a container runtime or Kubernetes made up, and that will be

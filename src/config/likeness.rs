@@ -1,5 +1,8 @@
 //! How like one name is to another, which somebody may have meant by it.
 
+// Letters to insert, drop, replace or swap with their neighbour.
+use strsim::osa_distance as distance;
+
 use super::setting::Setting;
 
 /// Names longer than this many letters may differ by two from what was meant, shorter ones by one.
@@ -83,29 +86,10 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         if known_plain.starts_with(&name) && name.len() * 2 > known.len() {
             return Some((1, known));
         }
-        let distance = strsim::osa_distance(&name, &known_plain);
+        let distance = distance(&name, &known_plain);
         (distance <= known.len().min(9) / 3).then_some((distance, known))
     });
     near.min_by_key(|(distance, _)| *distance).map(|(_, known)| known)
-}
-
-/// Number of letters to insert, drop, replace or swap with their neighbour to get from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]

@@ -65,11 +65,11 @@ impl<'a> Reader<'a> {
 
     /// The text of the setting's flag or variable; an empty one counts as unset.
     fn text_given(&self, setting: &Setting) -> Option<String> {
-        if !self.scope.meets(setting.scopes) {
+        if !self.reads(setting) {
             return None;
         }
         let flag = self.flags.get(setting.flag).filter(|value| !value.is_empty()).cloned();
-        flag.or_else(|| self.source.get(setting.variable).filter(|value| !value.is_empty()))
+        flag.or_else(|| self.variable(setting.variable))
     }
 
     /// Whether somebody set it, a secret's file included.
@@ -79,8 +79,12 @@ impl<'a> Reader<'a> {
 
     /// The file that is named for a secret.
     fn file_given(&self, setting: &Setting) -> Option<String> {
-        let variable = setting.file_variable().filter(|_| self.scope.meets(setting.scopes))?;
-        self.source.get(&variable).filter(|path| !path.is_empty())
+        self.variable(&setting.file_variable().filter(|_| self.reads(setting))?)
+    }
+
+    /// A variable, whoever reads it; an empty one counts as unset.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.source.get(name).filter(|value| !value.is_empty())
     }
 
     /// Whether the subcommand has it.
