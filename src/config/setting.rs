@@ -50,7 +50,7 @@ impl Heading {
 
 /// The subcommands that read a setting, as a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scopes(u8);
+pub struct Scopes(u16);
 
 impl Scopes {
     /// None of them: the setting chooses among them.
