@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 use heartbeat_bridge::config::{Flags, MapSource, Problems, Role, load, load_forget, targets};
 use heartbeat_bridge::heartbeat::check_name;
 
-/// The input is read as the file and, line by line as `NAME=value`, as variables of each role. What is taken
+/// The input is read as the file, in both forms, and, line by line as `NAME=value`, as variables of each role. What is taken
 /// keeps the rules; what is not is said on one line each.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    file(&text);
+    for form in [targets::Form::JsonFirst, targets::Form::Yaml] {
+        file(&text, form);
+    }
     let mut variables = MapSource::new(&[]);
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
         // A file of the machine that this runs on is nobody's input.
@@ -28,8 +30,8 @@ pub fn run(data: &[u8]) {
     let _ = load_forget(&Flags::new(), &variables);
 }
 
-fn file(text: &str) {
-    match targets::parse(text) {
+fn file(text: &str, form: targets::Form) {
+    match targets::parse(text, form) {
         Ok((targets, warnings)) => {
             warnings.iter().for_each(|warning| on_one_line(&warning.to_string()));
             let hosts = targets.hosts.iter().map(|host| &*host.name);

@@ -16,7 +16,7 @@ use super::problem::{Problem, Warning};
 use super::reader::{Reader, why_unreadable};
 use super::setting::Setting;
 use super::settings as s;
-use super::targets::{self, Targets};
+use super::targets::{self, Targets, Unusable};
 use super::web;
 use crate::amqp::{Mechanism, Node};
 use crate::heartbeat::PublisherId;
@@ -452,25 +452,18 @@ fn targets(r: &mut Reader<'_>, role: Role) -> Option<Targets> {
 fn read_targets(r: &mut Reader<'_>, path: &Path) -> Option<Targets> {
     let setting = &s::PUBLISHER_CONFIG_PATH;
     let shown = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            let why = match error.kind() {
-                std::io::ErrorKind::InvalidData => "the file is not UTF-8".into(),
-                _ => why_unreadable(&error),
-            };
-            r.problem(setting, Some(shown), why);
-            return None;
-        }
-    };
-    match targets::parse(&text) {
+    match targets::load(path) {
         Ok((targets, warnings)) => {
             let named = |warning: &targets::Warning| format!("{shown}, {}", warning.path);
             r.warnings
                 .extend(warnings.iter().map(|warning| Warning::new(named(warning), warning.why.clone())));
             Some(targets)
         }
-        Err(problems) => {
+        Err(Unusable::Unreadable(why)) => {
+            r.problem(setting, Some(shown), why);
+            None
+        }
+        Err(Unusable::Problems(problems)) => {
             r.problems.extend(problems.into_iter().map(|problem| Problem {
                 name: format!("{shown}, {}", problem.path),
                 value: problem.value,

@@ -194,7 +194,7 @@ settings! {
         "Write the keys service:* and queue:*, for other readers");
 
     PUBLISHER_CONFIG_PATH = new("publisher.config-path", CHECKS, Kind::File, "/publisher_config.json",
-        "JSON file that says what to check").or_flag("config.file");
+        "JSON or YAML file that says what to check").or_flag("config.file");
     PUBLISHER_ID = new("publisher.id", (Heading::Checks, EMITS.and(Scopes::KEYS)), Kind::Text("ID"), "",
         "Who this publisher is, across restarts").derived_from("the host's name").such_as("oslo");
     PUBLISH_INTERVAL = new("publish.interval", CHECKS, time_ms(100, DAY * 1000), "60",

@@ -1,9 +1,11 @@
 //! The publisher's configuration file: what is checked. The original's format, read unchanged, with a few
-//! optional keys of ours (`timeout`, `failure_threshold`, `success_threshold`) on each host and queue.
+//! optional keys of ours (`timeout`, `failure_threshold`, `success_threshold`) on each host and queue; or the same in YAML.
 //!
 //! Every problem is reported in one go. What the original would have ignored is a warning: a file that
 //! served it goes on to serve.
 
+mod file;
+mod form;
 mod reader;
 
 use std::fmt;
@@ -13,6 +15,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::check::pattern::TagPattern;
+pub use file::{Unusable, load};
+pub use form::Form;
 use reader::Reader;
 
 /// Longest time that a check may be given.
@@ -128,9 +132,8 @@ const LISTENER_KEYS: &[&str] = &["tag", "name"];
 ///
 /// # Errors
 /// All problems at once, in the order of the file's lists.
-pub fn parse(text: &str) -> Result<(Targets, Vec<Warning>), Vec<Problem>> {
-    let root: Value = serde_json::from_str(text).map_err(|error| {
-        let why = format!("is no JSON: {error}");
+pub fn parse(text: &str, form: Form) -> Result<(Targets, Vec<Warning>), Vec<Problem>> {
+    let root = form.read(text).map_err(|why| {
         vec![Problem { path: "the file".into(), value: None, why, example: HEARTBEAT_EXAMPLE }]
     })?;
     let mut reader = Reader::default();

@@ -252,7 +252,7 @@ impl Reader {
 }
 
 /// A value as a message shows it: as JSON, on one line, shortened.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     let text = escaped(&value.to_string());
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -261,7 +261,7 @@ fn shown(value: &Value) -> String {
 }
 
 /// Text of the file, without what steers a terminal or is not seen for what it is.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if is_dangerous(c) {

@@ -2,6 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Most of what is held here is so in either form.
+fn parse(text: &str) -> Result<(Targets, Vec<Warning>), Vec<Problem>> {
+    super::parse(text, Form::JsonFirst)
+}
+
 fn read(text: &str) -> Targets {
     let (targets, warnings) = parse(text).unwrap();
     assert_eq!(warnings, [], "{text}");
@@ -312,6 +317,35 @@ fn json() -> impl Strategy<Value = Value> {
                 .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
         ]
     })
+}
+
+/// With the same places and examples as JSON's.
+#[test]
+fn a_file_in_yaml_says_the_same() {
+    let yaml = "\
+# Comments are the reason to use it.
+heartbeat:
+  hosts:
+    - {host: db, port: 5432, timeout: 500ms}
+  rmq_consumers:
+    - queue: inbox
+      listeners:
+        - tag: sda-ingest
+          name: ingest
+";
+    let json = r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432, "timeout": "500ms"}], "rmq_consumers":
+        [{"queue": "inbox", "listeners": [{"tag": "sda-ingest", "name": "ingest"}]}]}}"#;
+    assert_eq!(super::parse(yaml, Form::Yaml).unwrap(), (read(json), Vec::new()));
+    let wrong = "heartbeat:\n  hosts:\n    - host: db\n      port: none\n      name: 5\n";
+    let problems = super::parse(wrong, Form::Yaml).unwrap_err();
+    let said: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "heartbeat.hosts[0].port is \"none\", which is not a port from 1 to 65535; example: 5432",
+            "heartbeat.hosts[0].name is 5, which is no text; example: \"database\"",
+        ]
+    );
 }
 
 proptest! {

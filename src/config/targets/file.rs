@@ -1,0 +1,52 @@
+//! The publisher's file as it lies on the disk.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::form::{FILE_BYTES_MAX, Form};
+use super::{Problem, Targets, Warning, parse};
+use crate::config::reader::why_unreadable;
+
+/// Why a file does not say what to check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// It cannot be read: why, in words for the operator.
+    Unreadable(String),
+    /// What it holds cannot be used.
+    Problems(Vec<Problem>),
+}
+
+impl fmt::Display for Unusable {
+    /// On one line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(why) => f.write_str(why),
+            Self::Problems(problems) => {
+                let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                f.write_str(&all.join("; "))
+            }
+        }
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// All problems at once.
+pub fn load(path: &Path) -> Result<(Targets, Vec<Warning>), Unusable> {
+    let text = text_of(path).map_err(|error| {
+        Unusable::Unreadable(match error.kind() {
+            io::ErrorKind::InvalidData => "the file is not UTF-8".into(),
+            _ => why_unreadable(&error),
+        })
+    })?;
+    parse(&text, Form::of(path)).map_err(Unusable::Problems)
+}
+
+/// No more of it than a file may have, and a byte to tell a longer one by.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
