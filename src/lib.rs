@@ -42,7 +42,8 @@
 //! - [`telemetry`]: the program's own log and metrics.
 //! - [`config`] and [`cli`]: the table of settings, the files, the command line.
 //! - [`role`]: from a configuration to running tasks and back to an exit code.
-//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`watched`], [`trace`], [`build_info`].
+//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`watched`], [`trace`],
+//!   [`terminal`], [`build_info`].
 //!
 //! # What there is not
 //!
@@ -55,7 +56,7 @@
 //! - OTLP's messages are named under [`otlp`] and `exposition/otlp` alone.
 //! - Only [`config`] reads the environment.
 //! - There is no channel without a bound.
-//! - Only `main` prints; everything else logs.
+//! - Only `main` prints, and hands its stream down to commands that answer whoever called them; everything else logs.
 
 pub mod amqp;
 pub mod backoff;
@@ -79,6 +80,7 @@ pub mod state;
 pub mod store;
 pub mod subscriber;
 pub mod telemetry;
+pub mod terminal;
 pub mod tls;
 pub mod trace;
 pub mod watched;

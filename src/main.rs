@@ -2,13 +2,17 @@
 // Before the log is set up, and for what was asked of it, a program speaks by its own two streams.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
 
 use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation, KeysCommand};
-use heartbeat_bridge::config::{self, LogConfig, Problems, ProcessEnvironment, Warning};
+use heartbeat_bridge::config::{
+    self, Config, LogConfig, LogLevel, Problems, ProcessEnvironment, Role, Warning,
+};
 use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::telemetry::{Chain, log};
+use heartbeat_bridge::terminal::Terminal;
 use heartbeat_bridge::{health, role, tls};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
@@ -44,6 +48,7 @@ fn open_as_many_files_as_allowed() {
 fn run(invocation: &Invocation) -> u8 {
     let done = match &invocation.command {
         Command::Run(role) => run_role(*role, invocation),
+        Command::Check { role, once } => check(*role, *once, invocation),
         Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
         Command::Healthcheck { role, ready } => {
@@ -57,7 +62,20 @@ fn run(invocation: &Invocation) -> u8 {
     })
 }
 
-fn run_role(named: Option<config::Role>, invocation: &Invocation) -> Result<u8, Problems> {
+fn run_role(named: Option<Role>, invocation: &Invocation) -> Result<u8, Problems> {
+    if invocation.check_only {
+        return check(named, false, invocation);
+    }
+    let (config, warnings) = load(named, invocation)?;
+    let otlp = Otlp::new(config.process.otlp.clone(), role::identity(&config));
+    init_log(config.process.log, otlp.log_layer(config.process.log.level.as_str()), &warnings);
+    let code = role::run(config, otlp);
+    log::flush();
+    Ok(code)
+}
+
+/// Reads the configuration of a role; without one, of that which the mode names.
+fn load(named: Option<Role>, invocation: &Invocation) -> Result<(Config, Vec<Warning>), Problems> {
     let source = ProcessEnvironment;
     let (role, of_mode) = match named {
         Some(role) => (role, None),
@@ -65,18 +83,39 @@ fn run_role(named: Option<config::Role>, invocation: &Invocation) -> Result<u8, 
     };
     let (config, mut warnings) = config::load(role, &invocation.flags, &source)?;
     warnings.extend(of_mode);
-    if invocation.check_only {
-        for warning in &warnings {
-            eprintln!("warning: {warning}");
-        }
-        println!("configuration is valid");
-        return Ok(0);
+    Ok((config, warnings))
+}
+
+fn check(named: Option<Role>, once: bool, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = load(named, invocation)?;
+    warn_of(&warnings);
+    if once {
+        init_log_of_command(config.process.log);
+        let code = role::check(config, &mut terminal());
+        log::flush();
+        return code;
     }
-    let otlp = Otlp::new(config.process.otlp.clone(), role::identity(&config));
-    init_log(config.process.log, otlp.log_layer(config.process.log.level.as_str()), &warnings);
-    let code = role::run(config, otlp);
-    log::flush();
-    Ok(code)
+    println!("configuration is valid");
+    Ok(role::EXIT_OK)
+}
+
+fn warn_of(warnings: &[Warning]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+}
+
+/// Where commands write that answer whoever called them.
+fn terminal() -> Terminal {
+    let out = std::io::stdout();
+    let colours = out.is_terminal() && config::allows_colours(&ProcessEnvironment);
+    Terminal::new(Box::new(out), colours)
+}
+
+/// A command says itself what it finds. Whoever asks for all of the log sees it, too.
+fn init_log_of_command(config: LogConfig) {
+    let level = if config.level == LogLevel::Debug { LogLevel::Debug } else { LogLevel::Error };
+    init_log(LogConfig { level, ..config }, None, &[]);
 }
 
 fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Result<u8, Problems> {
@@ -89,9 +128,7 @@ fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Res
 
 fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_keys(&invocation.flags, &ProcessEnvironment)?;
-    for warning in &warnings {
-        eprintln!("warning: {warning}");
-    }
+    warn_of(&warnings);
     match role::keys(command, &config) {
         Ok(said) => {
             println!("{}", said.line);

@@ -2,10 +2,12 @@
 #![allow(missing_docs)]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 /// Set to 1, the golden files are written anew instead of compared.
@@ -77,7 +79,7 @@ fn write(dir: &TempDir, name: &str, text: &str) -> String {
 
 #[test]
 fn help_is_as_it_was_read() {
-    for command in ["publisher", "subscriber", "standalone", "forget", "healthcheck"] {
+    for command in ["publisher", "subscriber", "standalone", "check", "forget", "healthcheck"] {
         let help = run(&[command, "--help"], &[]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
         golden(&format!("{command}.txt"), &help.stdout);
@@ -427,6 +429,82 @@ fn files_that_cannot_be_read_are_problems() {
     for expected in ["no such file", "holds no certificate in PEM form", "2 problems"] {
         assert!(run.stderr.contains(expected), "{}", run.stderr);
     }
+}
+
+/// Text without how long things took, at the ends of its lines.
+fn without_times(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let kept = match line.rsplit_once("  ") {
+            Some((kept, "under 1 ms")) => format!("{kept}  TIME"),
+            Some((kept, took)) if took.ends_with(" ms") || took.ends_with(" s") => format!("{kept}  TIME"),
+            _ => line.to_owned(),
+        };
+        lines.push_str(&kept);
+        lines.push('\n');
+    }
+    lines
+}
+
+#[test]
+fn a_configuration_is_checked_for_any_role() {
+    let valid = run(&["check", "subscriber"], &[]);
+    assert_eq!((valid.code, valid.printed().as_str()), (Some(0), "configuration is valid\n"));
+    let of_mode = run(&["check", "--redis.port=x"], &[("HEARTBEAT_MODE", "subscriber")]);
+    assert_eq!((of_mode.code, of_mode.stdout.as_str()), (Some(64), ""));
+    assert!(
+        of_mode.stderr.contains("REDIS_PORT (--redis.port): it is not a whole number"),
+        "{}",
+        of_mode.stderr
+    );
+    let nothing_to_check = run(&["check", "subscriber", "--once"], &[]);
+    assert_eq!((nothing_to_check.code, nothing_to_check.stdout.as_str()), (Some(64), ""));
+    golden("check-once-subscriber.txt", &nothing_to_check.stderr);
+}
+
+#[test]
+fn one_round_of_checks_is_shown_as_it_was_read() {
+    let dir = TempDir::new().expect("a folder");
+    let loopback = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a port");
+        let port = socket.local_addr().expect("its address").as_socket().expect("of IP").port();
+        (socket, port.to_string())
+    };
+    // Each port is taken to the end of the test; on the second one nobody listens.
+    let ((listening, open), (_bound, closed)) = (loopback(), loopback());
+    listening.listen(8).expect("it listens");
+    let hosts = |hosts: &str, queues: &str| {
+        let text = format!(r#"{{"heartbeat": {{"hosts": [{hosts}], "rmq_consumers": [{queues}]}}}}"#);
+        write(&dir, "publisher.json", &text)
+    };
+    let host =
+        |name: &str, port: &str| format!(r#"{{"name": "{name}", "host": "127.0.0.1", "port": {port}}}"#);
+    let check = |file: String| {
+        let broker = [
+            ("RABBITMQ_HOST", "127.0.0.1"),
+            ("RABBITMQ_PORT", &closed),
+            ("RABBITMQ_MANAGEMENT_PORT", &closed),
+        ];
+        let args = ["check", "publisher", "--once", &format!("--config.file={file}"), "--check.timeout=2s"];
+        let ran = run(&args, &[&broker[..], &[("PUBLISHER_ID", "oslo")]].concat());
+        let shown = without_times(&ran.stdout).replace(&open, "OPEN_").replace(&closed, "CLOSE");
+        (ran.code, shown, ran.stderr)
+    };
+
+    let (code, shown, stderr) = check(hosts(&host("database", &open), ""));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    golden("check-once-up.txt", &shown);
+
+    let queue = r#"{"queue": "inbox", "listeners": [{"name": "ingest", "tag": "ingest"}]}"#;
+    let (code, shown, stderr) = check(hosts(&host("database", &open), queue));
+    assert_eq!((code, stderr.as_str()), (Some(1), ""));
+    golden("check-once-unknown.txt", &shown);
+
+    let both = format!("{}, {}", host("database", &open), host("odd\\u202e name", &closed));
+    let (code, shown, stderr) = check(hosts(&both, queue));
+    assert_eq!((code, stderr.as_str()), (Some(2), ""));
+    golden("check-once-down.txt", &shown);
 }
 
 #[test]

@@ -131,7 +131,8 @@ fn the_page_on_the_configuration_has_every_setting() {
 /// Words in capitals with an underscore, as variables are written.
 #[test]
 fn pages_name_no_variable_that_there_is_not() {
-    const OTHERS: &[&str] = &[UPDATE, "HEARTBEAT_BINARY", "NO_RECORDED_VALUE", "RABBITMQ_TLS_ENABLED"];
+    const OTHERS: &[&str] =
+        &[UPDATE, "HEARTBEAT_BINARY", "NO_COLOR", "NO_RECORDED_VALUE", "RABBITMQ_TLS_ENABLED"];
     for name in [
         "README.md",
         "CHANGELOG.md",

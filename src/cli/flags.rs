@@ -31,6 +31,11 @@ pub(super) fn setting_args(scope: Scopes) -> impl Iterator<Item = Arg> {
         .map(|setting| setting_arg(setting).hide(setting.general.is_some()))
 }
 
+/// All flags, not listed: for commands whose role is known only when they are read.
+pub(super) fn hidden_setting_args() -> impl Iterator<Item = Arg> {
+    settings::ALL.iter().filter(|setting| !setting.is_secret()).map(|setting| setting_arg(setting).hide(true))
+}
+
 /// One flag.
 pub(super) fn setting_arg(setting: &'static Setting) -> Arg {
     let arg = Arg::new(setting.flag)

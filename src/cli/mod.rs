@@ -1,5 +1,6 @@
 //! The command line, built from the table of settings: a file for each family of commands.
 
+mod check;
 mod flags;
 mod forget;
 mod healthcheck;
@@ -17,7 +18,7 @@ use crate::config::{Flags, Role};
 
 pub use keys::KeysCommand;
 
-use flags::{check_arg, setting_arg};
+use flags::{check_arg, hidden_setting_args};
 
 /// Exit code for a command line or a configuration that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
@@ -31,6 +32,7 @@ const COMMANDS: &[Entry] = &[
     roles::PUBLISHER,
     roles::SUBSCRIBER,
     roles::STANDALONE,
+    check::CHECK,
     forget::FORGET,
     keys::KEYS,
     healthcheck::HEALTHCHECK,
@@ -60,6 +62,13 @@ pub struct Invocation {
 pub enum Command {
     /// Run a role. `None`: no command was given, and the mode decides.
     Run(Option<Role>),
+    /// Validate a configuration.
+    Check {
+        /// Of which role. `None`: the mode decides.
+        role: Option<Role>,
+        /// Whether its checks are made once, too.
+        once: bool,
+    },
     /// Forget a publisher.
     Forget {
         /// Its id, as it was typed.
@@ -179,8 +188,7 @@ pub fn program() -> clap::Command {
         .arg(check_arg())
         .subcommands(COMMANDS.iter().map(|entry| (entry.describe)()));
     // Without a command every setting may be given; listing them all there would drown the commands.
-    let hidden = settings::ALL.iter().filter(|setting| !setting.is_secret());
-    program.args(hidden.map(|setting| setting_arg(setting).hide(setting.flag != HEARTBEAT_MODE.flag)))
+    program.args(hidden_setting_args()).mut_arg(HEARTBEAT_MODE.flag, |arg| arg.hide(false))
 }
 
 #[cfg(test)]

@@ -20,6 +20,9 @@ fn commands() {
         (&["publisher"], Command::Run(Some(Role::Publisher))),
         (&["subscriber"], Command::Run(Some(Role::Subscriber))),
         (&["standalone"], Command::Run(Some(Role::Standalone))),
+        (&["check"], Command::Check { role: None, once: false }),
+        (&["check", "subscriber"], Command::Check { role: Some(Role::Subscriber), once: false }),
+        (&["check", "--once", "--rabbitmq.host=a"], Command::Check { role: None, once: true }),
         (&["forget", "oslo"], Command::Forget { publisher: "oslo".into(), clock_set_back: false }),
         (&["healthcheck"], Command::Healthcheck { role: None, ready: false }),
         (

@@ -60,6 +60,12 @@ pub fn mode(flags: &Flags, source: &dyn Source) -> (Role, Option<Warning>) {
     (Role::Subscriber, warning)
 }
 
+/// Whether text on a terminal may be in colours, by what <https://no-color.org> asks.
+pub fn allows_colours(source: &dyn Source) -> bool {
+    let is_set = |name| source.get(name).is_some_and(|value| !value.is_empty());
+    !is_set("NO_COLOR") && source.get("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 /// Reads the configuration of a role, and the files that it names.
 ///
 /// # Errors

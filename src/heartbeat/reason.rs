@@ -17,6 +17,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $word,)+ }
             }
 
+            /// A sentence that says it.
+            pub fn meaning(self) -> &'static str {
+                // Comments begin with a blank.
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii_start(),)+ }
+            }
+
             /// Reads a reason; one of a later version becomes [`Reason::Other`].
             pub fn parse(text: &str) -> Self {
                 match text { $($word => Self::$variant,)+ _ => Self::Other }
@@ -88,6 +94,7 @@ mod tests {
     fn words_are_read_back_and_unknown_ones_are_other() {
         for reason in Reason::ALL {
             assert_eq!(Reason::parse(reason.as_str()), *reason);
+            assert!(reason.meaning().ends_with('.') && !reason.meaning().starts_with(' '));
         }
         assert_eq!(Reason::parse("quantum_flux"), Reason::Other);
     }

@@ -4,7 +4,7 @@ use crate::heartbeat::Timestamp;
 
 /// The time from `at` to `now` in its largest unit of which there are at least two, rounded down: `90 s`, `2 min`, `47 h`.
 /// What is yet to come is said so.
-pub(super) fn ago(now: Timestamp, at: Timestamp) -> String {
+pub fn ago(now: Timestamp, at: Timestamp) -> String {
     let seconds = now.ms_since(at) / 1000;
     let span = span(seconds.unsigned_abs());
     if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }

@@ -4,8 +4,8 @@ use askama::Template;
 
 use super::Standing;
 use super::fleet::Fleet;
-use super::visible::visible;
 use crate::state::snapshot::Snapshot;
+use crate::telemetry::visible;
 
 /// Of one publisher; `None` if there is none of this name.
 pub fn publisher(snapshot: &Snapshot, id: &str) -> Option<String> {

@@ -7,11 +7,11 @@ use askama::Template;
 use super::ago::ago;
 use super::fleet::{Fleet, Judged};
 use super::query::of_publisher;
-use super::visible::visible;
 use super::{Counts, Query, Standing};
 use crate::build_info::VERSION;
 use crate::heartbeat::{Outcome, Reason, Timestamp};
 use crate::state::snapshot::{ComponentView, Snapshot};
+use crate::telemetry::visible;
 
 /// What pages ask the browser for, by its path, content type and content.
 pub const ASSETS: [(&str, &str, &str); 2] = [

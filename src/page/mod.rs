@@ -12,7 +12,7 @@ pub mod json;
 mod query;
 #[cfg(test)]
 mod tests;
-mod visible;
 
+pub use ago::ago;
 pub use fleet::{Counts, Fleet, Standing};
 pub use query::Query;

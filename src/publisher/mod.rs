@@ -3,6 +3,7 @@
 
 mod link;
 mod metrics;
+mod once;
 mod round;
 mod trace;
 mod track;
@@ -38,6 +39,7 @@ use trace::Waiting;
 use track::{Observation, Tracked};
 
 pub use link::{InProcessEnd, Link};
+pub use once::{Found, check_once};
 pub use trace::Tracing;
 
 /// What a publisher needs to know.

@@ -96,6 +96,11 @@ impl Tracked {
         &self.key
     }
 
+    /// What is connected to.
+    pub(super) fn target(&self) -> Option<&Arc<str>> {
+        self.target.as_ref()
+    }
+
     /// Takes a check in; says if what is shown turned.
     pub(super) fn note(&mut self, seen: &Observation) -> Option<Turn> {
         self.checks += 1;

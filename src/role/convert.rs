@@ -43,6 +43,16 @@ pub(super) fn amqp(config: &AmqpConfig, name: String, expiry: &Expiry) -> Result
     })
 }
 
+/// A connection that only looks at queues: it makes nothing, and binds nothing.
+pub(super) fn looking_only(
+    config: &AmqpConfig,
+    name: String,
+    expiry: &Expiry,
+) -> Result<amqp::Config, StartError> {
+    let config = self::amqp(config, name, expiry)?;
+    Ok(amqp::Config { exchange: String::new(), queues: Vec::new(), spread: None, ..config })
+}
+
 pub(super) fn redis(config: &RedisConfig, expiry: &Expiry) -> Result<store::RedisConfig, StartError> {
     Ok(store::RedisConfig {
         topology: config.topology.clone(),
@@ -155,7 +165,7 @@ pub(super) fn emitter(
     })
 }
 
-fn management(config: &ManagementConfig, expiry: &Expiry) -> Result<ManagementClient, StartError> {
+pub(super) fn management(config: &ManagementConfig, expiry: &Expiry) -> Result<ManagementClient, StartError> {
     ManagementClient::new(crate::check::management::ManagementConfig {
         hosts: config.hosts.clone(),
         port: config.port,

@@ -1,6 +1,7 @@
 //! What the program does once it is configured: one function a command, from typed configuration
 //! to running tasks and back to an exit code. Only these wire components together.
 
+mod check;
 mod convert;
 mod forget;
 mod keys;
@@ -24,6 +25,7 @@ use crate::health::Pulse;
 use crate::otlp::{Identity, Otlp};
 use crate::telemetry::{Chain, log};
 
+pub use check::check;
 pub use keys::{KeysError, Said, run as keys};
 
 /// Everything went as it should.
@@ -31,6 +33,12 @@ pub const EXIT_OK: u8 = 0;
 
 /// Something could not be done, or not in time.
 pub const EXIT_FAILURE: u8 = 1;
+
+/// A command that answers by its exit code: something is unknown, and nothing is known to be down.
+pub const EXIT_UNKNOWN: u8 = 1;
+
+/// A command that answers by its exit code: something is down.
+pub const EXIT_DOWN: u8 = 2;
 
 /// What kept a role from starting.
 #[derive(Debug, thiserror::Error)]

@@ -37,10 +37,7 @@ pub(super) async fn run(
     let (inspector, inspector_task) = if targets.queues.is_empty() {
         (None, None)
     } else {
-        // Looks at queues only, so it makes none.
-        let mut amqp = convert::amqp(&amqp, "heartbeat standalone".into(), &expiry)?;
-        amqp.exchange = String::new();
-        amqp.queues = Vec::new();
+        let amqp = convert::looking_only(&amqp, "heartbeat standalone".into(), &expiry)?;
         let (publisher, task) = Publisher::new(amqp, Duration::from_secs(5));
         (Some(publisher), Some(tokio::spawn(task.run(stop_late.clone()))))
     };
@@ -87,7 +84,7 @@ pub(super) async fn run(
 }
 
 /// Without a file to say what to check, it checks its own port, and says so.
-fn own_port(web: &WebConfig) -> Targets {
+pub(super) fn own_port(web: &WebConfig) -> Targets {
     let Some(listen) = web.listen.first() else { return Targets::default() };
     let host = listen.host.clone().unwrap_or_else(|| "localhost".into());
     info!(host, port = listen.port, "No configuration file; checking this program's own port");

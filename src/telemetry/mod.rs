@@ -6,6 +6,8 @@ pub mod log;
 mod process;
 pub mod registry;
 mod stderr;
+mod visible;
 
 pub use chain::Chain;
 pub(crate) use line::is_dangerous;
+pub use visible::visible;

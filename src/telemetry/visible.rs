@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::telemetry::is_dangerous;
+use super::is_dangerous;
 
 /// The text with each character that would deceive written as `\u{202e}`.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
+pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_dangerous) {
         return text.into();
     }

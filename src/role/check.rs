@@ -1,0 +1,140 @@
+//! `heartbeat check --once`: one round of a publisher's checks, told as a table. Nothing is sent, and nothing is made.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{EXIT_DOWN, EXIT_OK, EXIT_UNKNOWN, StartError, convert, standalone, with_runtime};
+use crate::amqp::publish::Publisher;
+use crate::config::targets::Targets;
+use crate::config::{AmqpConfig, Config, EmitterConfig, Problem, Problems, RoleConfig};
+use crate::heartbeat::{Kind, Outcome, Reason};
+use crate::publisher::{Found, Link, check_once};
+use crate::terminal::{Cell, Style, Table, Terminal, took};
+use crate::tls::Expiry;
+
+/// Longest wait for a connection to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Makes one round of checks. Returns the exit code, by the worst that was found.
+///
+/// # Errors
+/// The role checks nothing.
+pub fn check(config: Config, terminal: &mut Terminal) -> Result<u8, Problems> {
+    let (emitter, amqp, targets) = match config.role {
+        RoleConfig::Publisher(mut config) => {
+            let targets = config.emitter.targets.take().unwrap_or_default();
+            (config.emitter, config.amqp, targets)
+        }
+        RoleConfig::Standalone(mut config) => {
+            let targets = config.emitter.targets.take().unwrap_or_else(|| standalone::own_port(&config.web));
+            (config.emitter, config.amqp, targets)
+        }
+        RoleConfig::Subscriber(_) => return Err(checks_nothing()),
+    };
+    Ok(with_runtime(Builder::new_current_thread(), async move {
+        let found = round(emitter, &amqp, targets).await?;
+        terminal.line(&table(&found, terminal));
+        terminal.line(&format!("\n{}", summary(&found)));
+        Ok(exit_code(&found))
+    }))
+}
+
+fn checks_nothing() -> Problems {
+    let mut problems = Problems::default();
+    problems.push(Problem {
+        name: "--once".into(),
+        value: None,
+        why: "it makes a publisher's checks, and a subscriber has none".into(),
+        example: "heartbeat check publisher --once".into(),
+    });
+    problems
+}
+
+async fn round(config: EmitterConfig, amqp: &AmqpConfig, targets: Targets) -> Result<Vec<Found>, StartError> {
+    let expiry = Expiry::default();
+    let management = match targets.queues.is_empty() {
+        true => None,
+        false => Some(convert::management(&config.management, &expiry)?),
+    };
+    let name = format!("heartbeat check {}", config.id);
+    let (publisher, task) = Publisher::new(convert::looking_only(amqp, name, &expiry)?, config.check_timeout);
+    let stop = CancellationToken::new();
+    // Without a queue to look at, the broker is left alone.
+    let task = management.is_some().then(|| tokio::spawn(task.run(stop.clone())));
+    let EmitterConfig { check_timeout, check_concurrency, .. } = config;
+    let found =
+        check_once(targets, check_timeout, check_concurrency, management, Link::Amqp(publisher)).await;
+    stop.cancel();
+    if let Some(task) = task {
+        let _ = timeout(GOODBYE, task).await;
+    }
+    Ok(found)
+}
+
+fn table(found: &[Found], terminal: &Terminal) -> String {
+    let mut table = Table::new(&["KIND", "COMPONENT", "AT", "OUTCOME", "REASON", "TOOK"]);
+    for found in found {
+        let key = &found.key;
+        let at = match (&found.target, &key.kind) {
+            (Some(target), _) => target.to_string(),
+            (None, Kind::Consumer) => format!("queue {}", key.queue),
+            (None, _) => String::new(),
+        };
+        table.push([
+            key.kind.as_str().into(),
+            (&key.name).into(),
+            at.into(),
+            outcome(found.verdict.outcome),
+            found.verdict.reason.map_or("", Reason::as_str).into(),
+            found.took.map(took).unwrap_or_default().into(),
+        ]);
+    }
+    table.render(terminal)
+}
+
+/// An outcome as it is shown wherever there are colours.
+fn outcome(outcome: Outcome) -> Cell {
+    let style = match outcome {
+        Outcome::Up => Style::Good,
+        Outcome::Unknown => Style::Odd,
+        Outcome::Down => Style::Bad,
+    };
+    Cell::new(style, outcome.as_str())
+}
+
+/// How many, and what the reasons mean.
+fn summary(found: &[Found]) -> String {
+    let count = |outcome| found.iter().filter(|found| found.verdict.outcome == outcome).count();
+    let (up, unknown, down) = (count(Outcome::Up), count(Outcome::Unknown), count(Outcome::Down));
+    let components = if found.len() == 1 { "component" } else { "components" };
+    let mut text =
+        format!("{} {components}: {up} up, {unknown} unknown, {down} down. Nothing was sent.", found.len());
+    let reasons: BTreeSet<Reason> = found.iter().filter_map(|found| found.verdict.reason).collect();
+    if !reasons.is_empty() {
+        text.push('\n');
+    }
+    for reason in &reasons {
+        text.push_str(&format!("\n{reason}: {}", reason.meaning()));
+    }
+    if reasons.iter().any(|reason| is_of_management(*reason)) {
+        text.push_str("\n\n`heartbeat doctor` says what is wrong with the management API, and what to do.");
+    }
+    text
+}
+
+fn is_of_management(reason: Reason) -> bool {
+    reason.as_str().starts_with("management_")
+        || matches!(reason, Reason::ConsumersHidden | Reason::StatsDisabled)
+}
+
+fn exit_code(found: &[Found]) -> u8 {
+    match found.iter().map(|found| found.verdict.outcome).max() {
+        None | Some(Outcome::Up) => EXIT_OK,
+        Some(Outcome::Unknown) => EXIT_UNKNOWN,
+        Some(Outcome::Down) => EXIT_DOWN,
+    }
+}

@@ -1,0 +1,160 @@
+//! What a command says to whoever called it: text on a stream, in colours where those are seen.
+//!
+//! The stream is handed down by `main`, which alone knows of stdout. What is written may hold names from outside: a
+//! [`Cell`] shows them as they are, and whoever makes a line of his own does it by [`visible`](crate::telemetry::visible).
+
+mod table;
+
+use std::io::Write;
+use std::time::Duration;
+
+pub use table::{Cell, Table};
+
+/// What a piece of text means, which a colour may show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    /// Nothing of its own.
+    #[default]
+    Plain,
+    /// It is as it should be.
+    Good,
+    /// It may be wrong, or nobody knows.
+    Odd,
+    /// It is wrong.
+    Bad,
+    /// Less than the rest.
+    Faint,
+    /// More than the rest.
+    Strong,
+}
+
+impl Style {
+    /// The parameter of "select graphic rendition" (ECMA-48). Colours of the terminal's own palette, which its owner
+    /// can read.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "0",
+            Self::Good => "32",
+            Self::Odd => "33",
+            Self::Bad => "31",
+            Self::Faint => "2",
+            Self::Strong => "1",
+        }
+    }
+}
+
+/// Where a command's text goes.
+pub struct Terminal {
+    out: Box<dyn Write + Send>,
+    colours: bool,
+    closed: bool,
+}
+
+impl Terminal {
+    /// Text goes to `out`, in colours or without.
+    pub fn new(out: Box<dyn Write + Send>, colours: bool) -> Self {
+        Self { out, colours, closed: false }
+    }
+
+    /// Writes a line, or several, at once.
+    pub fn line(&mut self, text: &str) {
+        let written = self.out.write_all(format!("{text}\n").as_bytes()).and_then(|()| self.out.flush());
+        self.closed |= written.is_err();
+    }
+
+    /// Begins anew at the top, where that is a screen; elsewhere, an empty line parts one from the next.
+    pub fn redraw(&mut self, text: &str) {
+        // Home, the text, and whatever is left below it away: nothing flickers.
+        let lines = text.replace('\n', "\u{1b}[K\n");
+        let text =
+            if self.colours { format!("\u{1b}[H{lines}\u{1b}[K\u{1b}[J") } else { format!("{text}\n") };
+        self.line(&text);
+    }
+
+    /// Whether nobody takes the text any more, as after `| head`.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The text as it is shown here.
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        if self.colours && style != Style::Plain && !text.is_empty() {
+            format!("\u{1b}[{}m{text}\u{1b}[0m", style.code())
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// How long something took, to what a person looks at.
+pub fn took(time: Duration) -> String {
+    match time.as_millis() {
+        0 => "under 1 ms".into(),
+        ms @ 1..1000 => format!("{ms} ms"),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn colours_are_there_only_where_they_are_seen() {
+        let kept = Kept::default();
+        for colours in [true, false] {
+            let mut terminal = Terminal::new(Box::new(kept.clone()), colours);
+            let text = terminal.paint(Style::Bad, "down");
+            terminal.line(&text);
+            assert_eq!(terminal.paint(Style::Bad, ""), "");
+            assert_eq!(terminal.paint(Style::Plain, "x"), "x");
+        }
+        assert_eq!(kept.0.lock().unwrap().as_slice(), b"\x1b[31mdown\x1b[0m\ndown\n");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_noticed() {
+        let mut terminal = Terminal::new(Box::new(Gone), false);
+        assert!(!terminal.is_closed());
+        terminal.line("x");
+        assert!(terminal.is_closed());
+    }
+
+    #[test]
+    fn times_are_told_to_what_a_person_looks_at() {
+        for (micros, told) in
+            [(999, "under 1 ms"), (1_000, "1 ms"), (999_999, "999 ms"), (1_250_000, "1.2 s")]
+        {
+            assert_eq!(took(Duration::from_micros(micros)), told);
+        }
+    }
+}
