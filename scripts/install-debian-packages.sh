@@ -8,6 +8,8 @@ set -euo pipefail
 readonly DEFAULT_PACKAGES=(
   # The servers, and promtool.
   rabbitmq-server redis-server prometheus prometheus-alertmanager
+  # What checks ask: a web server, a name server and a database.
+  nginx-light nsd postgresql
   # Reads docker-compose.yml, for which it needs no engine.
   docker-compose
   # aws-lc-sys, a part of rustls, compiles C, and Rust links with gcc.
@@ -28,6 +30,8 @@ declare -A SERVICES=(
   [prometheus-alertmanager]="prometheus-alertmanager.service"
   [prometheus-blackbox-exporter]="prometheus-blackbox-exporter.service"
   [nginx-common]="nginx.service"
+  [nsd]="nsd.service"
+  [postgresql-common]="postgresql.service"
   [erlang-base]="epmd.socket epmd.service"
 )
 
