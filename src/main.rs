@@ -153,7 +153,7 @@ fn init_log(config: LogConfig, beside: Option<log::Beside>, warnings: &[Warning]
 }
 
 fn healthcheck(file: &Path, ready: bool) -> u8 {
-    match health::check(file, ready) {
+    match health::file::check(file, ready) {
         Ok(()) => {
             println!("healthy");
             role::EXIT_OK

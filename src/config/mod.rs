@@ -14,6 +14,7 @@ mod problem;
 mod proofs;
 mod reader;
 mod sections;
+mod service_manager;
 mod setting;
 pub mod settings;
 mod source;

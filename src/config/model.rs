@@ -11,6 +11,7 @@ use crate::secret::SecretSource;
 pub use crate::telemetry::log::LogFormat;
 
 use super::targets::Targets;
+use crate::health::service_manager;
 use crate::heartbeat::PublisherId;
 use crate::otlp;
 use crate::signing::{Rules, SigningKey, TrustedKeys};
@@ -68,6 +69,8 @@ pub struct ProcessConfig {
     pub shutdown_grace: Duration,
     /// The file in which the role notes its health, for `heartbeat healthcheck`.
     pub health_file: PathBuf,
+    /// The service manager that started it, if one did.
+    pub service_manager: Option<service_manager::Config>,
     /// The machine's name.
     pub host_name: String,
     /// What leaves by OTLP.

@@ -14,6 +14,7 @@ use super::otel;
 use super::parse::{self, Why};
 use super::problem::{Problem, Warning};
 use super::reader::{Reader, why_unreadable};
+use super::service_manager;
 use super::setting::Setting;
 use super::settings as s;
 use super::targets::{self, Targets, Unusable};
@@ -38,6 +39,7 @@ pub(super) fn process(r: &mut Reader<'_>, role: Role) -> ProcessConfig {
         log: log(r),
         shutdown_grace: r.time(&s::SHUTDOWN_GRACE),
         health_file: health_file(r, role),
+        service_manager: service_manager::read(r),
         host_name: r.source.host_name(),
         otlp: otel::read(r, role),
     }

@@ -21,7 +21,8 @@ use tracing::{error, info};
 
 use crate::build_info::NAME;
 use crate::config::{Config, ForgetConfig, Role, RoleConfig, WebConfig};
-use crate::health::Pulse;
+use crate::health::service_manager::ServiceManager;
+use crate::health::{Health, file};
 use crate::otlp::{Identity, Otlp};
 use crate::telemetry::{Chain, log};
 
@@ -100,7 +101,8 @@ pub fn run(config: Config, otlp: Otlp) -> u8 {
     with_runtime(builder, async move {
         let stop = stop_signal()?;
         let grace = config.process.shutdown_grace;
-        let process = Process { grace, health_file: config.process.health_file };
+        let service_manager = ServiceManager::new(config.process.service_manager);
+        let process = Process { grace, health_file: config.process.health_file, service_manager };
         let orderly = match config.role {
             RoleConfig::Publisher(config) => publisher::run(*config, process, otlp, stop).await?,
             RoleConfig::Subscriber(config) => subscriber::run(*config, process, otlp, stop).await?,
@@ -128,6 +130,7 @@ pub fn forget(config: ForgetConfig, publisher: &str, clock_set_back: bool) -> u8
 struct Process {
     grace: Duration,
     health_file: PathBuf,
+    service_manager: ServiceManager,
 }
 
 fn with_runtime(mut builder: Builder, work: impl Future<Output = Result<u8, StartError>>) -> u8 {
@@ -171,12 +174,18 @@ fn stop_signal() -> Result<CancellationToken, StartError> {
     Ok(stop)
 }
 
-/// Starts to write the health file.
-fn write_health(
-    pulse: &Pulse,
+/// Starts to tell of a role's health: `heartbeat healthcheck` by the health file, until `end`, and the service manager, of
+/// `stop` too.
+fn tell_health(
+    health: &Health,
     role: &'static str,
     process: &Process,
     stop: &CancellationToken,
+    end: &CancellationToken,
 ) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(pulse.clone().write(role, process.health_file.clone(), stop.clone()))
+    let writing = file::write(health.clone(), role, process.health_file.clone(), end.clone());
+    let telling = process.service_manager.clone().tell(health.clone(), stop.clone(), end.clone());
+    tokio::spawn(async move {
+        tokio::join!(writing, telling);
+    })
 }

@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::web::{self, Shown};
-use super::{Process, StartError, convert, write_health};
+use super::{Process, StartError, convert, tell_health};
 use crate::amqp::publish::Publisher;
 use crate::config::{PublisherConfig, SigningKeyFile};
-use crate::health::Pulse;
+use crate::health::{Health, Pulse};
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, RABBITMQ};
 use crate::publisher::{Emitter, KeyInUse, Link};
@@ -57,7 +57,8 @@ pub(super) async fn run(
         }
     };
     let exports = otlp.start(registry, None, &expiry);
-    let health = write_health(&pulse, "publisher", &process, &stop_late);
+    let health = Health::of([pulse]);
+    let health = tell_health(&health, "publisher", &process, &stop, &stop_late);
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let link = tokio::spawn(link_task.run(stop_late.clone()));
     let key = key_watcher.map(|watcher| tokio::spawn(watcher.run(stop_late.clone())));

@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::subscriber::{shown, snapshots, watch};
-use super::{Process, StartError, convert, web, write_health};
+use super::subscriber::{PULSE, shown, snapshots, watch};
+use super::{Process, StartError, convert, tell_health, web};
 use crate::amqp::publish::Publisher;
 use crate::clock::StoreClock;
 use crate::config::targets::{HostTarget, Targets};
 use crate::config::{ProofsConfig, StandaloneConfig, WebConfig};
-use crate::health::Pulse;
+use crate::health::{Health, Pulse};
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, IN_PROCESS};
 use crate::publisher::{Emitter, Link};
@@ -67,10 +67,12 @@ pub(super) async fn run(
     let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry, &expiry).await?;
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let server = bound.serve(stop_late.clone());
-    let health = write_health(&pulse, "standalone", &process, &stop_late);
+    let watching = Pulse::new(PULSE);
+    let health = Health::of([pulse, watching.clone(), subscriber.pulse()]);
+    let health = tell_health(&health, "standalone", &process, &stop, &stop_late);
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
-    let as_told = watch(&subscriber, &Pulse::new(Duration::from_secs(1)), &stop).await;
+    let as_told = watch(&subscriber, &watching, &stop).await;
 
     let end = Instant::now() + process.grace;
     let _ = tokio::time::timeout_at(end, emitting).await;

@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::web::{self, Shown};
-use super::{Process, StartError, convert, write_health};
+use super::{Process, StartError, convert, tell_health};
 use crate::config::SubscriberConfig;
-use crate::health::Pulse;
+use crate::health::{Health, Pulse};
 use crate::otlp::heartbeat::RABBITMQ;
 use crate::otlp::{Otlp, SnapshotSource};
 use crate::subscriber::replica::Replica;
@@ -18,8 +18,8 @@ use crate::subscriber::{Place, Readiness, Source, Subscriber};
 use crate::telemetry::registry;
 use crate::tls::Expiry;
 
-/// How often the health file hears of the subscriber.
-const PULSE: Duration = Duration::from_secs(1);
+/// How often is looked whether the subscriber is ready.
+pub(super) const PULSE: Duration = Duration::from_secs(1);
 
 /// Runs until `stop`. Says whether it ended in order.
 pub(super) async fn run(
@@ -50,7 +50,8 @@ pub(super) async fn run(
     let server = bound.serve(stop_late.clone());
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let pulse = Pulse::new(PULSE);
-    let health = write_health(&pulse, "subscriber", &process, &stop_late);
+    let health = Health::of([pulse.clone(), subscriber.pulse()]);
+    let health = tell_health(&health, "subscriber", &process, &stop, &stop_late);
     let as_told = watch(&subscriber, &pulse, &stop).await;
 
     let end = Instant::now() + process.grace;
@@ -75,7 +76,7 @@ pub(super) fn shown(readiness: &Readiness, replica: Arc<Replica>) -> Shown {
     Shown { replica: Some(replica), ready: Arc::new(move || ready.check()) }
 }
 
-/// Passes readiness on to the health file until `stop`, or until the subscriber ends by itself: by a
+/// Passes readiness on to its health until `stop`, or until the subscriber ends by itself: by a
 /// fault of its own, which ends the program, so that whoever minds it starts it again. Says whether it
 /// was told to.
 pub(super) async fn watch(subscriber: &Subscriber, pulse: &Pulse, stop: &CancellationToken) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -18,6 +18,7 @@ use super::load::{Load, OnItsWay};
 use crate::amqp::consume::{Event, Window};
 use crate::backoff::Backoff;
 use crate::clock;
+use crate::health::Pulse;
 use crate::store::{Store, StoreError, Written};
 
 /// Commands that wait: the follower sends one a round.
@@ -27,7 +28,7 @@ pub(super) const COMMANDS_MAX: usize = 16;
 const TAKE_MAX: usize = 512;
 
 /// How often is looked for deliveries that were held for too long.
-const MIND: Duration = Duration::from_secs(1);
+pub(super) const MIND: Duration = Duration::from_secs(1);
 
 /// How often is looked since when something waits to be stored, while something always does.
 const LOOK: Duration = Duration::from_millis(200);
@@ -42,6 +43,7 @@ pub(super) struct Ingest {
     window: Arc<Window>,
     events: mpsc::Receiver<Event>,
     commands: mpsc::Receiver<Command>,
+    pulse: Pulse,
     putting: Option<JoinHandle<Put>>,
     mind_at: Instant,
     /// A heartbeat waits to be stored, and the replica says so.
@@ -55,13 +57,14 @@ pub(super) struct Ingest {
 type Put = (OnItsWay, Result<Vec<Written>, StoreError>);
 
 impl Ingest {
-    /// A task that takes `events` in and obeys `commands`.
+    /// A task that takes `events` in and obeys `commands`. It comes round every second, which its `pulse` hears.
     pub(super) fn new(
         intake: Intake,
         store: Store,
         window: Arc<Window>,
         events: mpsc::Receiver<Event>,
         commands: mpsc::Receiver<Command>,
+        pulse: Pulse,
     ) -> Self {
         Self {
             intake,
@@ -69,6 +72,7 @@ impl Ingest {
             window,
             events,
             commands,
+            pulse,
             putting: None,
             mind_at: Instant::now(),
             unstored: false,
@@ -107,7 +111,9 @@ impl Ingest {
                 (refused, taken) = self.intake.dead_letters.next() => self.intake.dead_lettered(refused, taken),
                 () = clock::at(retry_at) => self.retry_at = None,
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
+                () = sleep_until(self.mind_at) => {}
             }
+            self.pulse.beat(Ok(()));
             self.start_put();
             self.intake.acks.write().await;
             self.mind_the_window();

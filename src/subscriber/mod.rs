@@ -42,6 +42,7 @@ use crate::amqp::consume::{ConsumerState, ConsumerTask, Event, Window};
 use crate::amqp::publish::Publisher;
 use crate::backoff::Backoff;
 use crate::clock::StoreClock;
+use crate::health::Pulse;
 use crate::heartbeat::Timestamp;
 use crate::signing::TrustedKeys;
 use crate::state::Policy;
@@ -54,7 +55,7 @@ use crate::watched::{Held, Watcher};
 use dead_letter::DeadLetters;
 use doubts::Doubts;
 use follow::{Failing, Follower};
-use ingest::{COMMANDS_MAX, Ingest};
+use ingest::{COMMANDS_MAX, Ingest, MIND};
 use intake::Intake;
 use metrics::{Metrics, PEERS};
 use replica::Replica;
@@ -101,6 +102,7 @@ pub struct Subscriber {
     replica: Arc<Replica>,
     consumer: watch::Receiver<ConsumerState>,
     link: watch::Receiver<StoreLink>,
+    pulse: Pulse,
     stop: CancellationToken,
     give_up: CancellationToken,
     acked: CancellationToken,
@@ -139,6 +141,7 @@ impl Subscriber {
         let replica_id = format!("{:016x}", rand::random::<u64>());
         let window = Arc::new(Window::default());
         let (consumer_state_out, consumer) = watch::channel(ConsumerState::default());
+        let pulse = Pulse::new(MIND);
         let parts = Parts {
             store,
             replica: Arc::clone(&replica),
@@ -147,6 +150,7 @@ impl Subscriber {
             window,
             clock,
             replica_id,
+            pulse: pulse.clone(),
             stop: stop.clone(),
             give_up: give_up.clone(),
             acked: acked.clone(),
@@ -162,6 +166,7 @@ impl Subscriber {
             replica,
             consumer,
             link,
+            pulse,
             stop,
             give_up,
             acked,
@@ -184,6 +189,11 @@ impl Subscriber {
             consumer: self.consumer.clone(),
             link: self.link.clone(),
         }
+    }
+
+    /// The pulse of the loop that takes messages in, and before that of the load of the state, which waits for the store.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Cancelled when it takes no messages in any more: told to stop, or by a fault of its own.
@@ -258,6 +268,7 @@ struct Parts {
     window: Arc<Window>,
     clock: Arc<StoreClock>,
     replica_id: String,
+    pulse: Pulse,
     stop: CancellationToken,
     give_up: CancellationToken,
     acked: CancellationToken,
@@ -267,7 +278,7 @@ impl Parts {
     /// Loads the state, then consumes. Before it is loaded nothing is consumed: messages wait in
     /// the queue, which loses nothing, and a record that is not known cannot be compared.
     async fn run(self, config: Config, source: Source, consumer_out: watch::Sender<ConsumerState>) {
-        let Some(position) = self.load().await else { return };
+        let Some(position) = self.pulse.through(self.load()).await else { return };
         let broker = config.amqp.nodes.identity();
         let full_name = |queue: &String| format!("{}/{queue}", config.amqp.vhost);
         let queues: Vec<String> = config.amqp.queues.iter().map(full_name).collect();
@@ -330,7 +341,7 @@ impl Parts {
         let revisions = Revisions::seeded(rand::random());
         let intake =
             Intake::new(config.ingest, self.replica, self.metrics, self.teller, dead_letters, revisions);
-        let ingest = Ingest::new(intake, self.store, self.window, events, commands);
+        let ingest = Ingest::new(intake, self.store, self.window, events, commands, self.pulse);
         ingest.run(self.stop, self.give_up, self.acked).await;
         if let Some(task) = consumer_task {
             let _ = task.await;

@@ -1,6 +1,9 @@
 //! What the system says of this process, read from `/proc` when asked.
 
 use std::fs;
+use std::sync::OnceLock;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// What the system says of this process; `None` where it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -21,19 +24,18 @@ impl Figures {
     pub(super) fn read() -> Self {
         let ticks = rustix::param::clock_ticks_per_second() as f64;
         let page = rustix::param::page_size() as u64;
-        let boot = fs::read_to_string("/proc/stat").ok().and_then(|text| boot_seconds(&text));
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // The listing itself holds one more descriptor.
         let open = fs::read_dir("/proc/self/fd").ok().map(|fds| (fds.count() as u64).saturating_sub(1));
         Self {
             open_fds: open,
             max_fds: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
-            ..Self::from_stat(&stat, boot, ticks, page)
+            ..Self::from_stat(&stat, boot_seconds(), ticks, page)
         }
     }
 
     /// Reads `/proc/self/stat`, whose fields proc_pid_stat(5) numbers from 1.
-    fn from_stat(stat: &str, boot: Option<f64>, ticks: f64, page: u64) -> Self {
+    fn from_stat(stat: &str, boot: f64, ticks: f64, page: u64) -> Self {
         // The second field is the program's name in parentheses, and may hold spaces and parentheses.
         let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
@@ -41,7 +43,7 @@ impl Figures {
         let seconds = |number: usize| field(number).map(|value| value as f64 / ticks);
         Self {
             cpu: seconds(14).zip(seconds(15)).map(|(user, system)| user + system),
-            started: seconds(22).zip(boot).map(|(after_boot, boot)| boot + after_boot),
+            started: seconds(22).map(|after_boot| boot + after_boot),
             threads: field(20),
             virtual_bytes: field(23),
             resident_bytes: field(24).map(|pages| pages * page),
@@ -50,9 +52,13 @@ impl Figures {
     }
 }
 
-/// When the machine started, from `/proc/stat`.
-fn boot_seconds(stat: &str) -> Option<f64> {
-    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+/// When the machine started, by its clock as it stood when this was asked first: the process started once, though clocks
+/// are set. `/proc/stat` says it too, which a service may not see (`ProcSubset=pid`).
+fn boot_seconds() -> f64 {
+    static BOOT: OnceLock<f64> = OnceLock::new();
+    let seconds = |time: Timespec| time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
+    let since_boot = || seconds(clock_gettime(ClockId::Boottime));
+    *BOOT.get_or_init(|| seconds(clock_gettime(ClockId::Realtime)) - since_boot())
 }
 
 #[cfg(test)]
@@ -62,7 +68,7 @@ mod tests {
     #[test]
     fn the_fields_are_those_of_the_manual() {
         let stat = "42 (a) (b c) R 1 42 42 0 -1 4194304 100 0 0 0 250 50 0 0 20 0 7 0 12300 4096000 500 0";
-        let figures = Figures::from_stat(stat, boot_seconds("cpu 1 2\nbtime 1795000000\n"), 100.0, 4096);
+        let figures = Figures::from_stat(stat, 1_795_000_000.0, 100.0, 4096);
         let expected = Figures {
             cpu: Some(3.0),
             started: Some(1_795_000_123.0),
@@ -72,8 +78,8 @@ mod tests {
             ..Figures::default()
         };
         assert_eq!(figures, expected);
-        assert_eq!(Figures::from_stat("", None, 100.0, 4096), Figures::default());
-        assert_eq!(Figures::from_stat("42 (cut) R 1", None, 100.0, 4096), Figures::default());
+        assert_eq!(Figures::from_stat("", 0.0, 100.0, 4096), Figures::default());
+        assert_eq!(Figures::from_stat("42 (cut) R 1", 0.0, 100.0, 4096), Figures::default());
     }
 
     #[test]

@@ -57,6 +57,8 @@ mod restart;
 #[cfg(test)]
 mod rounds;
 #[cfg(test)]
+mod service_manager;
+#[cfg(test)]
 mod several_queues;
 #[cfg(test)]
 mod shards;

@@ -2,7 +2,6 @@
 //! every few seconds, and `heartbeat healthcheck` reads.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::{Condition, Health};
 use crate::clock;
 
 /// How often the file is written.
@@ -17,24 +17,6 @@ const WRITTEN_EVERY: Duration = Duration::from_secs(2);
 
 /// A file older than this says that its process hangs, or is gone.
 const OLD_AFTER: Duration = Duration::from_secs(20);
-
-/// A role whose own loop did not come round for so long hangs. It comes round at least once an
-/// interval, so the role says how long that may be.
-const HANGS_AFTER: Duration = Duration::from_secs(30);
-
-/// Told by a role's loop each time it comes round.
-#[derive(Clone, Debug)]
-pub struct Pulse {
-    inner: Arc<Mutex<Inner>>,
-    /// Longest time between two rounds of the loop that is in order.
-    idle_max: Duration,
-}
-
-#[derive(Debug)]
-struct Inner {
-    at: Duration,
-    ready: Result<(), String>,
-}
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Written {
@@ -87,69 +69,40 @@ pub enum Unhealthy {
     },
 }
 
-impl Pulse {
-    /// For a loop that comes round at least every `idle_max`.
-    pub fn new(idle_max: Duration) -> Self {
-        let inner = Inner { at: clock::boot(), ready: Err("starting".into()) };
-        Self { inner: Arc::new(Mutex::new(inner)), idle_max }
-    }
-
-    /// The loop came round, and is ready or not.
-    pub fn beat(&self, ready: Result<(), String>) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        *inner = Inner { at: clock::boot(), ready };
-    }
-
-    /// Ready, or the reason why not.
-    ///
-    /// # Errors
-    /// The reason.
-    pub fn ready(&self) -> Result<(), String> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).ready.clone()
-    }
-
-    fn written(&self, role: &str) -> Written {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = clock::boot();
-        let idle = now.saturating_sub(inner.at);
-        let hangs = idle > self.idle_max + HANGS_AFTER;
-        let reason = match &inner.ready {
-            _ if hangs => format!("its loop has not come round for {} s", idle.as_secs()),
-            Ok(()) => String::new(),
-            Err(reason) => reason.clone(),
-        };
-        Written {
+impl Written {
+    fn now(role: &str, condition: &Condition) -> Self {
+        Self {
             role: role.to_owned(),
             pid: std::process::id(),
-            written_ms: u64::try_from(now.as_millis()).unwrap_or(0),
-            healthy: !hangs,
-            ready: !hangs && inner.ready.is_ok(),
-            reason,
+            written_ms: u64::try_from(clock::boot().as_millis()).unwrap_or(0),
+            healthy: condition.is_healthy(),
+            ready: *condition == Condition::Ready,
+            reason: condition.reason(),
         }
     }
+}
 
-    /// Writes the file until `stop`, then removes it.
-    pub async fn write(self, role: &'static str, path: PathBuf, stop: CancellationToken) {
-        let mut tick = interval(WRITTEN_EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut failing = false;
-        loop {
-            tokio::select! {
-                _ = tick.tick() => {}
-                () = stop.cancelled() => break,
-            }
-            let text = serde_json::to_string(&self.written(role)).unwrap_or_default();
-            match write_whole(&path, &text).await {
-                Ok(()) => failing = false,
-                Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        warn!(path = %path.display(), %error, "Health file not written; healthcheck will fail");
-                    }
+/// Writes the file until `stop`, then removes it.
+pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: CancellationToken) {
+    let mut tick = interval(WRITTEN_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => break,
+        }
+        let text = serde_json::to_string(&Written::now(role, &health.condition())).unwrap_or_default();
+        match write_whole(&path, &text).await {
+            Ok(()) => failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    warn!(path = %path.display(), %error, "Health file not written; healthcheck will fail");
                 }
             }
         }
-        let _ = tokio::fs::remove_file(&path).await;
     }
+    let _ = tokio::fs::remove_file(&path).await;
 }
 
 /// A reader never sees half a file.
@@ -188,16 +141,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.health");
         assert!(matches!(check(&path, false), Err(Unhealthy::Missing { .. })));
-        let pulse = Pulse::new(Duration::from_secs(1));
-        write_whole(&path, &serde_json::to_string(&pulse.written("publisher")).unwrap()).await.unwrap();
+        let write = async |written: Written| {
+            write_whole(&path, &serde_json::to_string(&written).unwrap()).await.unwrap();
+        };
+        write(Written::now("publisher", &Condition::Starting)).await;
         assert!(check(&path, false).is_ok());
         let error = check(&path, true).unwrap_err().to_string();
         assert!(error.contains("starting"), "{error}");
-        pulse.beat(Ok(()));
-        write_whole(&path, &serde_json::to_string(&pulse.written("publisher")).unwrap()).await.unwrap();
+        write(Written::now("publisher", &Condition::Ready)).await;
         assert!(check(&path, true).is_ok());
-        let old = Written { written_ms: 0, ..pulse.written("publisher") };
-        write_whole(&path, &serde_json::to_string(&old).unwrap()).await.unwrap();
+        write(Written::now("publisher", &Condition::Hangs(Duration::from_secs(45)))).await;
+        let error = check(&path, false).unwrap_err().to_string();
+        assert!(error.contains("not come round for 45 s"), "{error}");
+        write(Written { written_ms: 0, ..Written::now("publisher", &Condition::Ready) }).await;
         assert!(matches!(check(&path, false), Err(Unhealthy::Old { .. })));
     }
 }
