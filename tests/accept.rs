@@ -28,6 +28,7 @@ async fn connections_are_accepted_again_after_file_descriptors_ran_out() {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
+        posts: None,
     };
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

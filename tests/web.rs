@@ -131,6 +131,7 @@ impl Site {
             }),
             ready: Arc::new(|| Ok(())),
             pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
+            posts: None,
         };
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
@@ -614,6 +615,7 @@ async fn a_file_that_is_wrong_from_the_start_binds_nothing() {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
+        posts: None,
     };
     let metrics = Metrics::register(&mut Registry::default());
     let error = bind(config, handlers, metrics).unwrap_err();

@@ -149,6 +149,10 @@ pub struct EmitterConfig {
     pub id: PublisherId,
     /// What to check. `None`, in standalone only: the default file is not there.
     pub targets: Option<Targets>,
+    /// The file that says what to check.
+    pub targets_file: PathBuf,
+    /// Whether it is read anew when it changes, with nobody asking for it.
+    pub targets_watched: bool,
     /// Time between two heartbeats; announced in each.
     pub publish_interval: Duration,
     /// Time between two rounds of checks.

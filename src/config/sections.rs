@@ -406,9 +406,12 @@ pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConf
             "it is 15672, where RabbitMQ speaks http; with TLS it is usually 15671",
         );
     }
+    let (targets_file, targets) = targets(r, role);
     EmitterConfig {
         id: publisher_id(r),
-        targets: targets(r, role),
+        targets,
+        targets_file,
+        targets_watched: r.switch(&s::PUBLISHER_CONFIG_WATCH),
         publish_interval,
         probe_interval,
         check_timeout,
@@ -437,7 +440,8 @@ pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
     }
 }
 
-fn targets(r: &mut Reader<'_>, role: Role) -> Option<Targets> {
+/// The publisher's file, and what it says.
+fn targets(r: &mut Reader<'_>, role: Role) -> (PathBuf, Option<Targets>) {
     let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
     let path = chosen.clone().unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default));
     if role == Role::Standalone && chosen.is_none() && !path.exists() {
@@ -445,9 +449,10 @@ fn targets(r: &mut Reader<'_>, role: Role) -> Option<Targets> {
             &s::PUBLISHER_CONFIG_PATH,
             "it is not set, and the default file is not there; checking its own port",
         );
-        return None;
+        return (path, None);
     }
-    read_targets(r, &path)
+    let targets = read_targets(r, &path);
+    (path, targets)
 }
 
 /// Reads the publisher's file. Its warnings and problems join the others, by file and path in it.

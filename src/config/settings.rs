@@ -195,6 +195,8 @@ settings! {
 
     PUBLISHER_CONFIG_PATH = new("publisher.config-path", CHECKS, Kind::File, "/publisher_config.json",
         "JSON or YAML file that says what to check").or_flag("config.file");
+    PUBLISHER_CONFIG_WATCH = new("publisher.config-watch", CHECKS, Kind::Boolean, "false",
+        "Whether a change of PUBLISHER_CONFIG_PATH is put in force without being asked for, by SIGHUP or POST /-/reload");
     PUBLISHER_ID = new("publisher.id", (Heading::Checks, EMITS.and(Scopes::KEYS)), Kind::Text("ID"), "",
         "Who this publisher is, across restarts").derived_from("the host's name").such_as("oslo");
     PUBLISH_INTERVAL = new("publish.interval", CHECKS, time_ms(100, DAY * 1000), "60",

@@ -141,12 +141,12 @@ async fn answer(
     policy: &Policy,
     request: hyper::Request<hyper::body::Incoming>,
 ) -> Result<hyper::Response<body::Body>, Infallible> {
-    // The body is dropped unread: hyper takes what has come already, and closes if that is not all.
-    let (head, _) = request.into_parts();
+    // A body that nothing reads is dropped: hyper takes what has come already, and closes if that is not all.
+    let (head, body) = request.into_parts();
     let path = head.uri.path();
     let mut response = match policy.refuse(path, &head.headers, &shared.metrics).await {
         Some(refusal) => refusal,
-        None => shared.routes.respond(&head.method, &head.uri, &head.headers).await,
+        None => shared.routes.respond(&head, body).await,
     };
     let headers = response.headers_mut();
     routes::dress(headers);

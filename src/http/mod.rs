@@ -1,6 +1,7 @@
 //! The HTTP server: what a scraper, a probe of an orchestrator and a passer-by may ask.
 //!
-//! HTTP/1.1, `GET` and `HEAD` alone. It knows no formats: what it serves comes from [`Handlers`]. Nothing that
+//! HTTP/1.1: `GET` and `HEAD`, and `POST` where something can be done. It knows no formats: what it serves comes from
+//! [`Handlers`]. Nothing that
 //! a client does or omits holds a connection, a body or memory without a bound: connections are counted, and
 //! one too many is told so at once; a request must be whole in time; an answer must be taken in time.
 //!
@@ -8,7 +9,8 @@
 //!
 //! ```text
 //! server ─▶ clients ─▶ tls ─▶ connection ─▶ policy (rate, auth) ─▶ routes ─┬▶ scrapes ─┬▶ body
-//!                                              ▲                           └▶ pages ───┘
+//!                                              ▲                           ├▶ pages ───┘
+//!                                              │                           └▶ posts
 //!                                           reload (the web configuration's files)
 //! ```
 
@@ -20,6 +22,7 @@ mod connection;
 mod metrics;
 mod pages;
 mod policy;
+mod posts;
 mod rate;
 mod reload;
 mod routes;
@@ -36,6 +39,7 @@ use std::time::Duration;
 use crate::tls::Expiry;
 pub use metrics::Metrics;
 pub use pages::{Answer, Page, PageHandler, PageQuestion};
+pub use posts::{BODY_BYTES_MAX, Deed, PostHandler, Said};
 pub use routes::{Handlers, ReadyHandler};
 pub use scrapes::{Exposition, MetricsHandler, Question};
 pub use server::{BindError, Server, bind};

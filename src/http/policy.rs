@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -83,7 +83,7 @@ impl Policy {
     ) -> Option<Response<Body>> {
         if let Some(Err(wait)) = self.bucket.as_ref().map(|bucket| bucket.take(Instant::now())) {
             metrics.rejected.inc();
-            return Some(later(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n", wait));
+            return Some(routes::later(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n", wait));
         }
         let auth =
             self.auth.as_ref().filter(|_| !(self.health_without_auth && HEALTH_PATHS.contains(&path)))?;
@@ -99,7 +99,7 @@ impl Policy {
             Verdict::Busy => {
                 metrics.rejected.inc();
                 let text = "Too many passwords to verify\n";
-                Some(later(StatusCode::SERVICE_UNAVAILABLE, text, Duration::from_secs(10)))
+                Some(routes::later(StatusCode::SERVICE_UNAVAILABLE, text, Duration::from_secs(10)))
             }
         }
     }
@@ -113,12 +113,4 @@ impl Policy {
             }
         }
     }
-}
-
-/// A refusal that says when to come again.
-fn later(status: StatusCode, text: &'static str, wait: Duration) -> Response<Body> {
-    let mut response = routes::plain(status, text);
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    response
 }

@@ -4,16 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
+use hyper::body::Incoming;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
     HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use hyper::{Method, Response, StatusCode, Uri};
+use hyper::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
 use super::body::Body;
 use super::pages::{Made, PageHandler, PageQuestion, Pages};
+use super::posts::{Deed, PostHandler, Posts, Said, Undone};
 use super::scrapes::{Gathered, MetricsHandler, Question, Refusal, Scrapes};
 use super::{Config, Metrics};
 
@@ -29,6 +32,8 @@ pub struct Handlers {
     pub ready: ReadyHandler,
     /// For `/` and what it leads to.
     pub pages: PageHandler,
+    /// For what can be done here; `None`: nothing.
+    pub posts: Option<PostHandler>,
 }
 
 impl fmt::Debug for Handlers {
@@ -57,42 +62,59 @@ pub(super) struct Routes {
     telemetry_path: String,
     scrapes: Scrapes,
     pages: Pages,
+    posts: Option<Posts>,
     response_timeout: Duration,
     metrics: Metrics,
 }
 
 impl Routes {
     pub(super) fn new(config: &Config, handlers: Handlers, metrics: Metrics) -> Self {
-        let Handlers { metrics: render, ready, pages } = handlers;
+        let Handlers { metrics: render, ready, pages, posts } = handlers;
         Self {
             ready: Ready(ready),
             telemetry_path: config.telemetry_path.clone(),
             scrapes: Scrapes::new(render, config.scrapes_max, config.header_timeout, metrics.clone()),
             pages: Pages::new(pages, config.header_timeout),
+            posts: posts.map(Posts::new),
             response_timeout: config.response_timeout,
             metrics,
         }
     }
 
     /// Answers one request that is let through.
-    pub(super) async fn respond(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Response<Body> {
-        let path = uri.path();
-        match *method {
-            Method::GET | Method::HEAD if path == self.telemetry_path => {
-                self.scrape(uri.query(), headers).await
-            }
+    pub(super) async fn respond(&self, head: &Parts, body: Incoming) -> Response<Body> {
+        let (path, query, headers) = (head.uri.path(), head.uri.query(), &head.headers);
+        match head.method {
+            Method::GET | Method::HEAD if path == self.telemetry_path => self.scrape(query, headers).await,
             Method::GET | Method::HEAD => match path {
                 "/-/healthy" => answer(StatusCode::OK, PLAIN, "OK\n"),
                 "/-/ready" => match (self.ready.0)() {
                     Ok(()) => answer(StatusCode::OK, PLAIN, "OK\n"),
                     Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{reason}\n")),
                 },
-                _ => self.page(path, uri.query(), headers).await,
+                _ if self.deed(path).is_some() => {
+                    not_allowed("This endpoint requires a POST request.\n", "POST")
+                }
+                _ => self.page(path, query, headers).await,
             },
-            _ => {
-                let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "Only GET and HEAD\n");
-                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-                response
+            Method::POST => match (&self.posts, self.deed(path)) {
+                (Some(posts), Some(deed)) => self.post(posts.run(deed, headers, body).await),
+                _ => not_allowed("Only GET and HEAD\n", "GET, HEAD"),
+            },
+            _ => not_allowed("Only GET and HEAD\n", "GET, HEAD"),
+        }
+    }
+
+    fn deed(&self, path: &str) -> Option<Deed> {
+        self.posts.as_ref()?.at(path)
+    }
+
+    fn post(&self, done: Result<Said, Undone>) -> Response<Body> {
+        match done {
+            Ok(said) | Err(Undone::Said(said)) => answer(said.status, PLAIN, format!("{}\n", said.text)),
+            Err(Undone::TooMany(wait)) => {
+                self.metrics.rejected.inc();
+                later(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n", wait)
             }
         }
     }
@@ -132,9 +154,7 @@ impl Routes {
     /// For one who waited in vain.
     fn busy(&self, text: &'static str) -> Response<Body> {
         self.metrics.rejected.inc();
-        let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, text);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("10"));
-        response
+        later(StatusCode::SERVICE_UNAVAILABLE, text, Duration::from_secs(10))
     }
 
     async fn scrape(&self, query: Option<&str>, headers: &HeaderMap) -> Response<Body> {
@@ -170,6 +190,20 @@ fn metrics(gathered: &Gathered, deadline: Instant) -> Response<Body> {
 /// A refusal in plain text.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
     answer(status, PLAIN, text)
+}
+
+/// A refusal that says when to come again.
+pub(super) fn later(status: StatusCode, text: &'static str, wait: Duration) -> Response<Body> {
+    let mut response = plain(status, text);
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+fn not_allowed(text: &'static str, allow: &'static str) -> Response<Body> {
+    let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, text);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
 }
 
 /// Adds what every answer has, refusals too.

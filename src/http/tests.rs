@@ -83,6 +83,7 @@ fn start_with(config: Config, render: MetricsHandler) -> Running {
             says.load(Ordering::Relaxed).then_some(()).ok_or("view is not in step".to_owned())
         }),
         pages: Arc::new(page),
+        posts: None,
     };
     let metrics = Metrics::unseen();
     let server = bind(config, handlers, metrics.clone()).unwrap();
@@ -507,6 +508,7 @@ async fn both_families_share_a_port_and_a_taken_one_is_named() {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(|_| Answer::Nothing),
+        posts: None,
     };
     let bind = |listen| bind(Config::on(listen), handlers(), Metrics::unseen());
     let error = bind(vec![taken]).unwrap_err();

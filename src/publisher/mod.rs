@@ -1,14 +1,15 @@
 //! The publisher: checks its targets in rounds, and sends a full snapshot on the beat, and at once
 //! when something turned.
 
+mod components;
 mod link;
 mod metrics;
 mod once;
+pub mod reload;
 mod round;
 mod trace;
 mod track;
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,16 +28,18 @@ use crate::check::management::ManagementClient;
 use crate::clock::{self, SteadyWall};
 use crate::config::targets::Targets;
 use crate::health::Pulse;
-use crate::heartbeat::{ComponentKey, Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
+use crate::heartbeat::{Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
 use crate::otlp::heartbeat::message_id;
 use crate::signing::{KEY_ID_HEADER, SIGNATURE_HEADER, SigningKey};
 use crate::trace::TRACEPARENT;
 use crate::watched::Held;
 
+use components::{Components, Difference};
 use metrics::Metrics;
+use reload::Wanted;
 use round::Plan;
 use trace::Waiting;
-use track::{Observation, Tracked};
+use track::Observation;
 
 pub use link::{InProcessEnd, Link};
 pub use once::{Found, check_once};
@@ -62,6 +65,8 @@ pub struct Config {
     pub tracing: Tracing,
     /// The key that signs them; `None` where they are not signed.
     pub signing_key: Option<KeyInUse>,
+    /// Other targets, once there are some; `None` where they never change.
+    pub changes: Option<watch::Receiver<Wanted>>,
 }
 
 /// The key that signs, as its file was read last.
@@ -87,8 +92,9 @@ pub struct Emitter {
     publish_interval: Duration,
     probe_interval: Duration,
     plan: Arc<Plan>,
-    tracked: Vec<Tracked>,
-    by_key: HashMap<ComponentKey, usize>,
+    components: Components,
+    changes: Option<watch::Receiver<Wanted>>,
+    results: (mpsc::Sender<Observation>, mpsc::Receiver<Observation>),
     link: Link,
     metrics: Metrics,
     pulse: Pulse,
@@ -115,11 +121,10 @@ pub struct Emitter {
 impl Emitter {
     /// Prepares a publisher; [`Emitter::run`] sets it going.
     pub fn new(config: Config, link: Link, pulse: Pulse, registry: &mut Registry) -> Self {
-        let tracked = round::components(&config.targets);
-        let by_key = tracked.iter().enumerate().map(|(index, one)| (one.key().clone(), index)).collect();
+        let components = Components::new(&config.targets);
         let metrics = Metrics::register(registry);
-        metrics.components.set(i64::try_from(tracked.len()).unwrap_or(i64::MAX));
-        let longest = longest_timeout(&config);
+        metrics.components.set(i64::try_from(components.len()).unwrap_or(i64::MAX));
+        let round_give_up = longest_timeout(&config.targets, config.check_timeout) + ROUND_SLACK;
         let plan =
             Plan::new(config.targets, config.check_timeout, config.check_concurrency, config.management);
         let now = clock::boot();
@@ -128,8 +133,9 @@ impl Emitter {
             publish_interval: config.publish_interval,
             probe_interval: config.probe_interval,
             plan: Arc::new(plan),
-            tracked,
-            by_key,
+            components,
+            changes: config.changes,
+            results: mpsc::channel(RESULTS_MAX),
             link,
             metrics,
             pulse,
@@ -140,7 +146,7 @@ impl Emitter {
             publish_failures: 0,
             round: None,
             round_due: Instant::now(),
-            round_give_up: longest + ROUND_SLACK,
+            round_give_up,
             beat_at: Instant::now(),
             beat_due: false,
             turn_due: None,
@@ -159,10 +165,9 @@ impl Emitter {
         info!(
             publisher = self.id.as_str(),
             epoch = self.epoch.as_str(),
-            components = self.tracked.len(),
+            components = self.components.len(),
             "Publisher started"
         );
-        let (results_out, mut results) = mpsc::channel(RESULTS_MAX);
         let mut link_state = self.link.state();
         let mut was_writable = link_state.borrow().is_writable();
         // A fleet that starts together must not beat together for ever.
@@ -172,12 +177,12 @@ impl Emitter {
             let round_ends = self.beat_due.then(|| self.beat_at + self.round_give_up);
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = sleep_until(self.round_due) => self.start_round(&results_out),
-                Some(seen) = results.recv() => self.note(&seen),
+                () = sleep_until(self.round_due) => self.start_round(),
+                Some(seen) = self.results.1.recv() => self.note(&seen),
                 () = finished(&mut self.round) => {
                     self.round = None;
                     checked = true;
-                    while let Ok(seen) = results.try_recv() {
+                    while let Ok(seen) = self.results.1.try_recv() {
                         self.note(&seen);
                     }
                 }
@@ -188,6 +193,7 @@ impl Emitter {
                     self.publishing = None;
                     self.confirmed(result);
                 }
+                wanted = changed(&mut self.changes) => self.adopt(wanted),
                 changed = link_state.changed() => {
                     if changed.is_err() {
                         break;
@@ -238,7 +244,7 @@ impl Emitter {
     }
 
     /// Starts a round, unless one still runs: rounds never overlap.
-    fn start_round(&mut self, results: &mpsc::Sender<Observation>) {
+    fn start_round(&mut self) {
         // From when it should have been, so that rounds keep their beat; after a stall, from now.
         let now = Instant::now();
         self.round_due = (self.round_due + self.probe_interval).max(now);
@@ -248,13 +254,33 @@ impl Emitter {
             return;
         }
         self.metrics.rounds.inc();
-        let round = Arc::clone(&self.plan).run(self.link.clone(), results.clone());
+        let round = Arc::clone(&self.plan).run(self.link.clone(), self.results.0.clone());
         self.round = Some(tokio::spawn(round));
     }
 
+    /// Puts other targets in force: checks them at once, and tells when all were checked.
+    fn adopt(&mut self, wanted: Wanted) {
+        // Of the round that is under way nothing counts any more, lest a result of the old file be told under the new one.
+        // The next round asks all of it again.
+        if let Some(round) = self.round.take() {
+            round.abort();
+        }
+        self.results = mpsc::channel(RESULTS_MAX);
+        let Difference { added, removed } = self.components.adopt(&wanted.targets);
+        info!(components = self.components.len(), added, removed, "Targets changed");
+        self.metrics.components.set(i64::try_from(self.components.len()).unwrap_or(i64::MAX));
+        self.round_give_up = longest_timeout(&wanted.targets, self.plan.timeout()) + ROUND_SLACK;
+        self.plan = Arc::new(self.plan.with(&wanted.targets, wanted.management));
+        self.round_due = Instant::now();
+        self.start_round();
+        if self.last_sent.is_some() {
+            self.beat_due = true;
+            self.beat_at = Instant::now();
+        }
+    }
+
     fn note(&mut self, seen: &Observation) {
-        let Some(tracked) = self.by_key.get(&seen.key).map(|index| &mut self.tracked[*index]) else { return };
-        let Some(turn) = tracked.note(seen) else { return };
+        let Some((tracked, turn)) = self.components.note(seen) else { return };
         let Some(now) = tracked.component(&self.wall) else { return };
         if turn.was.is_some() || now.reason.is_some() {
             info!(
@@ -295,7 +321,7 @@ impl Emitter {
             warn!(step_ms, "The clock was stepped; times that were told before move with it");
         }
         let mut heartbeat = self.snapshot(boot);
-        let begun = self.tracing.begin(&mut self.tracked, boot, &self.wall);
+        let begun = self.tracing.begin(self.components.each(), boot, &self.wall);
         let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
         self.waiting = self.tracing.attach(begun, &mut heartbeat);
         let body = wire::encode(&heartbeat);
@@ -341,7 +367,7 @@ impl Emitter {
                 reconnects: link.reconnects,
                 blocked_seconds: link.blocked_for.as_secs_f64(),
             },
-            components: self.tracked.iter().filter_map(|tracked| tracked.component(&self.wall)).collect(),
+            components: self.components.told(&self.wall),
             trace: None,
         }
     }
@@ -373,10 +399,22 @@ impl Emitter {
 }
 
 /// The longest time that any one check may take.
-fn longest_timeout(config: &Config) -> Duration {
-    let hosts = config.targets.hosts.iter().filter_map(|host| host.timeout);
-    let queues = config.targets.queues.iter().filter_map(|queue| queue.timeout);
-    hosts.chain(queues).max().unwrap_or_default().max(config.check_timeout)
+fn longest_timeout(targets: &Targets, check_timeout: Duration) -> Duration {
+    let hosts = targets.hosts.iter().filter_map(|host| host.timeout);
+    let queues = targets.queues.iter().filter_map(|queue| queue.timeout);
+    hosts.chain(queues).max().unwrap_or_default().max(check_timeout)
+}
+
+/// Other targets, once there are some.
+async fn changed(changes: &mut Option<watch::Receiver<Wanted>>) -> Wanted {
+    if let Some(receiver) = changes
+        && receiver.changed().await.is_ok()
+    {
+        return receiver.borrow_and_update().clone();
+    }
+    // Nobody is left who could change them.
+    *changes = None;
+    std::future::pending().await
 }
 
 async fn finished(round: &mut Option<JoinHandle<()>>) {

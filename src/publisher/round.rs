@@ -28,6 +28,7 @@ pub(super) struct Plan {
     /// Queues by deadline: those that share one share the requests.
     queues: Vec<(Duration, Vec<QueueSpec>)>,
     timeout: Duration,
+    concurrency: usize,
     management: Option<ManagementClient>,
     slots: Arc<Semaphore>,
 }
@@ -49,7 +50,17 @@ impl Plan {
             }
         }
         let slots = Arc::new(Semaphore::new(concurrency));
-        Self { hosts: targets.hosts, queues, timeout, management, slots }
+        Self { hosts: targets.hosts, queues, timeout, concurrency, management, slots }
+    }
+
+    /// The same for other targets.
+    pub(super) fn with(&self, targets: &Targets, management: Option<ManagementClient>) -> Self {
+        Self::new(targets.clone(), self.timeout, self.concurrency, management)
+    }
+
+    /// Deadline of a check that has none of its own.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Checks everything once, and sends each result as it comes.

@@ -16,6 +16,8 @@ use crate::trace::span_id;
 pub(super) struct Tracked {
     key: ComponentKey,
     target: Option<Arc<str>>,
+    /// What the next check is of, where the file has changed since the latest.
+    next_target: Option<Option<Arc<str>>>,
     thresholds: Thresholds,
     shown: Option<Shown>,
     /// Checks in a row that found another outcome than the one shown.
@@ -82,6 +84,7 @@ impl Tracked {
         Self {
             key,
             target,
+            next_target: None,
             thresholds,
             shown: None,
             streak: (Outcome::Unknown, 0),
@@ -101,8 +104,19 @@ impl Tracked {
         self.target.as_ref()
     }
 
+    /// The same component as the file has it now: `new` was never checked, and what is known is kept.
+    pub(super) fn wanted_as(self, new: Self) -> Self {
+        let next_target = (self.target != new.target).then_some(new.target);
+        // A row is of checks of the same.
+        let streak = if next_target.is_some() { new.streak } else { self.streak };
+        Self { thresholds: new.thresholds, next_target, streak, ..self }
+    }
+
     /// Takes a check in; says if what is shown turned.
     pub(super) fn note(&mut self, seen: &Observation) -> Option<Turn> {
+        if let Some(target) = self.next_target.take() {
+            self.target = target;
+        }
         self.checks += 1;
         self.untold = true;
         self.failures += u64::from(seen.verdict.outcome != Outcome::Up);

@@ -144,7 +144,7 @@ pub(super) fn tracing(otlp: &Otlp, destination: Destination) -> publisher::Traci
 }
 
 pub(super) fn emitter(
-    config: EmitterConfig,
+    config: &EmitterConfig,
     targets: Targets,
     tracing: publisher::Tracing,
     signing_key: Option<publisher::KeyInUse>,
@@ -153,7 +153,7 @@ pub(super) fn emitter(
     let management =
         if targets.queues.is_empty() { None } else { Some(management(&config.management, expiry)?) };
     Ok(publisher::Config {
-        id: config.id,
+        id: config.id.clone(),
         targets,
         publish_interval: config.publish_interval,
         probe_interval: config.probe_interval,
@@ -162,6 +162,7 @@ pub(super) fn emitter(
         management,
         tracing,
         signing_key,
+        changes: None,
     })
 }
 

@@ -6,7 +6,9 @@ mod convert;
 mod forget;
 mod keys;
 mod pages;
+mod posts;
 mod publisher;
+mod reload;
 mod standalone;
 mod subscriber;
 mod web;
@@ -105,7 +107,10 @@ pub fn run(config: Config, otlp: Otlp) -> u8 {
         let process = Process { grace, health_file: config.process.health_file, service_manager };
         let orderly = match config.role {
             RoleConfig::Publisher(config) => publisher::run(*config, process, otlp, stop).await?,
-            RoleConfig::Subscriber(config) => subscriber::run(*config, process, otlp, stop).await?,
+            RoleConfig::Subscriber(config) => {
+                reload::ignore_hangups()?;
+                subscriber::run(*config, process, otlp, stop).await?
+            }
             RoleConfig::Standalone(config) => standalone::run(*config, process, otlp, stop).await?,
         };
         if orderly {

@@ -6,8 +6,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::reload::Reloading;
 use super::web::{self, Shown};
-use super::{Process, StartError, convert, tell_health};
+use super::{Process, StartError, convert, posts, tell_health};
 use crate::amqp::publish::Publisher;
 use crate::config::{PublisherConfig, SigningKeyFile};
 use crate::health::{Health, Pulse};
@@ -41,7 +42,8 @@ pub(super) async fn run(
     };
     let (key_watcher, key_in_use) = signing_key.map(|file| watch_key(emitter.id.as_str(), file)).unzip();
     let tracing = convert::tracing(&otlp, destination);
-    let checks = convert::emitter(emitter, targets, tracing, key_in_use, &expiry)?;
+    let mut checks = convert::emitter(&emitter, targets, tracing, key_in_use, &expiry)?;
+    let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
     otlp.register(&mut registry);
 
@@ -50,7 +52,8 @@ pub(super) async fn run(
         None => (None, Arc::new(registry)),
         Some(web) => {
             let ready = pulse.clone();
-            let shown = Shown { replica: None, ready: Arc::new(move || ready.ready()) };
+            let posts = Some(posts::exposed(reloading.reloads.clone()));
+            let shown = Shown { replica: None, ready: Arc::new(move || ready.ready()), posts };
             let bound = web::bind(web, shown, registry, &expiry).await?;
             let registry = bound.registry();
             (Some(bound.serve(stop_late.clone())), registry)
@@ -61,6 +64,7 @@ pub(super) async fn run(
     let health = tell_health(&health, "publisher", &process, &stop, &stop_late);
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let link = tokio::spawn(link_task.run(stop_late.clone()));
+    let reloading = reloading.spawn(stop_late.clone());
     let key = key_watcher.map(|watcher| tokio::spawn(watcher.run(stop_late.clone())));
     let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
     let ended_first = tokio::select! {
@@ -73,7 +77,7 @@ pub(super) async fn run(
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(link), Some(expiry), key, server].into_iter().flatten() {
+    for task in [Some(health), Some(link), Some(expiry), Some(reloading), key, server].into_iter().flatten() {
         orderly &= timeout_at(end, task).await.is_ok();
     }
     Ok(orderly)

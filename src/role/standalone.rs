@@ -8,8 +8,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::reload::Reloading;
 use super::subscriber::{PULSE, shown, snapshots, watch};
-use super::{Process, StartError, convert, tell_health, web};
+use super::web::{self, Shown};
+use super::{Process, StartError, convert, posts, tell_health};
 use crate::amqp::publish::Publisher;
 use crate::clock::StoreClock;
 use crate::config::targets::{HostTarget, Targets};
@@ -61,16 +63,21 @@ pub(super) async fn run(
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
     let destination =
         Destination { system: IN_PROCESS, server: None, exchange: IN_PROCESS.into(), routing_key: "".into() };
-    let checks = convert::emitter(emitter, targets, convert::tracing(&otlp, destination), None, &expiry)?;
+    let mut checks =
+        convert::emitter(&emitter, targets, convert::tracing(&otlp, destination), None, &expiry)?;
+    let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
     otlp.register(&mut registry);
-    let bound = web::bind(&web, shown(&readiness, subscriber.replica()), registry, &expiry).await?;
+    let posts = Some(posts::exposed(reloading.reloads.clone()));
+    let shown = Shown { posts, ..shown(&readiness, subscriber.replica()) };
+    let bound = web::bind(&web, shown, registry, &expiry).await?;
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let server = bound.serve(stop_late.clone());
     let watching = Pulse::new(PULSE);
     let health = Health::of([pulse, watching.clone(), subscriber.pulse()]);
     let health = tell_health(&health, "standalone", &process, &stop, &stop_late);
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
+    let reloading = reloading.spawn(stop_late.clone());
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
     let as_told = watch(&subscriber, &watching, &stop).await;
 
@@ -79,7 +86,9 @@ pub(super) async fn run(
     let orderly = subscriber.stop(process.grace).await && as_told;
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(server), Some(expiry), inspector_task].into_iter().flatten() {
+    for task in
+        [Some(health), Some(server), Some(expiry), Some(reloading), inspector_task].into_iter().flatten()
+    {
         let _ = tokio::time::timeout(process.grace, task).await;
     }
     Ok(orderly)

@@ -73,7 +73,7 @@ pub(super) fn snapshots(replica: Arc<Replica>) -> SnapshotSource {
 /// What a subscriber shows.
 pub(super) fn shown(readiness: &Readiness, replica: Arc<Replica>) -> Shown {
     let ready = readiness.clone();
-    Shown { replica: Some(replica), ready: Arc::new(move || ready.check()) }
+    Shown { replica: Some(replica), ready: Arc::new(move || ready.check()), posts: None }
 }
 
 /// Passes readiness on to its health until `stop`, or until the subscriber ends by itself: by a

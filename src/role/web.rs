@@ -24,6 +24,8 @@ pub(super) struct Shown {
     pub(super) replica: Option<Arc<Replica>>,
     /// Whether it is ready.
     pub(super) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// What it does when asked; `None`: nothing.
+    pub(super) posts: Option<http::PostHandler>,
 }
 
 /// A server that has its addresses and does not serve yet.
@@ -43,7 +45,7 @@ pub(super) async fn bind(
     if config.config_file.is_some() {
         metrics.register_web_config(&mut registry);
     }
-    let Shown { replica, ready } = shown;
+    let Shown { replica, ready, posts } = shown;
     let pages = pages::handler(replica.clone(), Arc::clone(&ready), &config.telemetry_path);
     let registry = Arc::new(registry);
     let shown = Arc::clone(&registry);
@@ -58,7 +60,7 @@ pub(super) async fn bind(
         let parts = parts.into_iter().map(Bytes::from).collect();
         Ok(http::Exposition { content_type: format.content_type(), gzip: question.gzip, parts })
     };
-    let handlers = http::Handlers { metrics: Arc::new(render), ready, pages };
+    let handlers = http::Handlers { metrics: Arc::new(render), ready, pages, posts };
     let http_config = http::Config {
         telemetry_path: config.telemetry_path.clone(),
         connections_max: config.connections_max,

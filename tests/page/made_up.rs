@@ -97,6 +97,7 @@ pub(crate) fn serve(publishers: Vec<PublisherView>) -> (String, DropGuard) {
         metrics: Arc::new(|_| Ok(Exposition::default())),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(pages),
+        posts: None,
     };
     let metrics = Metrics::register(&mut Registry::default());
     let server = bind(Config::on(vec![(Ipv4Addr::LOCALHOST, 0).into()]), handlers, metrics).unwrap();

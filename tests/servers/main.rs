@@ -51,6 +51,8 @@ mod proxy_harness;
 #[cfg(test)]
 mod publishing;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replicas;
 #[cfg(test)]
 mod restart;
