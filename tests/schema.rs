@@ -9,7 +9,7 @@ use std::time::Duration;
 use heartbeat_bridge::heartbeat::wire::{Limits, decode, encode};
 use heartbeat_bridge::heartbeat::{
     CheckSpan, Component, ComponentKey, Epoch, FigureSource, Heartbeat, HeartbeatTrace, Outcome, PublisherId,
-    PublisherTotals, QueueFigures, Reason, Timestamp,
+    PublisherTotals, QueueFigures, Reason, Timestamp, Window,
 };
 use jsonschema::Validator;
 use opentelemetry::trace::{SpanId, TraceId};
@@ -101,8 +101,18 @@ fn heartbeat() -> Heartbeat {
         version: "0.1.0".into(),
         totals: PublisherTotals { publish_failures: 1, reconnects: 2, blocked_seconds: 0.5 },
         components,
+        maintenance: windows(at),
         trace: Some(Box::new(trace)),
     }
+}
+
+/// One for the publisher, and one for a component, with what it is for.
+fn windows(at: Timestamp) -> Vec<Window> {
+    let night = (at, at.plus(Duration::from_secs(7200)));
+    vec![
+        Window::new(night, None, &[]).unwrap(),
+        Window::new(night, Some("new disks"), &["database"]).unwrap(),
+    ]
 }
 
 fn encoded() -> Value {

@@ -99,6 +99,7 @@ impl Fleet {
             version: "0.1.0".into(),
             totals: PublisherTotals::default(),
             components: (0..self.components).map(component).collect(),
+            maintenance: Vec::new(),
             trace: None,
         }
     }

@@ -128,6 +128,13 @@ pub(super) const PUBLISHERS: &[Row<PublisherView>] = &[
         },
     },
     Row {
+        family: seconds(
+            "heartbeat_publisher_maintenance_end_timestamp_seconds",
+            "When the publisher's window of maintenance ends, by the store's clock; only while one is on.",
+        ),
+        value: |view| moment(view.maintenance.of_publisher()),
+    },
+    Row {
         family: counter(
             "heartbeat_publisher_heartbeats",
             "Heartbeats taken of the publisher, the same on every replica.",
@@ -238,6 +245,14 @@ pub(super) const COMPONENTS: &[ComponentRow] = &[
             "Checks that did not find the component up, counted by the publisher since its start.",
         ),
         value: |view| view.component.failures_total.map(Number::Whole),
+    },
+    ComponentRow {
+        family: seconds(
+            "heartbeat_component_maintenance_end_timestamp_seconds",
+            "When the window of maintenance of the component, or of its publisher, ends, by the store's clock; only while one \
+             is on.",
+        ),
+        value: |view| moment(view.maintenance),
     },
 ];
 

@@ -3,6 +3,7 @@
 //! Pure values. Nothing here waits, reads a clock or knows of JSON outside [`wire`].
 
 mod component;
+pub mod maintenance;
 mod name;
 mod reason;
 mod timestamp;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use component::{Component, ComponentKey, FigureSource, Kind, Outcome, QueueFigures};
+pub use maintenance::Window;
 pub use name::{Epoch, InvalidName, NAME_BYTES_MAX, PublisherId, check_name};
 pub use reason::Reason;
 pub use timestamp::{InvalidTimestamp, Timestamp};
@@ -41,12 +43,14 @@ pub struct Heartbeat {
     pub totals: PublisherTotals,
     /// Every component, each identity once.
     pub components: Vec<Component>,
+    /// Windows of maintenance that are not over, by the publisher's clock.
+    pub maintenance: Vec<Window>,
     /// How it came about, where the publisher has nobody else to tell that to, and it is asked for.
     pub trace: Option<Box<HeartbeatTrace>>,
 }
 
 impl Heartbeat {
-    /// The same without its components and its trace: which heartbeat it is, and its times.
+    /// The same without its components, its windows and its trace: which heartbeat it is, and its times.
     pub fn bare(&self) -> Self {
         let Self { publisher, epoch, version, .. } = self;
         Self {
@@ -54,6 +58,7 @@ impl Heartbeat {
             epoch: epoch.clone(),
             version: Arc::clone(version),
             components: Vec::new(),
+            maintenance: Vec::new(),
             trace: None,
             ..*self
         }

@@ -5,12 +5,13 @@ use crate::heartbeat::Timestamp;
 /// The time from `at` to `now` in its largest unit of which there are at least two, rounded down: `90 s`, `2 min`, `47 h`.
 /// What is yet to come is said so.
 pub fn ago(now: Timestamp, at: Timestamp) -> String {
-    let seconds = now.ms_since(at) / 1000;
-    let span = span(seconds.unsigned_abs());
-    if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
+    let span = span(now, at);
+    if now.ms_since(at) <= -1000 { format!("in {span}") } else { format!("{span} ago") }
 }
 
-fn span(seconds: u64) -> String {
+/// The time between two moments, in the same words.
+pub(super) fn span(later: Timestamp, earlier: Timestamp) -> String {
+    let seconds = (later.ms_since(earlier) / 1000).unsigned_abs();
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
@@ -19,6 +20,21 @@ fn span(seconds: u64) -> String {
         120..7_200 => format!("{} min", seconds / MINUTE),
         7_200..172_800 => format!("{} h", seconds / HOUR),
         _ => format!("{} days", seconds / DAY),
+    }
+}
+
+/// A moment, for programs and for people.
+pub(super) struct When {
+    /// RFC 3339.
+    pub(super) exact: String,
+    /// How long ago it was.
+    pub(super) ago: String,
+}
+
+impl When {
+    /// At `at`, seen from `now`.
+    pub(super) fn of(at: Timestamp, now: Timestamp) -> Self {
+        Self { exact: at.to_rfc3339(), ago: ago(now, at) }
     }
 }
 

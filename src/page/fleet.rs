@@ -122,6 +122,16 @@ impl<'a> Judged<'a> {
         at.plus_ms(offset.saturating_neg()).min(now)
     }
 
+    /// Where it stands in the list: what calls somebody, then what calls nobody as it is in maintenance, then what is up.
+    fn rank(&self) -> (u8, Standing) {
+        let calls = match (self.standing, self.view.maintenance.of_publisher()) {
+            (Standing::Up, _) => 2,
+            (_, Some(_)) => 1,
+            (_, None) => 0,
+        };
+        (calls, self.standing)
+    }
+
     fn holds(&self, search: &str) -> bool {
         let found = |text: &str| text.to_lowercase().contains(search);
         found(self.view.id.as_str())
@@ -189,7 +199,7 @@ impl<'a> Fleet<'a> {
             }
         }
         // By id they are already.
-        found.sort_by_key(|judged| judged.standing);
+        found.sort_by_key(Judged::rank);
         let starts = page_starts(&found);
         let number = query.page.clamp(1, starts.len());
         let start = starts.get(number - 1).copied().unwrap_or(0);

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 
 use askama::Template;
 
-use super::ago::ago;
+use super::ago::{When, ago};
+use super::events::{Past, Planned};
 use super::fleet::{Fleet, Judged};
 use super::query::of_publisher;
+use super::words::words;
 use super::{Counts, Query, Standing};
 use crate::build_info::VERSION;
-use crate::heartbeat::{Outcome, Reason, Timestamp};
+use crate::heartbeat::{Outcome, Timestamp};
 use crate::state::snapshot::{ComponentView, Snapshot};
 use crate::telemetry::visible;
 
@@ -65,6 +67,8 @@ pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>, link
         frame: Frame::new(snapshot, ready, links),
         row: Row::of(&judged, now, true),
         expected: view.expected,
+        windows: view.maintenance.windows().map(|window| Planned::of(window, now)).collect(),
+        recent: view.recent.events().iter().rev().map(|event| Past::of(event, now)).collect(),
         facts: facts(&judged, now),
         badge: of_publisher("badge.svg", id),
         api: of_publisher("api/v1/publisher", id),
@@ -154,6 +158,9 @@ struct PublisherPage<'a> {
     frame: Frame<'a>,
     row: Row<'a>,
     expected: bool,
+    windows: Vec<Planned>,
+    /// The latest first.
+    recent: Vec<Past>,
     facts: Vec<(&'static str, String)>,
     badge: String,
     api: String,
@@ -179,6 +186,8 @@ struct Row<'a> {
     turned: Option<When>,
     seen: Option<When>,
     conflict: bool,
+    /// When the window of maintenance ends that is on.
+    maintenance: Option<When>,
     /// Components that tell something, and all of them where nothing is folded.
     shown: Vec<Line<'a>>,
     folded: Vec<Line<'a>>,
@@ -204,6 +213,7 @@ impl<'a> Row<'a> {
             turned: turned.map(|at| When::of(at, now)),
             seen: view.last_seen.map(|at| When::of(at, now)),
             conflict: view.conflict,
+            maintenance: view.maintenance.of_publisher().map(|end| When::of(end, now)),
             shown,
             folded,
             folded_as: if heard { Outcome::Up.as_str() } else { "components" },
@@ -236,6 +246,8 @@ struct Line<'a> {
     target: Cow<'a, str>,
     word: &'static str,
     reason: &'static str,
+    /// When the window of maintenance ends that is on for it, and not for all of its publisher.
+    maintenance: Option<When>,
     /// In the store's clock.
     since: Option<When>,
     last_up: Option<When>,
@@ -252,53 +264,15 @@ impl<'a> Line<'a> {
             target: visible(component.target.unwrap_or_default()),
             word: view.outcome.map_or("unjudged", Outcome::as_str),
             reason: view.reason.map_or("", words),
+            maintenance: view
+                .maintenance
+                .filter(|_| judged.view.maintenance.of_publisher().is_none())
+                .map(|end| When::of(end, now)),
             // What is unknown by silence is so since another time than the publisher told.
             since: when(component.changed_at).filter(|_| view.is_current()),
             // Of what is up, that is the latest check.
             last_up: when(component.last_up_at).filter(|_| view.outcome != Some(Outcome::Up)),
         }
-    }
-}
-
-/// A reason, for people.
-fn words(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Refused => "connection refused",
-        Reason::Timeout => "no answer in time",
-        Reason::Dns => "its name does not resolve",
-        Reason::Unreachable => "no way to the host",
-        Reason::Reset => "connection reset",
-        Reason::Tls => "the TLS handshake failed",
-        Reason::NoConsumer => "no consumer matches",
-        Reason::NoQueue => "the queue is not there",
-        Reason::Inactive => "its consumer is not active",
-        Reason::Listener => "a listener is not up",
-        Reason::Reported => "reported without a reason",
-        Reason::ManagementUnreachable => "the management API cannot be reached",
-        Reason::ManagementTimeout => "the management API does not answer",
-        Reason::ManagementDenied => "the management API refuses the user",
-        Reason::ManagementError => "the management API fails",
-        Reason::ManagementInvalid => "the management API gives no answer that can be read",
-        Reason::ConsumersHidden => "the management API does not show its consumers",
-        Reason::StatsDisabled => "the broker keeps no statistics",
-        Reason::Local => "the publisher's own machine could not check",
-        Reason::Stale => "not heard of in time",
-        Reason::View => "this subscriber is cut off",
-        Reason::Unconfirmed => "not heard of since this subscriber listens",
-        Reason::Other => "another reason",
-    }
-}
-
-/// A moment, for programs and for people.
-struct When {
-    /// RFC 3339.
-    exact: String,
-    ago: String,
-}
-
-impl When {
-    fn of(at: Timestamp, now: Timestamp) -> Self {
-        Self { exact: at.to_rfc3339(), ago: ago(now, at) }
     }
 }
 

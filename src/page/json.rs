@@ -1,12 +1,14 @@
 //! Answers of the API, version 1. `openapi.json` beside it describes them; tests hold both together.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::fleet::{Fleet, Judged};
 use super::{Query, Standing};
-use crate::heartbeat::{Outcome, Timestamp};
+use crate::heartbeat::{Outcome, Reason, Timestamp, Window};
+use crate::state::recent::{Event, What};
 use crate::state::snapshot::{ComponentView, Snapshot};
 
 /// The description of the API, in OpenAPI 3.1.
@@ -28,7 +30,11 @@ pub fn publishers(snapshot: &Snapshot, query: &Query, ready: &Result<(), String>
 /// One publisher; `None` if there is none of this name.
 pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>) -> Option<Vec<u8>> {
     let judged = Fleet::one(snapshot, id)?;
-    Some(written(&One { view: View::of(snapshot, ready), publisher: Publisher::of(&judged, snapshot.now) }))
+    Some(written(&One {
+        view: View::of(snapshot, ready),
+        publisher: Publisher::of(&judged, snapshot.now),
+        recent: judged.view.recent.events().into_iter().rev().map(Past::from).collect(),
+    }))
 }
 
 /// Why there is no answer.
@@ -57,6 +63,7 @@ struct Publishers<'a> {
 struct One<'a> {
     view: View<'a>,
     publisher: Publisher<'a>,
+    recent: Vec<Past<'a>>,
 }
 
 /// How far the answer can be trusted.
@@ -87,6 +94,8 @@ struct Publisher<'a> {
     state: &'static str,
     expected: bool,
     conflict: bool,
+    maintenance_until: Option<String>,
+    maintenance: Vec<Planned<'a>>,
     last_seen: Option<String>,
     deadline: Option<String>,
     first_received: Option<String>,
@@ -98,6 +107,65 @@ struct Publisher<'a> {
     sequence: Option<u64>,
     heartbeats: Option<Heartbeats>,
     components: Vec<Component<'a>>,
+}
+
+#[derive(Serialize)]
+struct Planned<'a> {
+    begins_at: String,
+    ends_at: String,
+    comment: Option<&'a str>,
+    components: Vec<&'a str>,
+}
+
+impl<'a> From<&'a Window> for Planned<'a> {
+    fn from(window: &'a Window) -> Self {
+        Self {
+            begins_at: window.begins_at().to_rfc3339(),
+            ends_at: window.ends_at().to_rfc3339(),
+            comment: window.comment(),
+            components: window.components().iter().map(|name| &**name).collect(),
+        }
+    }
+}
+
+/// What is of a component is `None` for what happened to the publisher.
+#[derive(Serialize)]
+struct Past<'a> {
+    at: String,
+    event: &'static str,
+    silent_since: Option<String>,
+    kind: Option<Cow<'a, str>>,
+    name: Option<Cow<'a, str>>,
+    queue: Option<Cow<'a, str>>,
+    reason: Option<&'static str>,
+}
+
+impl<'a> From<Event<'a>> for Past<'a> {
+    fn from(event: Event<'a>) -> Self {
+        let bare = |event| Self {
+            at: String::new(),
+            event,
+            silent_since: None,
+            kind: None,
+            name: None,
+            queue: None,
+            reason: None,
+        };
+        let past = match event.what {
+            What::Heard { silent_since } => {
+                Self { silent_since: Some(silent_since.to_rfc3339()), ..bare("heard") }
+            }
+            What::Restarted => bare("restarted"),
+            What::Turned { kind, name, queue, outcome, reason } => Self {
+                kind: Some(kind),
+                name: Some(name),
+                queue: Some(queue).filter(|queue| !queue.is_empty()),
+                reason: reason.map(Reason::as_str),
+                ..bare(outcome.as_str())
+            },
+        };
+        Self { at: event.at.to_rfc3339(), ..past }
+    }
 }
 
 #[derive(Serialize)]
@@ -117,6 +185,7 @@ struct Component<'a> {
     target: Option<&'a str>,
     state: &'static str,
     reason: Option<&'static str>,
+    maintenance_until: Option<String>,
     checked_at: String,
     changed_at: Option<String>,
     last_up_at: Option<String>,
@@ -140,6 +209,8 @@ impl<'a> Publisher<'a> {
             state: judged.standing.as_str(),
             expected: view.expected,
             conflict: view.conflict,
+            maintenance_until: time(view.maintenance.of_publisher()),
+            maintenance: view.maintenance.windows().map(Planned::from).collect(),
             last_seen: time(view.last_seen),
             deadline: time(view.deadline),
             first_received: time(view.first_received),
@@ -175,6 +246,7 @@ impl<'a> Component<'a> {
             target: component.target,
             state: view.outcome.map_or(Standing::Unjudged.as_str(), Outcome::as_str),
             reason: view.reason.map(|reason| reason.as_str()),
+            maintenance_until: time(view.maintenance),
             checked_at: judged.by_the_store(component.checked_at, now).to_rfc3339(),
             changed_at: by_the_store(component.changed_at),
             last_up_at: by_the_store(component.last_up_at),

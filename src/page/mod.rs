@@ -6,12 +6,14 @@
 
 mod ago;
 pub mod badge;
+mod events;
 mod fleet;
 pub mod html;
 pub mod json;
 mod query;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use ago::ago;
 pub use fleet::{Counts, Fleet, Standing};

@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use super::html::Links;
 use super::*;
-use crate::heartbeat::{ComponentKey, Outcome, Reason};
+use crate::heartbeat::{ComponentKey, Outcome, Reason, Window};
 use crate::state::components::ComponentState;
+use crate::state::maintenance::Maintenance;
+use crate::state::recent::{Event, Recent, What};
 use crate::state::snapshot::samples::{at, component, never_seen, publisher, snapshot, told};
 use crate::state::snapshot::{PublisherView, Snapshot};
 use crate::state::verdict::Verdict;
@@ -242,7 +244,7 @@ fn assert_described(schema: &str, answer: &[u8]) {
 
 #[test]
 fn the_api_answers_as_it_is_described() {
-    for snapshot in [snapshot(), one_of_each(), of(Vec::new())] {
+    for snapshot in [snapshot(), one_of_each(), in_maintenance(), of(Vec::new())] {
         for ready in [Ok(()), Err("not connected to Redis".to_owned())] {
             assert_described("Publishers", &json::publishers(&snapshot, &all(), &ready));
             for publisher in &snapshot.publishers {
@@ -252,4 +254,53 @@ fn the_api_answers_as_it_is_described() {
         }
     }
     assert_described("Error", &json::error("x"));
+}
+
+/// A publisher whose whole is in maintenance, one with a window for a component, and what both went through.
+fn in_maintenance() -> Snapshot {
+    let window = |ago: (i64, i64), comment, names: &[&str]| {
+        Window::new((at(ago.0), at(ago.1)), comment, names).unwrap()
+    };
+    let mut whole = with("down", &[Outcome::Down]);
+    let windows = [window((60_000, -600_000), Some("<i>new</i> disks"), &[])];
+    whole.maintenance = Maintenance::new(at(0), Some(windows.into()));
+    let turned = |ago, name: &'static str, outcome, reason| Event {
+        at: at(ago),
+        what: What::Turned { kind: "host".into(), name: name.into(), queue: "".into(), outcome, reason },
+    };
+    whole.recent = Recent::NOTHING.with(&[
+        Event { at: at(7_200_000), what: What::Heard { silent_since: at(7_500_000) } },
+        Event { at: at(7_200_000), what: What::Restarted },
+        turned(3_600_000, "<b>", Outcome::Down, Some(Reason::Refused)),
+        turned(1_800_000, "<b>", Outcome::Up, None),
+    ]);
+    let mut part = with("part", &[Outcome::Down, Outcome::Up]);
+    let windows = [window((60_000, -600_000), None, &["host-0"]), window((-60_000, -120_000), None, &[])];
+    part.maintenance = Maintenance::new(at(0), Some(windows.into()));
+    of(vec![whole, part, with("zone", &[Outcome::Unknown])])
+}
+
+#[test]
+fn what_is_in_maintenance_says_so_and_stands_behind_what_is_not() {
+    let snapshot = in_maintenance();
+    let fleet = Fleet::find(&snapshot, &all());
+    let found: Vec<&str> = fleet.page.iter().map(|judged| judged.view.id.as_str()).collect();
+    assert_eq!(found, ["part", "zone", "down"], "a window of one component does not move its publisher");
+    let page = html::fleet(&snapshot, &all(), &Ok(()), &links());
+    assert_eq!(page.matches("in maintenance, which ends").count(), 2, "{page}");
+    let page = html::publisher(&snapshot, "part", &Ok(()), &links()).unwrap();
+    assert!(page.contains("planned</b>: everything, begins"), "{page}");
+    assert!(page.contains("now</b>: <bdi>host-0</bdi>, ends"), "{page}");
+}
+
+#[test]
+fn a_publishers_page_tells_what_happened_of_late() {
+    let page = html::publisher(&in_maintenance(), "down", &Ok(()), &links()).unwrap();
+    let recent = page.split_once("Recent changes").unwrap().1;
+    let told = ["<bdi>&#60;b&#62;</bdi>", "connection refused", "another process of it", "silent for 5 min"];
+    let places: Vec<usize> = told.iter().map(|text| recent.find(text).expect(text)).collect();
+    assert!(places.is_sorted(), "the latest first: {recent}");
+    assert!(page.contains("&#60;i&#62;new"), "{page}");
+    let page = html::publisher(&in_maintenance(), "zone", &Ok(()), &links()).unwrap();
+    assert!(page.contains("None is remembered."), "{page}");
 }

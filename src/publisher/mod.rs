@@ -368,6 +368,7 @@ impl Emitter {
                 blocked_seconds: link.blocked_for.as_secs_f64(),
             },
             components: self.components.told(&self.wall),
+            maintenance: Vec::new(),
             trace: None,
         }
     }

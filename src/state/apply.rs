@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::components::{ComponentState, Components};
 use super::elsewhere::Elsewhere;
 use super::legacy::apply_legacy;
+use super::maintenance::kept;
 use super::record::{Detail, Life, Record};
 use super::sequence::{Arrival, SequenceWindow};
 use crate::heartbeat::{Heartbeat, Message, Timestamp};
@@ -158,11 +159,16 @@ fn apply_heartbeat(record: Option<&Record>, heartbeat: &Heartbeat, receipt: &Rec
     if effect != Effect::Duplicate {
         record.counts.heartbeats += 1;
     }
-    if effect == Effect::Stored {
-        record.rare.set(|rare| rare.trace = receipt.trace);
-    }
     if receipt.live && effect == Effect::Stored {
         record.clock_offset_ms = Some(heartbeat.sent_at.ms_since(receipt.at));
+    }
+    if effect == Effect::Stored {
+        // Of one that was never heard live, the clock is taken to be right.
+        let behind_ms = record.clock_offset_ms.unwrap_or(0).saturating_neg();
+        record.rare.set(|rare| {
+            rare.trace = receipt.trace;
+            rare.maintenance = kept(&heartbeat.maintenance, behind_ms);
+        });
     }
     (record, effect)
 }

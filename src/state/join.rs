@@ -138,6 +138,7 @@ mod tests {
             version: "1".into(),
             totals: PublisherTotals::default(),
             components: Vec::new(),
+            maintenance: Vec::new(),
             trace: None,
         }))
     }

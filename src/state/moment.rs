@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::freshness::{Freshness, judge};
 use super::hearing::Spans;
+use super::maintenance::Maintenance;
 use super::record::{Detail, Record};
 use super::shard::Shard;
 use super::snapshot::{PublisherView, Snapshot};
@@ -140,6 +141,8 @@ impl<'a> Moment<'a> {
             totals: None,
             told: record.components.clone(),
             verdict,
+            maintenance: Maintenance::new(self.now, record.rare.maintenance.clone()),
+            recent: record.rare.recent.clone(),
         };
         match &record.detail {
             Detail::Legacy => {

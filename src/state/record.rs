@@ -126,7 +126,7 @@ impl Record {
         Self {
             components: Components::default(),
             counts: PublisherCounts::default(),
-            rare: Rare { forgotten_at: Some(at), conflict_at: None, trace: self.rare.trace }.into(),
+            rare: Rare { forgotten_at: Some(at), trace: self.rare.trace, ..Rare::default() }.into(),
             ..self.clone()
         }
     }

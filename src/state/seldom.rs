@@ -1,8 +1,10 @@
 //! What is known of few publishers: apart from the rest, so that those of whom it is not known have no room for it.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
-use crate::heartbeat::Timestamp;
+use super::recent::Recent;
+use crate::heartbeat::{Timestamp, Window};
 use crate::trace::TraceContext;
 
 /// What most records do not have.
@@ -14,9 +16,14 @@ pub struct Rare {
     pub conflict_at: Option<Timestamp>,
     /// The trace of the shown heartbeat, where a subscriber that tells of it recorded one.
     pub trace: Option<TraceContext>,
+    /// Windows of maintenance that the shown heartbeat declared, by the store's clock.
+    pub maintenance: Option<Arc<[Window]>>,
+    /// What happened of late.
+    pub recent: Recent,
 }
 
-static NOTHING: Rare = Rare { forgotten_at: None, conflict_at: None, trace: None };
+static NOTHING: Rare =
+    Rare { forgotten_at: None, conflict_at: None, trace: None, maintenance: None, recent: Recent::NOTHING };
 
 /// [`Rare`] in the room of a pointer, and in no other where there is nothing.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::components::Components;
+use super::maintenance::Maintenance;
+use super::recent::Recent;
 use super::shard::Shard;
 use super::verdict::Verdict;
 use crate::heartbeat::{Component, Outcome, PublisherId, PublisherTotals, Reason, Timestamp};
@@ -63,6 +65,10 @@ pub struct PublisherView {
     pub told: Components,
     /// How they are judged.
     pub verdict: Verdict,
+    /// When nobody is to be called for its sake.
+    pub maintenance: Maintenance,
+    /// What happened to it of late.
+    pub recent: Recent,
 }
 
 impl PublisherView {
@@ -86,6 +92,8 @@ impl PublisherView {
             totals: None,
             told: Components::default(),
             verdict: Verdict::Withheld,
+            maintenance: Maintenance::NONE,
+            recent: Recent::NOTHING,
         }
     }
 
@@ -93,7 +101,8 @@ impl PublisherView {
     pub fn components(&self) -> impl ExactSizeIterator<Item = ComponentView<'_>> {
         self.told.iter().map(|state| {
             let (outcome, reason) = self.verdict.on(&state);
-            ComponentView { component: state.component, outcome, reason }
+            let maintenance = self.maintenance.of_component(state.component.key.name);
+            ComponentView { component: state.component, outcome, reason, maintenance }
         })
     }
 }
@@ -123,6 +132,8 @@ pub struct ComponentView<'a> {
     pub outcome: Option<Outcome>,
     /// Why it is not up; `None` if it is, or if there is no verdict.
     pub reason: Option<Reason>,
+    /// Until when nobody is to be called for its sake; `None` outside of maintenance.
+    pub maintenance: Option<Timestamp>,
 }
 
 impl ComponentView<'_> {

@@ -44,6 +44,7 @@ impl Publisher {
             version: "1".into(),
             totals: PublisherTotals::default(),
             components: vec![Component::checked("db", Outcome::Up, wall)],
+            maintenance: Vec::new(),
             trace: None,
         }))
     }
@@ -404,4 +405,72 @@ fn no_sequence_overflows_what_is_counted() {
         bench.take(&publisher.beat(began + 20_000), live(began + 20_000));
     }
     assert_eq!(bench.counts().lost, u64::MAX);
+}
+
+/// The same heartbeat, with a component that was found so, and windows by its own clock.
+fn with(message: Message, outcome: Outcome, windows: &[(i64, i64)]) -> Message {
+    let Message::V2(mut heartbeat) = message else { return message };
+    let found = heartbeat.sent_at;
+    heartbeat.components = vec![Component::checked("db", outcome, found)];
+    let ahead = |ms: i64| found.plus_ms(ms);
+    let window =
+        |(begins, ends): &(i64, i64)| Window::new((ahead(*begins), ahead(*ends)), None, &[]).unwrap();
+    heartbeat.maintenance = windows.iter().map(window).collect();
+    Message::V2(heartbeat)
+}
+
+/// Whatever its clock says, and though it falls silent in its window.
+#[test]
+fn a_window_of_maintenance_ends_by_the_stores_clock() {
+    for clock in [0, -3_600_000, 86_400_000] {
+        let mut bench = Bench::default();
+        let mut publisher = Publisher::start(0, clock);
+        let beat = with(publisher.beat(10_000), Outcome::Up, &[(0, 60_000)]);
+        bench.take(&beat, live(10_000));
+        let until = |now: i64| bench.shown(now).maintenance.of_publisher();
+        assert_eq!([until(10_000), until(69_999), until(70_000)], [Some(at(70_000)), Some(at(70_000)), None]);
+        let shown = bench.shown(65_000);
+        assert_eq!(shown.up, Some(false), "what is silent is shown as silent");
+        assert!(shown.components().all(|component| component.maintenance == Some(at(70_000))));
+        // It says so no more: the next heartbeat has taken the window back.
+        bench.take(&publisher.beat(66_000), live(66_000));
+        assert_eq!(bench.shown(67_000).maintenance.of_publisher(), None);
+    }
+}
+
+#[test]
+fn what_happened_of_late_is_remembered_by_the_stores_clock() {
+    use super::change::Changes;
+    use super::recent::{What, remember};
+    let mut record: Option<Record> = None;
+    let mut take = |message: &Message, now: i64| {
+        let (mut next, _) = apply(record.as_ref(), message, &live(now));
+        let changes = Changes::between(record.as_ref(), &next);
+        remember(&mut next, record.as_ref(), &changes);
+        record = Some(next);
+    };
+    let mut publisher = Publisher::start(0, 5_000);
+    take(&with(publisher.beat(10_000), Outcome::Up, &[]), 10_000);
+    take(&with(publisher.beat(20_000), Outcome::Down, &[]), 20_000);
+    take(&with(publisher.beat(30_000), Outcome::Down, &[]), 30_000);
+    let mut next = Publisher::start(100_000, 5_000);
+    take(&with(next.beat(110_000), Outcome::Up, &[]), 110_000);
+    let record = record.unwrap();
+    let events = record.rare.recent.events();
+    let told: Vec<(Timestamp, &What<'_>)> = events.iter().map(|event| (event.at, &event.what)).collect();
+    let turned = |outcome, reason| What::Turned {
+        kind: "host".into(),
+        name: "db".into(),
+        queue: "".into(),
+        outcome,
+        reason,
+    };
+    let expected = [
+        (at(20_000), &turned(Outcome::Down, Some(Reason::Refused))),
+        (at(110_000), &What::Heard { silent_since: at(30_000) }),
+        (at(110_000), &What::Restarted),
+        (at(110_000), &turned(Outcome::Up, None)),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(record.forget(at(120_000)).rare.recent.events(), [], "with the publisher it is forgotten");
 }

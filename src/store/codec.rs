@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 
+use crate::heartbeat::maintenance::WINDOWS_MAX;
 use crate::heartbeat::wire::v2::{INTERVAL_MAX, SEQUENCE_MAX, WireComponent};
-use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, check_name};
+use crate::heartbeat::{PublisherId, PublisherTotals, Timestamp, Window, check_name};
 use crate::state::components::{ComponentState, Components};
 use crate::state::elsewhere::Missing;
+use crate::state::recent::Recent;
 use crate::state::record::{Detail, GAPS_MAX, LIVES_MAX, Life, Record};
 use crate::state::seldom::Rare;
 use crate::state::sequence::SequenceWindow;
@@ -55,6 +58,10 @@ struct Stored<'a, C> {
     conflict_at: Option<i64>,
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     trace: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    maintenance: Vec<StoredWindow<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    recent: Option<&'a RawValue>,
     heartbeats: u64,
     lost: u64,
     duplicates: u64,
@@ -108,6 +115,16 @@ struct StoredMissing {
 }
 
 #[derive(Deserialize, Serialize)]
+struct StoredWindow<'a> {
+    begins_at: i64,
+    ends_at: i64,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    comment: Option<Cow<'a, str>>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    components: Vec<Cow<'a, str>>,
+}
+
+#[derive(Deserialize, Serialize)]
 struct StoredV2<'a> {
     started_at: i64,
     sent_at: i64,
@@ -134,6 +151,14 @@ pub fn encode(record: &Record) -> String {
         shown: (&*record.shown).into(),
         conflict_at: record.rare.conflict_at.map(Timestamp::unix_ms),
         trace: record.rare.trace.map(|trace| trace.to_string().into()),
+        maintenance: record
+            .rare
+            .maintenance
+            .iter()
+            .flat_map(|all| all.iter())
+            .map(StoredWindow::from)
+            .collect(),
+        recent: record.rare.recent.stored(),
         heartbeats: counts.heartbeats,
         lost: counts.lost,
         duplicates: counts.duplicates,
@@ -196,6 +221,8 @@ pub fn decode(text: &str) -> Option<Record> {
             forgotten_at: time(stored.forgotten_at),
             conflict_at: time(stored.conflict_at),
             trace: stored.trace.as_deref().and_then(TraceContext::parse),
+            maintenance: windows(&stored.maintenance)?,
+            recent: stored.recent.map_or(Recent::NOTHING, |text| Recent::from_stored(text)),
         }
         .into(),
         detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
@@ -230,6 +257,34 @@ impl StoredV2<'_> {
             && check_name(&self.version).is_ok()
             && self.blocked_seconds.is_finite()
             && self.blocked_seconds >= 0.0
+    }
+}
+
+impl<'a> From<&'a Window> for StoredWindow<'a> {
+    fn from(window: &'a Window) -> Self {
+        Self {
+            begins_at: window.begins_at().unix_ms(),
+            ends_at: window.ends_at().unix_ms(),
+            comment: window.comment().map(Cow::from),
+            components: window.components().iter().map(|name| Cow::from(&**name)).collect(),
+        }
+    }
+}
+
+/// Windows, if all of them are some; `Some(None)` where there are none.
+fn windows(stored: &[StoredWindow<'_>]) -> Option<Option<Arc<[Window]>>> {
+    if stored.len() > WINDOWS_MAX {
+        return None;
+    }
+    let windows: Option<Arc<[Window]>> = stored.iter().map(StoredWindow::read).collect();
+    Some(Some(windows?).filter(|windows| !windows.is_empty()))
+}
+
+impl StoredWindow<'_> {
+    fn read(&self) -> Option<Window> {
+        let names: Vec<&str> = self.components.iter().map(|name| &**name).collect();
+        let from_to = (Timestamp::from_unix_ms(self.begins_at), Timestamp::from_unix_ms(self.ends_at));
+        Window::new(from_to, self.comment.as_deref(), &names).ok()
     }
 }
 
@@ -326,6 +381,7 @@ mod tests {
     use super::*;
     use crate::heartbeat::wire::{Limits, decode as decode_message};
     use crate::state::elsewhere::Elsewhere;
+    use crate::state::recent::{Event, What};
     use crate::state::{Receipt, apply};
 
     fn receipt(ms: i64) -> Receipt {
@@ -351,6 +407,21 @@ mod tests {
         assert_eq!(decode(&encode(&record)).as_ref(), Some(&record));
         let tombstone = record.forget(Timestamp::from_unix_ms(1_795_451_200_000));
         assert_eq!(decode(&encode(&tombstone)), Some(tombstone));
+    }
+
+    #[test]
+    fn what_few_records_have_is_read_back() {
+        let message =
+            decode_message(include_bytes!("../../tests/fixtures/v1-mixed.json"), &Limits::default()).unwrap();
+        let (mut record, _) = apply(None, &message, &receipt(1_795_451_100_000));
+        let at = Timestamp::from_unix_ms;
+        let window = Window::new((at(1), at(2)), Some("new disks"), &["db", "a \"b\""]).unwrap();
+        let event = Event { at: at(3), what: What::Heard { silent_since: at(2) } };
+        record.rare.set(|rare| {
+            rare.maintenance = Some([window].into());
+            rare.recent = rare.recent.with(&[event]);
+        });
+        assert_eq!(decode(&encode(&record)), Some(record));
     }
 
     /// What of a value is not in another, by its path; numbers of equal value are the same.
@@ -437,6 +508,9 @@ mod tests {
             ("/v2/version", "a\nb".into()),
             ("/v2/blocked_seconds", (-1.0).into()),
             ("/components", many(&good["components"][0], 2)),
+            ("/maintenance/0/ends_at", i64::MAX.into()),
+            ("/maintenance/0/comment", "a\nb".into()),
+            ("/maintenance", many(&good["maintenance"][0], 17)),
         ] {
             assert_eq!(spoilt(pointer, value), None, "{pointer}");
         }

@@ -592,6 +592,7 @@ pub(super) mod tests {
             version: "1".into(),
             totals: PublisherTotals::default(),
             components: Vec::new(),
+            maintenance: Vec::new(),
             trace: None,
         }))
     }

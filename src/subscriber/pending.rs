@@ -9,6 +9,7 @@ use crate::amqp::consume::Delivery;
 use crate::heartbeat::{LegacyHeartbeat, Message, PublisherId, Timestamp};
 use crate::state::change::Changes;
 use crate::state::join::{follows, join};
+use crate::state::recent::remember;
 use crate::state::revision::Revisions;
 use crate::state::{Effect, Receipt, Record, apply};
 use crate::store::Written;
@@ -168,10 +169,10 @@ impl Pending {
         mut held: Held,
     ) -> (Arc<Record>, Effect) {
         let before = self.entries.get(id).map(|entry| Arc::clone(&entry.current)).or_else(|| known.clone());
-        let (record, effect) = apply(before.as_deref(), &held.message, &held.receipt);
+        let (record, effect, changes) = take_in(before.as_deref(), &held);
         let record = Arc::new(record);
         held.effect = effect;
-        held.changes = between(before.as_deref(), &record);
+        held.changes = changes;
         let entry = self.entries.entry(id.clone()).or_insert_with(|| Entry {
             expected: known.as_ref().map_or(0, |record| record.revision),
             base: known,
@@ -316,14 +317,14 @@ impl Pending {
         }
         let mut record = entry.base.as_deref().cloned();
         for (index, held) in entry.held.iter_mut().enumerate() {
-            let (next, effect) = apply(record.as_ref(), &held.message, &held.receipt);
+            let (next, effect, changes) = take_in(record.as_ref(), held);
             if effect == Effect::Duplicate && index < maybe_stored {
                 // It was not taken before by anybody but us, and is counted already.
                 continue;
             }
             held.effect = effect;
             if !held.told {
-                held.changes = between(record.as_ref(), &next);
+                held.changes = changes;
             }
             record = Some(next);
         }
@@ -435,9 +436,12 @@ impl Entry {
     }
 }
 
-/// What lies between two states, if anything does.
-fn between(before: Option<&Record>, after: &Record) -> Option<Box<Changes>> {
-    Some(Changes::between(before, after)).filter(|changes| !changes.is_empty()).map(Box::new)
+/// What a message makes of a record, with what it did, and what it changed, if anything.
+fn take_in(before: Option<&Record>, held: &Held) -> (Record, Effect, Option<Box<Changes>>) {
+    let (mut record, effect) = apply(before, &held.message, &held.receipt);
+    let changes = Changes::between(before, &record);
+    remember(&mut record, before, &changes);
+    (record, effect, Some(changes).filter(|changes| !changes.is_empty()).map(Box::new))
 }
 
 /// The messages that tell something of their own: of version 2, the newest of each epoch tells all.

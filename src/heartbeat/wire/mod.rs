@@ -3,6 +3,7 @@
 //! A version 2 message is a complete version 1 object plus one top-level key, `v2`, so that the
 //! original's subscriber reads it as one of its own.
 
+mod maintenance;
 mod trace;
 mod v1;
 pub(crate) mod v2;
@@ -149,7 +150,8 @@ pub fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
 }
 
 fn encode_with(heartbeat: &Heartbeat, trace: Option<&RawValue>) -> Vec<u8> {
-    let v2 = v2::Wire::new(heartbeat, trace);
+    let maintenance = maintenance::encode(heartbeat);
+    let v2 = v2::Wire::new(heartbeat, maintenance.as_deref(), trace);
     let message = OutgoingMessage { v1: v1::Outgoing::from(heartbeat), v2 };
     // Writing to memory cannot fail, and the map keys are all strings.
     serde_json::to_vec(&message).unwrap_or_default()

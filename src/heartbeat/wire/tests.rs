@@ -153,9 +153,20 @@ fn components() -> impl Strategy<Value = Component> {
     )
 }
 
+fn windows() -> impl Strategy<Value = Vec<Window>> {
+    let window =
+        (timestamps(), 1i64..7 * 86_400_000, prop::option::of(names()), prop::collection::vec(names(), 0..3));
+    let window = window.prop_map(|(begins, ms, comment, components)| {
+        let components: Vec<&str> = components.iter().map(String::as_str).collect();
+        Window::new((begins, begins.plus_ms(ms)), comment.as_deref(), &components).unwrap()
+    });
+    prop::collection::vec(window, 0..4)
+}
+
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
-    (names(), timestamps(), 1u64..=1 << 53, 1u64..600_000, prop::collection::vec(components(), 0..8))
-        .prop_map(|(publisher, at, sequence, interval_ms, mut components)| {
+    let components = prop::collection::vec(components(), 0..8);
+    (names(), timestamps(), 1u64..=1 << 53, 1u64..600_000, components, windows()).prop_map(
+        |(publisher, at, sequence, interval_ms, mut components, maintenance)| {
             components.sort_by(|a, b| a.key.cmp(&b.key));
             components.dedup_by(|a, b| a.key == b.key);
             Heartbeat {
@@ -169,9 +180,11 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
                 version: "0.1.0".into(),
                 totals: PublisherTotals { publish_failures: sequence, reconnects: 2, blocked_seconds: 0.5 },
                 components,
+                maintenance,
                 trace: None,
             }
-        })
+        },
+    )
 }
 
 /// The same with a trace: a span for each component, of every sort.

@@ -44,6 +44,8 @@ pub(super) struct Wire<'a, C> {
     #[serde(default)]
     blocked_seconds_total: f64,
     components: C,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    maintenance: Option<&'a RawValue>,
     /// Read only where somebody asks for it, see [`trace`](super::trace).
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     trace: Option<&'a RawValue>,
@@ -126,8 +128,12 @@ pub(crate) struct WireComponent<'a, T> {
 pub(super) type Written<'a> = Vec<WireComponent<'a, Text<'a>>>;
 
 impl<'a> Wire<'a, Written<'a>> {
-    /// `trace` is the heartbeat's own, encoded.
-    pub(super) fn new(heartbeat: &'a Heartbeat, trace: Option<&'a RawValue>) -> Self {
+    /// `maintenance` and `trace` are the heartbeat's own, encoded.
+    pub(super) fn new(
+        heartbeat: &'a Heartbeat,
+        maintenance: Option<&'a RawValue>,
+        trace: Option<&'a RawValue>,
+    ) -> Self {
         Self {
             publisher: heartbeat.publisher.as_str().into(),
             epoch: heartbeat.epoch.as_str().into(),
@@ -141,6 +147,7 @@ impl<'a> Wire<'a, Written<'a>> {
             reconnects_total: heartbeat.totals.reconnects,
             blocked_seconds_total: heartbeat.totals.blocked_seconds,
             components: heartbeat.components.iter().map(|component| component.borrowed().into()).collect(),
+            maintenance,
             trace,
         }
     }
@@ -240,6 +247,7 @@ impl Wire<'_, Read> {
                 blocked_seconds: self.blocked_seconds_total,
             },
             components,
+            maintenance: self.maintenance.map(super::maintenance::decode).unwrap_or_default(),
             trace: trace.map(Box::new),
         })
     }

@@ -1,7 +1,7 @@
 //! Snapshots for the tests of whatever is made of them.
 
 use super::*;
-use crate::heartbeat::{ComponentKey, FigureSource, QueueFigures};
+use crate::heartbeat::{ComponentKey, FigureSource, QueueFigures, Window};
 use crate::state::components::ComponentState;
 use crate::state::hearing::Spans;
 use crate::state::verdict::Ages;
@@ -78,6 +78,8 @@ pub(crate) fn publisher(id: &str) -> PublisherView {
         totals: Some(PublisherTotals { publish_failures: 4, reconnects: 1, blocked_seconds: 2.5 }),
         told: Components::default(),
         verdict: each(),
+        maintenance: Maintenance::NONE,
+        recent: Recent::NOTHING,
     }
 }
 
@@ -112,6 +114,8 @@ pub(crate) fn snapshot() -> Snapshot {
         component(ComponentKey::queue("files"), Down, Some(Reason::Refused), true),
     ]);
     stale.verdict = Verdict::Unknown(Reason::Stale);
+    let window = Window::new((at(60_000), at(-600_000)), Some("new disks"), &[]).unwrap();
+    stale.maintenance = Maintenance::new(at(0), Some([window].into()));
     let mut original =
         PublisherView { version: Some("original".into()), epoch: None, ..never_seen("original") };
     original.expected = false;

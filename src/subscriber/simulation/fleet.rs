@@ -108,6 +108,7 @@ impl Publisher {
             version: "1".into(),
             totals: PublisherTotals::default(),
             components: vec![component.clone()],
+            maintenance: Vec::new(),
             trace: None,
         };
         Emission {
