@@ -222,7 +222,7 @@ pub fn decode(text: &str) -> Option<Record> {
             conflict_at: time(stored.conflict_at),
             trace: stored.trace.as_deref().and_then(TraceContext::parse),
             maintenance: windows(&stored.maintenance)?,
-            recent: stored.recent.map_or(Recent::NOTHING, |text| Recent::from_stored(text)),
+            recent: stored.recent.map_or(Recent::NOTHING, Recent::from_stored),
         }
         .into(),
         detail: stored.v2.as_ref().map_or(Detail::Legacy, Detail::from),
