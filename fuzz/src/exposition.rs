@@ -117,6 +117,7 @@ fn holds_publisher(left: &mut Shown, view: &PublisherView) {
     row("publisher_clock_offset_seconds", view.clock_offset_ms.map(|offset| offset as f64 / 1e3));
     row("publisher_start_time_seconds", seconds(view.started_at));
     row("publisher_sequence", view.sequence.map(|sequence| sequence as f64));
+    row("publisher_maintenance_end_timestamp_seconds", seconds(view.maintenance.of_publisher()));
     row("publisher_conflict", Some(f64::from(view.conflict)));
     let counts = view.counts.expect("it was seen");
     row("publisher_heartbeats_total", Some(counts.heartbeats as f64));
@@ -150,6 +151,7 @@ fn holds_component(left: &mut Shown, publisher: &PublisherView, view: &Component
     row("component_unknown", view.outcome.map(|outcome| f64::from(outcome == Outcome::Unknown)));
     row("component_last_change_timestamp_seconds", seconds(component.changed_at));
     row("component_last_up_timestamp_seconds", seconds(component.last_up_at));
+    row("component_maintenance_end_timestamp_seconds", seconds(view.maintenance));
     let current = view.is_current();
     row("component_check_duration_seconds", component.duration_seconds.filter(|_| current));
     row("component_checks_total", component.checks_total.map(|total| total as f64));
