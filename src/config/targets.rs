@@ -8,6 +8,7 @@ mod contract;
 mod file;
 mod form;
 mod limits;
+mod maintenance;
 mod reader;
 
 use std::fmt;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use crate::check::pattern::TagPattern;
 pub use file::{Unusable, load};
 pub use form::Form;
+pub use maintenance::PlannedWindow;
 use reader::Reader;
 
 /// Longest time that a check may be given.
@@ -31,6 +33,8 @@ pub struct Targets {
     pub hosts: Vec<HostTarget>,
     /// Queues, each name once.
     pub queues: Vec<QueueTarget>,
+    /// When nobody is to be called for what is down.
+    pub maintenance: Vec<PlannedWindow>,
 }
 
 /// A host by its name.
@@ -113,7 +117,7 @@ impl fmt::Display for Warning {
 const HEARTBEAT_EXAMPLE: &str =
     r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432}], "rmq_consumers": []}}"#;
 
-const HEARTBEAT_KEYS: &[&str] = &["hosts", "rmq_consumers"];
+const HEARTBEAT_KEYS: &[&str] = &["hosts", "rmq_consumers", "maintenance"];
 
 /// Reads the file's text.
 ///
@@ -139,7 +143,11 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
         return Targets::default();
     };
     reader.unknown_keys(heartbeat, "heartbeat", HEARTBEAT_KEYS);
-    Targets { hosts: contract::hosts(reader, heartbeat), queues: contract::queues(reader, heartbeat) }
+    Targets {
+        hosts: contract::hosts(reader, heartbeat),
+        queues: contract::queues(reader, heartbeat),
+        maintenance: maintenance::windows(reader, heartbeat),
+    }
 }
 
 #[cfg(test)]

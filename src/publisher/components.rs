@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn targets(hosts: Vec<HostTarget>, queues: Vec<QueueTarget>) -> Targets {
-        Targets { hosts, queues }
+        Targets { hosts, queues, ..Targets::default() }
     }
 
     fn note(components: &mut Components, key: ComponentKey, verdict: Verdict, second: u64) -> bool {

@@ -3,6 +3,7 @@
 
 mod components;
 mod link;
+mod maintenance;
 mod metrics;
 mod once;
 pub mod reload;
@@ -26,9 +27,9 @@ use crate::amqp::publish::{Outgoing, PublishFailure};
 use crate::build_info::VERSION;
 use crate::check::management::ManagementClient;
 use crate::clock::{self, SteadyWall};
-use crate::config::targets::Targets;
+use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
-use crate::heartbeat::{Epoch, Heartbeat, PublisherId, PublisherTotals, wire};
+use crate::heartbeat::{Epoch, Heartbeat, PublisherId, PublisherTotals, Window, wire};
 use crate::otlp::heartbeat::message_id;
 use crate::signing::{KEY_ID_HEADER, SIGNATURE_HEADER, SigningKey};
 use crate::trace::TRACEPARENT;
@@ -42,6 +43,7 @@ use trace::Waiting;
 use track::Observation;
 
 pub use link::{InProcessEnd, Link};
+pub use maintenance::{Commanded, TooMany};
 pub use once::{Found, check_once};
 pub use trace::Tracing;
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub tracing: Tracing,
     /// The key that signs them; `None` where they are not signed.
     pub signing_key: Option<KeyInUse>,
+    /// Windows of maintenance that are begun by command.
+    pub maintenance: Commanded,
     /// Other targets, once there are some; `None` where they never change.
     pub changes: Option<watch::Receiver<Wanted>>,
 }
@@ -94,6 +98,8 @@ pub struct Emitter {
     plan: Arc<Plan>,
     components: Components,
     changes: Option<watch::Receiver<Wanted>>,
+    planned: Vec<PlannedWindow>,
+    commanded: watch::Receiver<Vec<Window>>,
     results: (mpsc::Sender<Observation>, mpsc::Receiver<Observation>),
     link: Link,
     metrics: Metrics,
@@ -125,6 +131,7 @@ impl Emitter {
         let metrics = Metrics::register(registry);
         metrics.components.set(i64::try_from(components.len()).unwrap_or(i64::MAX));
         let round_give_up = longest_timeout(&config.targets, config.check_timeout) + ROUND_SLACK;
+        let planned = config.targets.maintenance.clone();
         let plan =
             Plan::new(config.targets, config.check_timeout, config.check_concurrency, config.management);
         let now = clock::boot();
@@ -135,6 +142,8 @@ impl Emitter {
             plan: Arc::new(plan),
             components,
             changes: config.changes,
+            planned,
+            commanded: config.maintenance.watch(),
             results: mpsc::channel(RESULTS_MAX),
             link,
             metrics,
@@ -194,6 +203,8 @@ impl Emitter {
                     self.confirmed(result);
                 }
                 wanted = changed(&mut self.changes) => self.adopt(wanted),
+                // Told at once, since the work begins.
+                Ok(()) = self.commanded.changed() => self.turn_due = Some(Instant::now()),
                 changed = link_state.changed() => {
                     if changed.is_err() {
                         break;
@@ -270,6 +281,7 @@ impl Emitter {
         info!(components = self.components.len(), added, removed, "Targets changed");
         self.metrics.components.set(i64::try_from(self.components.len()).unwrap_or(i64::MAX));
         self.round_give_up = longest_timeout(&wanted.targets, self.plan.timeout()) + ROUND_SLACK;
+        self.planned.clone_from(&wanted.targets.maintenance);
         self.plan = Arc::new(self.plan.with(&wanted.targets, wanted.management));
         self.round_due = Instant::now();
         self.start_round();
@@ -368,7 +380,7 @@ impl Emitter {
                 blocked_seconds: link.blocked_for.as_secs_f64(),
             },
             components: self.components.told(&self.wall),
-            maintenance: Vec::new(),
+            maintenance: maintenance::carried(&self.planned, &self.commanded.borrow(), self.wall.at(boot)),
             trace: None,
         }
     }

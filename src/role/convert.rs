@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::StartError;
 use crate::check::management::{BODY_BYTES_MAX, ManagementClient};
+use crate::clock;
 use crate::config::targets::Targets;
 use crate::config::{
     AmqpConfig, BatchConfig, EmitterConfig, LegacyMatch, ManagementConfig, ProofsConfig, RedisConfig,
@@ -162,6 +163,7 @@ pub(super) fn emitter(
         management,
         tracing,
         signing_key,
+        maintenance: publisher::Commanded::new(Vec::new(), clock::wall()),
         changes: None,
     })
 }

@@ -106,5 +106,5 @@ pub(super) fn own_port(web: &WebConfig) -> Targets {
         failure_threshold: 1,
         success_threshold: 1,
     };
-    Targets { hosts: vec![own], queues: Vec::new() }
+    Targets { hosts: vec![own], ..Targets::default() }
 }

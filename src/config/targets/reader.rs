@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Problem, Warning};
 use crate::check::pattern::TagPattern;
-use crate::heartbeat::check_name;
+use crate::heartbeat::{Timestamp, check_name};
 use crate::telemetry::is_dangerous;
 
 /// Longest host name, in bytes: what DNS allows, with the dot that ends it (RFC 1035).
@@ -148,6 +148,27 @@ impl Reader {
             return None;
         }
         Some(text.into())
+    }
+
+    /// Notes that something does not go together.
+    pub(super) fn amiss(&mut self, path: String, why: impl Into<String>, example: &'static str) {
+        self.problems.push(Problem { path, value: None, why: why.into(), example });
+    }
+
+    /// A time that has to be there, in RFC 3339.
+    pub(super) fn time(&mut self, object: &Map<String, Value>, key: &str, path: &str) -> Option<Timestamp> {
+        const EXAMPLE: &str = r#""2026-12-06T02:00:00Z""#;
+        let text = self.text(object, key, path, EXAMPLE)?;
+        let time = Timestamp::parse_rfc3339(text).ok();
+        if time.is_none() {
+            self.problem(
+                format!("{path}.{key}"),
+                &Value::from(text),
+                "which is no time with its zone",
+                EXAMPLE,
+            );
+        }
+        time
     }
 
     /// A host that serves as its own name, which then has to be one.

@@ -369,3 +369,60 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn windows_of_maintenance_are_read() {
+    let targets = read(
+        r#"{"heartbeat": {"maintenance": [
+            {"begins": "2026-12-06T02:00:00Z", "ends": "2026-12-06T04:00:00+01:00", "comment": "new disks", "components": ["db"]},
+            {"begins": "2026-12-06T02:00:00Z", "lasts": "90m", "every": "7days"}]}}"#,
+    );
+    let at = |text: &str| crate::heartbeat::Timestamp::parse_rfc3339(text).unwrap();
+    let [once, weekly] = &targets.maintenance[..] else { panic!("{targets:?}") };
+    assert_eq!(once.first.ends_at(), at("2026-12-06T03:00:00Z"));
+    assert_eq!((once.first.comment(), once.every), (Some("new disks"), None));
+    assert!(once.first.covers("db") && !once.first.covers("www"));
+    assert_eq!(weekly.first.ends_at(), at("2026-12-06T03:30:00Z"));
+    assert_eq!(weekly.every, Some(Duration::from_secs(7 * 86_400)));
+    let problems = |entry: &str| {
+        let text = format!(r#"{{"heartbeat": {{"maintenance": [{entry}]}}}}"#);
+        parse(&text)
+            .unwrap_err()
+            .iter()
+            .map(|problem| format!("{}: {}", problem.path, problem.why))
+            .collect::<Vec<_>>()
+    };
+    for (entry, said) in [
+        ("{}", "maintenance[0].begins: is missing"),
+        (r#"{"begins": "2026-12-06 02:00", "lasts": "2h"}"#, "begins: which is no time with its zone"),
+        (r#"{"begins": "2026-12-06T02:00:00Z"}"#, "needs either `ends` or `lasts`"),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "ends": "2026-12-06T03:00:00Z"}"#,
+            "needs either",
+        ),
+        (r#"{"begins": "2026-12-06T02:00:00Z", "ends": "2026-12-06T01:00:00Z"}"#, "it ends before it begins"),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "ends": "2026-12-26T01:00:00Z"}"#,
+            "it is longer than seven days",
+        ),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "8days"}"#,
+            "lasts: which is no time above 0 and up to 7days",
+        ),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "1h"}"#,
+            "every: is shorter than the window",
+        ),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "components": [7]}"#,
+            "components: holds something that is no name",
+        ),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "components": [""]}"#,
+            "the name of a component: it is empty",
+        ),
+    ] {
+        let all = problems(entry);
+        assert!(all.iter().any(|problem| problem.contains(said)), "{entry}: {all:?}");
+    }
+}
