@@ -5,10 +5,11 @@
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation, KeysCommand};
 use heartbeat_bridge::config::{
-    self, Config, LogConfig, LogLevel, Problems, ProcessEnvironment, Role, Warning,
+    self, Config, LogConfig, LogLevel, Problems, ProcessEnvironment, Role, RoleConfig, Warning,
 };
 use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::telemetry::{Chain, log};
@@ -49,6 +50,7 @@ fn run(invocation: &Invocation) -> u8 {
     let done = match &invocation.command {
         Command::Run(role) => run_role(*role, invocation),
         Command::Check { role, once } => check(*role, *once, invocation),
+        Command::Drill { down_for, silent_for } => drill(*down_for, *silent_for, invocation),
         Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
         Command::Healthcheck { role, ready } => {
@@ -116,6 +118,16 @@ fn terminal() -> Terminal {
 fn init_log_of_command(config: LogConfig) {
     let level = if config.level == LogLevel::Debug { LogLevel::Debug } else { LogLevel::Error };
     init_log(LogConfig { level, ..config }, None, &[]);
+}
+
+fn drill(down_for: Duration, silent_for: Duration, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = load(Some(Role::Publisher), invocation)?;
+    warn_of(&warnings);
+    init_log_of_command(config.process.log);
+    let RoleConfig::Publisher(config) = config.role else { return Ok(role::EXIT_FAILURE) };
+    let code = role::drill(*config, down_for, silent_for, &mut terminal());
+    log::flush();
+    Ok(code)
 }
 
 fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Result<u8, Problems> {

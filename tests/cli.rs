@@ -79,7 +79,7 @@ fn write(dir: &TempDir, name: &str, text: &str) -> String {
 
 #[test]
 fn help_is_as_it_was_read() {
-    for command in ["publisher", "subscriber", "standalone", "check", "forget", "healthcheck"] {
+    for command in ["publisher", "subscriber", "standalone", "check", "drill", "forget", "healthcheck"] {
         let help = run(&[command, "--help"], &[]);
         assert_eq!((help.code, help.stderr.as_str()), (Some(0), ""));
         golden(&format!("{command}.txt"), &help.stdout);

@@ -1,6 +1,7 @@
 //! The command line, built from the table of settings: a file for each family of commands.
 
 mod check;
+mod drill;
 mod flags;
 mod forget;
 mod healthcheck;
@@ -8,6 +9,7 @@ mod keys;
 mod roles;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches};
@@ -33,6 +35,7 @@ const COMMANDS: &[Entry] = &[
     roles::SUBSCRIBER,
     roles::STANDALONE,
     check::CHECK,
+    drill::DRILL,
     forget::FORGET,
     keys::KEYS,
     healthcheck::HEALTHCHECK,
@@ -68,6 +71,13 @@ pub enum Command {
         role: Option<Role>,
         /// Whether its checks are made once, too.
         once: bool,
+    },
+    /// Play an outage that is marked as a drill.
+    Drill {
+        /// How long its component is down.
+        down_for: Duration,
+        /// How long it is silent after that.
+        silent_for: Duration,
     },
     /// Forget a publisher.
     Forget {

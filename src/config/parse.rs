@@ -294,6 +294,19 @@ pub fn publisher_id(text: &str) -> Result<PublisherId, Why> {
     PublisherId::new(text).map_err(|error| error.to_string())
 }
 
+/// The id of a publisher of this configuration, which is no drill.
+///
+/// # Errors
+/// As [`publisher_id`].
+pub fn own_publisher_id(text: &str) -> Result<PublisherId, Why> {
+    let id = publisher_id(text)?;
+    if id.is_drill() {
+        Err("it begins as the ids of drills do, and would be forgotten as one".into())
+    } else {
+        Ok(id)
+    }
+}
+
 /// Publisher ids, separated by commas; each once.
 ///
 /// # Errors

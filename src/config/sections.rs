@@ -421,7 +421,7 @@ pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConf
 }
 
 pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
-    if let Some(id) = r.given(&s::PUBLISHER_ID, parse::publisher_id) {
+    if let Some(id) = r.given(&s::PUBLISHER_ID, parse::own_publisher_id) {
         return id;
     }
     let host_name = r.source.host_name();

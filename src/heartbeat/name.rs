@@ -42,6 +42,9 @@ pub fn check_name(name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+/// What the id of a drill begins with, before that of the publisher whose outage it plays.
+const DRILL: &str = "drill:";
+
 /// The id of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublisherId(Arc<str>);
@@ -59,6 +62,26 @@ impl PublisherId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Of a drill of this publisher; of a longer id as much as there is room for.
+    pub fn drill(&self) -> Self {
+        let mut id = format!("{DRILL}{}", self.0);
+        let fits = |end: &usize| *end <= NAME_BYTES_MAX && id.is_char_boundary(*end);
+        let end = (0..=id.len()).rev().find(fits).unwrap_or(0);
+        id.truncate(end);
+        Self(id.into())
+    }
+
+    /// Whether it is a drill, and no publisher.
+    pub fn is_drill(&self) -> bool {
+        self.0.starts_with(DRILL)
+    }
+
+    /// Of a drill, whose it is: whose keys and user speak for it.
+    pub fn drilled(&self) -> Option<Self> {
+        let id = self.0.strip_prefix(DRILL).filter(|id| !id.is_empty())?;
+        Some(Self(id.into()))
     }
 }
 
@@ -110,6 +133,17 @@ mod tests {
         for control in ["a\nb", "a\u{1b}[31m", "a\u{0}", "a\u{85}", "a\u{2028}"] {
             assert_eq!(check_name(control), Err(InvalidName::Control), "{control:?}");
         }
+    }
+
+    #[test]
+    fn a_drill_is_of_its_publisher() {
+        let oslo = PublisherId::new("oslo").unwrap();
+        assert_eq!((oslo.drill().as_str(), oslo.is_drill(), oslo.drilled()), ("drill:oslo", false, None));
+        assert!(oslo.drill().is_drill());
+        assert_eq!(oslo.drill().drilled(), Some(oslo));
+        let long = PublisherId::new(&"æ".repeat(64)).unwrap().drill();
+        assert_eq!(check_name(long.as_str()), Ok(()));
+        assert_eq!(long.as_str().len(), 6 + 2 * 61);
     }
 
     #[test]

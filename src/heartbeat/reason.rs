@@ -76,6 +76,8 @@ reasons! {
     View = "view",
     /// Known from a backlog or from before, not yet heard of since this subscriber listens.
     Unconfirmed = "unconfirmed",
+    /// A drill plays an outage: nothing is wrong.
+    Drill = "drill",
     /// Anything else, and every reason of a later version.
     Other = "other",
 }

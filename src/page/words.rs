@@ -27,6 +27,7 @@ pub(super) fn words(reason: Reason) -> &'static str {
         Reason::Stale => "not heard of in time",
         Reason::View => "this subscriber is cut off",
         Reason::Unconfirmed => "not heard of since this subscriber listens",
+        Reason::Drill => "a drill: nothing is wrong",
         Reason::Other => "another reason",
     }
 }

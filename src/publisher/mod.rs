@@ -2,10 +2,12 @@
 //! when something turned.
 
 mod components;
+mod drill;
 mod link;
 mod maintenance;
 mod metrics;
 mod once;
+mod outgoing;
 pub mod reload;
 mod round;
 mod trace;
@@ -22,26 +24,26 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::amqp::PUBLISHER_HEADER;
-use crate::amqp::publish::{Outgoing, PublishFailure};
+use crate::amqp::publish::PublishFailure;
 use crate::build_info::VERSION;
 use crate::check::management::ManagementClient;
 use crate::clock::{self, SteadyWall};
 use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
-use crate::heartbeat::{Epoch, Heartbeat, PublisherId, PublisherTotals, Window, wire};
-use crate::otlp::heartbeat::message_id;
-use crate::signing::{KEY_ID_HEADER, SIGNATURE_HEADER, SigningKey};
+use crate::heartbeat::{Epoch, Heartbeat, PublisherId, PublisherTotals, Window};
+use crate::signing::SigningKey;
 use crate::trace::TRACEPARENT;
 use crate::watched::Held;
 
 use components::{Components, Difference};
 use metrics::Metrics;
+use outgoing::outgoing;
 use reload::Wanted;
 use round::Plan;
 use trace::Waiting;
 use track::Observation;
 
+pub use drill::{Drill, Stage};
 pub use link::{InProcessEnd, Link};
 pub use maintenance::{Commanded, TooMany};
 pub use once::{Found, check_once};
@@ -336,30 +338,16 @@ impl Emitter {
         let begun = self.tracing.begin(self.components.each(), boot, &self.wall);
         let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
         self.waiting = self.tracing.attach(begun, &mut heartbeat);
-        let body = wire::encode(&heartbeat);
-        let mut headers = vec![(PUBLISHER_HEADER, self.id.as_str().to_owned())];
-        headers.extend(context);
-        headers.extend(self.sign(&body));
-        let message = Outgoing {
-            body,
-            routing_key: None,
-            message_id: message_id(&heartbeat),
-            message_type: wire::MESSAGE_TYPE,
-            app_id: wire::APP_ID,
-            timestamp: heartbeat.sent_at.unix_ms().unsigned_abs() / 1000,
-            headers,
-        };
+        let message = outgoing(&heartbeat, self.signing_key().as_deref(), context);
         let link = self.link.clone();
         self.publishing = Some(Box::pin(async move { link.publish(message).await }));
     }
 
-    /// The headers that prove whose a message is, where it is signed.
-    fn sign(&self, body: &[u8]) -> Vec<(&'static str, String)> {
-        let Some(key) = &self.signing_key else { return Vec::new() };
-        let held = key.borrow();
+    /// The key that signs, as its file was read last.
+    fn signing_key(&self) -> Option<Arc<SigningKey>> {
+        let held = self.signing_key.as_ref()?.borrow();
         self.metrics.signing_key_read.set(i64::from(held.current));
-        let key = &held.value;
-        vec![(SIGNATURE_HEADER, key.sign(body)), (KEY_ID_HEADER, key.id().to_string())]
+        Some(Arc::clone(&held.value))
     }
 
     fn snapshot(&self, boot: Duration) -> Heartbeat {

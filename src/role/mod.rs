@@ -3,6 +3,7 @@
 
 mod check;
 mod convert;
+mod drill;
 mod forget;
 mod keys;
 mod pages;
@@ -29,6 +30,7 @@ use crate::otlp::{Identity, Otlp};
 use crate::telemetry::{Chain, log};
 
 pub use check::check;
+pub use drill::drill;
 pub use keys::{KeysError, Said, run as keys};
 
 /// Everything went as it should.

@@ -116,6 +116,11 @@ impl Record {
         self.rare.forgotten_at.is_some()
     }
 
+    /// Whether it is of a drill that is over: while it goes on, it has a component.
+    pub fn is_drill_over(&self) -> bool {
+        self.id.is_drill() && self.components.is_empty() && !self.is_forgotten()
+    }
+
     /// What it tells of this component.
     pub fn component(&self, key: &ComponentKey) -> Option<Component<&str>> {
         self.components.get(key)

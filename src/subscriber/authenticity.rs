@@ -59,12 +59,15 @@ impl Authenticity {
             return Ok(false);
         }
         let Judged { message, delivery, receipt, known } = *judged;
-        let id = publisher_of(message);
+        // A drill speaks for nobody but the publisher whose outage it plays.
+        let named = publisher_of(message);
+        let drilled = named.drilled();
+        let id = drilled.as_ref().unwrap_or(named);
         let (signatures, users) = (self.rules.signatures.of(id), self.rules.users.of(id));
         let mut doubts = Vec::new();
         if signatures > Stance::Accept
             && let Err(unproven) =
-                signed(message, delivery).and_then(|()| not_replayed(message, receipt, known))
+                signed(message, id, delivery).and_then(|()| not_replayed(message, receipt, known))
         {
             doubts.push((signatures, unproven));
         }
@@ -128,16 +131,16 @@ pub(super) fn publisher_of(message: &Message) -> &PublisherId {
     }
 }
 
-/// Whether a key of its publisher signed a message.
-fn signed(message: &Message, delivery: &Delivery) -> Result<(), Unproven> {
-    let Message::V2(heartbeat) = message else {
+/// Whether a key of the publisher that it speaks for signed a message.
+fn signed(message: &Message, publisher: &PublisherId, delivery: &Delivery) -> Result<(), Unproven> {
+    let Message::V2(_) = message else {
         // It has neither a life nor a number, so a signature could be sent again for ever.
         return Err(Unproven::new(Doubt::Unsigned, "a message of version 1 cannot be signed"));
     };
     match &delivery.proof.signer {
-        Some(Ok(signer)) if *signer == heartbeat.publisher => Ok(()),
+        Some(Ok(signer)) if signer == publisher => Ok(()),
         Some(Ok(signer)) => {
-            let (named, signer) = (heartbeat.publisher.as_str(), signer.as_str());
+            let (named, signer) = (publisher.as_str(), signer.as_str());
             Err(Unproven::new(Doubt::Signer, format!("a key of {signer:?} signed what names {named:?}")))
         }
         Some(Err(unproven)) => Err(unproven.clone()),

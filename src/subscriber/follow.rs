@@ -35,6 +35,9 @@ const MEET: Duration = Duration::from_secs(1);
 /// How often is looked for publishers to be forgotten.
 const TIDY: Duration = Duration::from_secs(5);
 
+/// The retention of drills: one that was killed leaves no more behind for longer than one that ended.
+const DRILL_RETENTION: Duration = Duration::from_secs(600);
+
 /// How often this replica looks whether it hears.
 const HEAR: Duration = Duration::from_millis(250);
 
@@ -388,11 +391,15 @@ impl Follower {
         let (synced, _) = self.replica.in_step(now);
         let (moment, policy) = (self.replica.moment(now), self.replica.policy());
         let (true, Some(since)) = (synced, moment.heard_since()) else { return };
-        let over = |at: Timestamp| now >= at.plus(self.retention);
-        let (mut gone, mut buried) = (Vec::new(), Vec::new());
+        let (mut gone, mut buried, mut drills) = (Vec::new(), Vec::new(), Vec::new());
         for record in self.replica.records() {
+            let retention =
+                if record.id.is_drill() { DRILL_RETENTION.min(self.retention) } else { self.retention };
+            let over = |at: Timestamp| now >= at.plus(retention);
             if record.rare.forgotten_at.is_some_and(over) {
                 buried.push(record);
+            } else if record.is_drill_over() {
+                drills.push(record.id.clone());
             } else if over(record.last_seen.unwrap_or(record.first_received)) && moment.is_stale(&record) {
                 // Who was silent only because nobody listened is not gone.
                 gone.push(record.id.clone());
@@ -401,6 +408,9 @@ impl Follower {
         let retired = self.replica.with_view(|view| view.retired_originals(policy, now, since));
         if !gone.is_empty() {
             let _ = self.commands.send(Command::Forget(gone, "retention")).await;
+        }
+        if !drills.is_empty() {
+            let _ = self.commands.send(Command::Forget(drills, "its drill is over")).await;
         }
         if !retired.is_empty() {
             let _ = self.commands.send(Command::Forget(retired, "replaced")).await;

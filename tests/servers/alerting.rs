@@ -1,13 +1,16 @@
 //! From a cause to a notification: the shipped rules and the shipped Alertmanager's configuration on the real programs.
 //! HEARTBEAT_TEST_SHIPPED=1 runs them with the waits that they ship with, and prints how long each notification took.
 
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime};
 
 use lapin::Connection;
+use rustix::process::Signal;
 
 use crate::support::alertmanager::{Alertmanager, Notification, Webhook};
 use crate::support::bridge::{Bridge, report};
 use crate::support::field::{config, host, listener};
+use crate::support::http;
 use crate::support::program::{Program, Setup};
 use crate::support::prometheus::Prometheus;
 use crate::support::rabbitmq::RabbitMq;
@@ -45,7 +48,7 @@ impl Stage {
         let start = async || {
             let subscriber = bridge.subscriber().env("EXPECTED_PUBLISHERS", "oslo");
             // By itself a grace is 30 s at least, which the shipped pace keeps.
-            let short = |setup: Setup| setup.env("PUBLISHER_GRACE", "oslo=5s");
+            let short = |setup: Setup| setup.env("PUBLISHER_GRACE", "oslo=5s,drill:oslo=8s");
             let subscriber = if pace == Pace::Short { short(subscriber) } else { subscriber };
             subscriber.start_ready().await
         };
@@ -247,6 +250,84 @@ async fn a_component_is_not_called_mended_because_nobody_looks() {
         assert_eq!(stage.count(seen, name, "firing"), 1, "{name}: {:?}", stage.webhook.told());
     }
     stage.wait_well().await;
+}
+
+/// A drill goes the whole way of an alert, is told as one, and leaves nothing behind but its notifications.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_arrives_and_leaves_no_trace() {
+    let stage = Stage::set(RabbitMq::vhost().await).await;
+    let seen = stage.seen();
+    let stages = match stage.pace {
+        Pace::Short => ["--down-for=15", "--silent-for=25"],
+        Pace::Shipped => ["--down-for=3m", "--silent-for=4m"],
+    };
+    let mut drill = stage.publisher.command(&["drill", stages[0], stages[1]]);
+    let drill = drill.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let names = ["HeartbeatComponentDown", "HeartbeatPublisherStale"];
+    for name in names {
+        let notification = stage.webhook.wait(stage.pace.bound(), seen, name, "firing").await;
+        assert_eq!(notification.path, "/page", "as if it were no drill");
+        let [alert] = &notification.alerts[..] else { panic!("{notification:?}") };
+        assert_eq!((&*alert.labels["publisher"], &*alert.labels["drill"]), ("drill:oslo", "true"));
+        let description = &alert.annotations["description"];
+        assert!(description.starts_with("This is a drill, and nothing is wrong."), "{description}");
+    }
+    let ended = tokio::task::spawn_blocking(|| drill.wait_with_output().unwrap()).await.unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    for name in names {
+        stage.webhook.wait(stage.pace.bound(), seen, name, "resolved").await;
+    }
+    for subscriber in &stage.subscribers {
+        wait_until("nothing is shown of it", stage.pace.bound(), async || {
+            let metrics = http::get(subscriber.http(), "/metrics").await?.text();
+            let api = http::get(subscriber.http(), "/api/v1/publishers").await?.text();
+            match [metrics, api].into_iter().find(|text| text.contains("drill:")) {
+                Some(text) => Err(text),
+                None => Ok(()),
+            }
+        })
+        .await;
+    }
+    // The original's keys know nothing of it either.
+    for pattern in ["service:*", "queue:*"] {
+        let keys = stage.bridge.redis.keys(pattern).await;
+        assert!(keys.iter().all(|key| !key.contains("drill") && !key.contains("alert")), "{keys:?}");
+    }
+    stage.nothing_else(seen, &names).await;
+    stage.wait_well().await;
+}
+
+/// Work on a host: nobody is called for what is down in its window, and somebody is when the window is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn maintenance_calls_nobody_until_it_ends() {
+    let mut stage = Stage::set(RabbitMq::vhost().await).await;
+    let seen = stage.seen();
+    let lasts =
+        stage.pace.minute() + stage.pace.group_wait() + stage.pace.interval() * 2 + Duration::from_secs(10);
+    let db = [("publisher", "oslo"), ("name", "db")];
+    let end = "heartbeat_component_maintenance_end_timestamp_seconds";
+    let begun = SystemTime::now();
+    let begins = jiff::Timestamp::try_from(begun).unwrap();
+    let path = stage.publisher.variable("PUBLISHER_CONFIG_PATH").to_owned();
+    let mut file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    file["heartbeat"]["maintenance"] = serde_json::json!([
+        {"begins": begins.to_string(), "lasts": lasts.as_secs_f64(), "comment": "new disks", "components": ["db"]}
+    ]);
+    std::fs::write(&path, file.to_string()).unwrap();
+    stage.publisher.signal(Signal::HUP);
+    for subscriber in &stage.subscribers {
+        wait_until("the window is shown", stage.pace.bound(), async || {
+            subscriber.metrics().await?.value(end, &db).map(|_| ()).ok_or_else(|| "it is not".to_owned())
+        })
+        .await;
+    }
+    stage.db.close().await;
+    stage.webhook.wait(stage.pace.bound(), seen, "HeartbeatComponentDown", "firing").await;
+    let told_after = begun.elapsed().unwrap();
+    assert!(told_after >= lasts, "told after {told_after:?}, in a window of {lasts:?}");
+    let scrape = stage.subscribers[0].metrics().await.unwrap();
+    assert_eq!(scrape.value(end, &db), None, "it is over");
+    stage.nothing_else(seen, &["HeartbeatComponentDown"]).await;
 }
 
 /// While no subscriber is there to listen, that is told, and neither a publisher nor a component is blamed, though both are

@@ -11,13 +11,13 @@ use crate::heartbeat::{ComponentKey, PublisherId, Reason};
 /// One bit for each of some series: those that have a value, and those whose withdrawal is owed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
-    pub(super) valued: u32,
-    pub(super) withdrawn: u32,
+    pub(super) valued: u64,
+    pub(super) withdrawn: u64,
 }
 
 impl Marks {
     /// From what was shown before to what has a value now.
-    pub(super) fn turn(before: Self, valued: u32) -> Self {
+    pub(super) fn turn(before: Self, valued: u64) -> Self {
         Self { valued, withdrawn: (before.valued | before.withdrawn) & !valued }
     }
 
@@ -36,7 +36,7 @@ impl Marks {
 }
 
 /// Whether bit `index` is set.
-pub(super) fn has(bits: u32, index: usize) -> bool {
+pub(super) fn has(bits: u64, index: usize) -> bool {
     bits >> index & 1 == 1
 }
 
@@ -65,7 +65,7 @@ pub(super) struct ShownComponent {
 }
 
 /// The bit of a reason.
-pub(super) fn bit_of(reason: Reason) -> u32 {
+pub(super) fn bit_of(reason: Reason) -> u64 {
     1 << (reason as u32)
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_bit_of_its_own() {
-        let bits = Reason::ALL.iter().fold(0u32, |bits, reason| bits | bit_of(*reason));
+        let bits = Reason::ALL.iter().fold(0u64, |bits, reason| bits | bit_of(*reason));
         assert_eq!(bits.count_ones() as usize, Reason::ALL.len());
     }
 }

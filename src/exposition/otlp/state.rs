@@ -281,8 +281,8 @@ impl StateExport<'_> {
 }
 
 /// A bit for each value that there is.
-fn bits(values: &[Option<Number>]) -> u32 {
-    values.iter().rev().fold(0, |bits, value| bits << 1 | u32::from(value.is_some()))
+fn bits(values: &[Option<Number>]) -> u64 {
+    values.iter().rev().fold(0, |bits, value| bits << 1 | u64::from(value.is_some()))
 }
 
 fn reason_of(view: &ComponentView<'_>) -> Option<Reason> {

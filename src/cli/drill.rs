@@ -1,0 +1,66 @@
+//! `heartbeat drill`.
+
+use std::time::Duration;
+
+use clap::builder::ValueParser;
+use clap::{Arg, ArgMatches};
+
+use super::flags::hidden_setting_args;
+use super::{Command, Entry};
+
+pub(super) const DRILL: Entry = Entry { describe, read };
+
+const NOTES: &str = "\
+Run it where the publisher runs, with its settings: it takes every flag and variable of the publisher, which `heartbeat \
+publisher --help` lists, and signs with its key. The publisher itself goes on undisturbed. Subscribers show the drill as a \
+publisher of its own, drill:PUBLISHER-ID; alerts on it have the label drill=\"true\" and say that nothing is wrong. When it \
+is over, or stopped by Ctrl-C, it is forgotten within seconds; if it is killed, within ten minutes of its last heartbeat.
+
+Exit code:
+  0   every stage was played, and the broker confirmed it
+  1   it could not be played, or not to its end
+  64  the configuration or the command line cannot be used
+
+Examples:
+  heartbeat drill
+  heartbeat drill --down-for=10m --silent-for=0";
+
+/// Longest stage.
+const STAGE_MAX: Duration = Duration::from_secs(3600);
+
+fn read(matches: &ArgMatches) -> Command {
+    let stage = |name: &str| matches.get_one::<Duration>(name).copied().unwrap_or_default();
+    Command::Drill { down_for: stage("down-for"), silent_for: stage("silent-for") }
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<u64>().map(Duration::from_secs);
+    let duration = seconds.or_else(|_| humantime::parse_duration(text)).map_err(|error| error.to_string())?;
+    if duration > STAGE_MAX { Err("a stage lasts an hour at most".into()) } else { Ok(duration) }
+}
+
+fn describe() -> clap::Command {
+    let stage = |name: &'static str, help: &'static str| {
+        let arg = Arg::new(name).long(name).value_name("DURATION").help(help);
+        arg.value_parser(ValueParser::new(duration)).default_value("3m")
+    };
+    clap::Command::new("drill")
+        .about("Play an outage that is marked as a drill, to see that alerts arrive")
+        .after_help(NOTES)
+        .arg(stage("down-for", "How long its component is down"))
+        .arg(stage("silent-for", "How long it is silent after that; 0 leaves it out"))
+        .args(hidden_setting_args())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_is_a_number_of_seconds_or_has_its_unit_and_ends() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert!(duration("2h").is_err() && duration("soon").is_err());
+    }
+}
