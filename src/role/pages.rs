@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use crate::heartbeat::PublisherId;
 use crate::http::{Answer, Page, PageHandler, PageQuestion, ReadyHandler};
 use crate::page::html::{ASSETS, CONTENT_POLICY, Links};
 use crate::page::{Query, badge, html, json};
+use crate::state::Snapshot;
 use crate::subscriber::replica::Replica;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -52,14 +54,14 @@ fn of_state(path: &str) -> Option<Make> {
         }),
         "publisher" => Some(|replica, query, ready, links| {
             let id = query.id.as_deref().unwrap_or_default();
-            match html::publisher(&replica.snapshot(None), id, ready, links) {
+            match one(replica, id).and_then(|one| html::publisher(&one, id, ready, links)) {
                 Some(body) => page(StatusCode::OK, HTML, body),
                 None => page(StatusCode::NOT_FOUND, HTML, html::nobody(id, ready, links)),
             }
         }),
         "badge.svg" => Some(|replica, query, _, _| {
             let id = query.id.as_deref().unwrap_or_default();
-            match badge::publisher(&replica.snapshot(None), id) {
+            match one(replica, id).and_then(|one| badge::publisher(&one, id)) {
                 Some(body) => page(StatusCode::OK, SVG, body),
                 None => page(StatusCode::NOT_FOUND, SVG, badge::nobody()),
             }
@@ -71,7 +73,7 @@ fn of_state(path: &str) -> Option<Make> {
             let Some(id) = query.id.as_deref() else {
                 return page(StatusCode::BAD_REQUEST, JSON, json::error("name a publisher: ?id=..."));
             };
-            match json::publisher(&replica.snapshot(None), id, ready) {
+            match one(replica, id).and_then(|one| json::publisher(&one, id, ready)) {
                 Some(body) => page(StatusCode::OK, JSON, body),
                 None => {
                     let error = json::error("there is no publisher of this name");
@@ -81,6 +83,11 @@ fn of_state(path: &str) -> Option<Make> {
         }),
         _ => None,
     }
+}
+
+/// One publisher alone; `None` where the name is none.
+fn one(replica: &Replica, id: &str) -> Option<Snapshot> {
+    PublisherId::new(id).ok().map(|id| replica.one(&id))
 }
 
 fn page(status: StatusCode, content_type: &'static str, body: impl Into<bytes::Bytes>) -> Page {

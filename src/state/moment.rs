@@ -117,6 +117,20 @@ impl<'a> Moment<'a> {
         Snapshot { now: self.now, shard, view_synced: synced, view_lag: lag, publishers }
     }
 
+    /// One publisher alone, where it is known or expected.
+    pub fn one(
+        &self,
+        id: &PublisherId,
+        record: Option<&Record>,
+        (synced, lag): (bool, Duration),
+    ) -> Snapshot {
+        let known =
+            record.filter(|record| !record.is_forgotten()).map(|record| self.publisher(record, synced));
+        let expected = || self.policy.expected.contains(id).then(|| PublisherView::never_seen(id, synced));
+        let publishers = known.or_else(expected).into_iter().collect();
+        Snapshot { now: self.now, shard: None, view_synced: synced, view_lag: lag, publishers }
+    }
+
     fn publisher(&self, record: &Record, synced: bool) -> PublisherView {
         let grace = self.policy.grace(record);
         let (freshness, deadline) = self.judge(record, grace);

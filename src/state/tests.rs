@@ -474,3 +474,23 @@ fn what_happened_of_late_is_remembered_by_the_stores_clock() {
     assert_eq!(told, expected);
     assert_eq!(record.forget(at(120_000)).rare.recent.events(), [], "with the publisher it is forgotten");
 }
+
+/// Alone, a publisher is shown as it is among all; one that is expected and was never seen, too.
+#[test]
+fn one_alone_is_shown_as_among_all() {
+    let mut bench = Bench::default();
+    bench.take(&Publisher::start(0, 0).beat(10_000), live(10_000));
+    let id = |id: &str| PublisherId::new(id).unwrap();
+    let policy = Policy { expected: [id("q")].into(), ..Policy::default() };
+    let moment = Moment::new(at(15_000), Spans::unbroken(at(-HOUR_MS), at(15_000)), &policy);
+    let record = bench.record.clone().unwrap();
+    let records = || bench.view().records().cloned().collect::<Vec<_>>();
+    let all = moment.snapshot(records(), (true, Duration::ZERO), None);
+    let p = moment.one(&id("p"), Some(&record), (true, Duration::ZERO));
+    let q = moment.one(&id("q"), None, (true, Duration::ZERO));
+    let shown = |snapshot: &Snapshot| format!("{:?}", snapshot.publishers);
+    assert_eq!(format!("[{:?}, {:?}]", p.publishers[0], q.publishers[0]), shown(&all));
+    assert_eq!(shown(&moment.one(&id("r"), None, (true, Duration::ZERO))), "[]");
+    let forgotten = record.forget(at(14_000));
+    assert_eq!(shown(&moment.one(&id("p"), Some(&forgotten), (true, Duration::ZERO))), "[]");
+}

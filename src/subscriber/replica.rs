@@ -338,6 +338,12 @@ impl Replica {
         self.moment(now).snapshot(self.records(), self.in_step(now), shard)
     }
 
+    /// One publisher, judged now; nobody where it is neither known nor expected.
+    pub fn one(&self, id: &PublisherId) -> Snapshot {
+        let now = self.clock.now();
+        self.moment(now).one(id, self.get(id).as_deref(), self.in_step(now))
+    }
+
     /// Who else may have heartbeats of this publisher that came to our queue.
     ///
     /// A stranger, if one was there lately, or since the publisher was last heard, however slowly that

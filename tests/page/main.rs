@@ -46,6 +46,18 @@ async fn what_goes_down_is_shown_without_a_reload() {
     assert_eq!(browser.run("return window.still").await, "the same document");
     assert_eq!(browser.run("return document.activeElement.href").await, focused);
 
+    // On the page of its publisher, what happened of late.
+    drop(files);
+    browser.until(&is_shown("files", "down")).await;
+    assert!(browser.text().await.contains("in maintenance, which ends in"));
+    browser.page.goto(&program.url("publisher?id=oslo")).await.unwrap();
+    let recent = "[...document.querySelectorAll('.recent li.down bdi')].map(name => name.textContent).join()";
+    browser.until(&format!("return {recent} === 'files,database'")).await;
+    let windows = "return document.querySelector('.windows').innerText";
+    let windows = browser.run(windows).await.as_str().unwrap().to_owned();
+    assert!(windows.contains("now: files, ends in") && windows.contains("new disks"), "{windows}");
+    assert!(windows.contains("planned: everything, begins in"), "{windows}");
+
     // And that it is not current any more, once.
     drop(program);
     browser.until("return document.getElementById('notice').textContent.startsWith('Not current')").await;
