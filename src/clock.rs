@@ -22,6 +22,11 @@ pub fn boot() -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
+/// The same in milliseconds, for what may lie before that start.
+pub fn boot_ms() -> i64 {
+    i64::try_from(boot().as_millis()).unwrap_or(0)
+}
+
 /// The wall clock.
 pub fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -96,10 +101,6 @@ impl StoreClock {
         };
         self.offset_ms.store(offset, Ordering::Relaxed);
     }
-}
-
-fn boot_ms() -> i64 {
-    i64::try_from(boot().as_millis()).unwrap_or(0)
 }
 
 /// Wall-clock times of one process that do not wobble: monotonic time plus an offset that is

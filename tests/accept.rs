@@ -25,7 +25,7 @@ fn accept_failures(registry: &Registry) -> u64 {
 #[tokio::test]
 async fn connections_are_accepted_again_after_file_descriptors_ran_out() {
     let handlers = Handlers {
-        metrics: Arc::new(|_| Ok(Exposition::default())),
+        metrics: Some(Arc::new(|_| Ok(Exposition::default()))),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
         posts: None,

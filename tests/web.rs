@@ -125,10 +125,10 @@ impl Site {
         config.web_config_interval = LOOK;
         change(&mut config);
         let handlers = Handlers {
-            metrics: Arc::new(|_| {
+            metrics: Some(Arc::new(|_| {
                 let parts = vec!["metric 1\n".into()];
                 Ok(Exposition { content_type: "text/plain", gzip: false, parts })
-            }),
+            })),
             ready: Arc::new(|| Ok(())),
             pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
             posts: None,
@@ -612,7 +612,7 @@ async fn a_file_that_is_wrong_from_the_start_binds_nothing() {
     let mut config = Config::on(vec![(Ipv4Addr::LOCALHOST, 0).into()]);
     config.web_config = Some(folder.path().join("web.yml"));
     let handlers = Handlers {
-        metrics: Arc::new(|_| Ok(Exposition::default())),
+        metrics: Some(Arc::new(|_| Ok(Exposition::default()))),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(|_| heartbeat_bridge::http::Answer::Nothing),
         posts: None,

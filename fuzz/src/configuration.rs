@@ -38,6 +38,7 @@ fn file(text: &str, form: targets::Form) {
             let queues = targets.queues.iter().map(|queue| &*queue.queue);
             are_names_each_once(hosts);
             are_names_each_once(queues);
+            are_names_each_once(targets.jobs.iter().map(|job| &*job.name));
             for queue in &targets.queues {
                 are_names_each_once(queue.listeners.iter().map(|listener| &*listener.name));
                 assert!(queue.listeners.iter().all(|listener| !listener.patterns.is_empty()));

@@ -7,6 +7,7 @@
 
 mod hints;
 mod likeness;
+mod local;
 mod model;
 mod otel;
 pub mod parse;

@@ -153,6 +153,10 @@ pub struct EmitterConfig {
     pub targets_file: PathBuf,
     /// Whether it is read anew when it changes, with nobody asking for it.
     pub targets_watched: bool,
+    /// Where those who run beside it tell it something. `None`: nowhere.
+    pub local: Option<LocalConfig>,
+    /// The file in which it remembers what it was told. `None`: a restart forgets it.
+    pub state_file: Option<PathBuf>,
     /// Time between two heartbeats; announced in each.
     pub publish_interval: Duration,
     /// Time between two rounds of checks.
@@ -350,6 +354,24 @@ pub struct WebConfig {
     pub config_file: Option<PathBuf>,
     /// Whether the paths of health checks are open to everybody.
     pub health_without_auth: bool,
+}
+
+/// The publisher's local API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalConfig {
+    /// Where it listens.
+    pub listen: LocalAddress,
+    /// What whoever asks has to show. `None`, on a Unix socket only: nothing.
+    pub token: Option<SecretSource>,
+}
+
+/// Where the local API listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A port.
+    Tcp(ListenAddress),
 }
 
 /// An address to listen on. `Display` writes it as it is configured.

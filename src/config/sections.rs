@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 
 use super::hints::is_random_host_name;
+use super::local::local;
 use super::model::{
     AmqpConfig, BatchConfig, EmitterConfig, Limits, LogConfig, ManagementConfig, ProcessConfig, RedisConfig,
     Role, ViewConfig, WebConfig,
@@ -407,11 +408,26 @@ pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConf
         );
     }
     let (targets_file, targets) = targets(r, role);
+    let local = local(r);
+    let state_file = r.path(&s::PUBLISHER_STATE_FILE);
+    if state_file.as_ref() == Some(&targets_file) {
+        let shown = targets_file.display().to_string();
+        r.problem(
+            &s::PUBLISHER_STATE_FILE,
+            Some(shown),
+            "it is PUBLISHER_CONFIG_PATH, and would be overwritten",
+        );
+    }
+    if local.is_none() && !r.is_given(&s::LOCAL_LISTEN_ADDRESS) && has_jobs(targets.as_ref()) {
+        r.warn(&s::LOCAL_LISTEN_ADDRESS, "it is not set, so no job can tell of itself, and all will be late");
+    }
     EmitterConfig {
         id: publisher_id(r),
         targets,
         targets_file,
         targets_watched: r.switch(&s::PUBLISHER_CONFIG_WATCH),
+        local,
+        state_file,
         publish_interval,
         probe_interval,
         check_timeout,
@@ -438,6 +454,10 @@ pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
             PublisherId::new(FALLBACK_ID).expect("the fallback id is a valid name")
         }
     }
+}
+
+fn has_jobs(targets: Option<&Targets>) -> bool {
+    targets.is_some_and(|targets| !targets.jobs.is_empty())
 }
 
 /// The publisher's file, and what it says.

@@ -15,6 +15,8 @@ pub enum Heading {
     Redis,
     /// What the publisher checks and sends.
     Checks,
+    /// What the publisher is told on its own machine.
+    Local,
     /// What the subscriber makes of it.
     Publishers,
     /// Whose heartbeats they are.
@@ -38,6 +40,7 @@ impl Heading {
             Self::Management => "RabbitMQ management API",
             Self::Redis => "Redis",
             Self::Checks => "Checks and heartbeats",
+            Self::Local => "Local API of the publisher",
             Self::Publishers => "Publishers, as the subscriber judges them",
             Self::Authenticity => "Authentic heartbeats",
             Self::Limits => "Limits",

@@ -16,6 +16,7 @@ const CHECKS: (Heading, Scopes) = (Heading::Checks, EMITS);
 const JUDGES: (Heading, Scopes) = (Heading::Publishers, SHOWS);
 const PROVES: (Heading, Scopes) = (Heading::Authenticity, Scopes::PUBLISHER.and(Scopes::KEYS));
 const DEMANDS: (Heading, Scopes) = (Heading::Authenticity, Scopes::SUBSCRIBER);
+const LOCAL: (Heading, Scopes) = (Heading::Local, EMITS);
 const LIMITS: (Heading, Scopes) = (Heading::Limits, SHOWS);
 const WEB: (Heading, Scopes) = (Heading::Web, Scopes::ROLES);
 const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET));
@@ -197,6 +198,9 @@ settings! {
         "JSON or YAML file that says what to check").or_flag("config.file");
     PUBLISHER_CONFIG_WATCH = new("publisher.config-watch", CHECKS, Kind::Boolean, "false",
         "Whether a change of PUBLISHER_CONFIG_PATH is put in force without being asked for, by SIGHUP or POST /-/reload");
+    PUBLISHER_STATE_FILE = new("publisher.state-file", CHECKS, Kind::File, "",
+        "File in which the publisher remembers, across restarts, what jobs told it")
+        .derived_from("none, a restart forgets it").such_as("/var/lib/heartbeat/publisher.state");
     PUBLISHER_ID = new("publisher.id", (Heading::Checks, EMITS.and(Scopes::KEYS)), Kind::Text("ID"), "",
         "Who this publisher is, across restarts").derived_from("the host's name").such_as("oslo");
     PUBLISH_INTERVAL = new("publish.interval", CHECKS, time_ms(100, DAY * 1000), "60",
@@ -209,6 +213,12 @@ settings! {
         "Most checks that run at one time");
     PUBLISH_TIMEOUT = new("publish.timeout", (Heading::Checks, Scopes::PUBLISHER), time_ms(10, HOUR * 1000), "5s",
         "Longest wait for the broker's confirmation of one heartbeat");
+
+    LOCAL_LISTEN_ADDRESS = new("local.listen-address", LOCAL, Kind::Text("ADDRESS"), "",
+        "Where jobs and commands on this machine speak to the publisher: unix:/path of a socket, or host:port")
+        .derived_from("none, it listens nowhere").such_as("unix:/run/heartbeat/publisher.sock");
+    LOCAL_TOKEN = new("local.token", LOCAL, Kind::Secret, "",
+        "Token that they have to show, as `Authorization: Bearer`; a port needs one");
 
     EXPECTED_PUBLISHERS = new("expected-publishers", JUDGES, Kind::List("ID"), "",
         "Publishers that are shown before they are first seen, separated by commas").such_as("oslo,bergen");

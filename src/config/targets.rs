@@ -7,6 +7,7 @@
 mod contract;
 mod file;
 mod form;
+mod jobs;
 mod limits;
 mod maintenance;
 mod reader;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use crate::check::pattern::TagPattern;
 pub use file::{Unusable, load};
 pub use form::Form;
+pub use jobs::{JobTarget, JobTerms};
 pub use maintenance::PlannedWindow;
 use reader::Reader;
 
@@ -35,6 +37,8 @@ pub struct Targets {
     pub queues: Vec<QueueTarget>,
     /// When nobody is to be called for what is down.
     pub maintenance: Vec<PlannedWindow>,
+    /// Jobs, each name once.
+    pub jobs: Vec<JobTarget>,
 }
 
 /// A host by its name.
@@ -117,7 +121,7 @@ impl fmt::Display for Warning {
 const HEARTBEAT_EXAMPLE: &str =
     r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432}], "rmq_consumers": []}}"#;
 
-const HEARTBEAT_KEYS: &[&str] = &["hosts", "rmq_consumers", "maintenance"];
+const HEARTBEAT_KEYS: &[&str] = &["hosts", "rmq_consumers", "jobs", "maintenance"];
 
 /// Reads the file's text.
 ///
@@ -147,6 +151,7 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
         hosts: contract::hosts(reader, heartbeat),
         queues: contract::queues(reader, heartbeat),
         maintenance: maintenance::windows(reader, heartbeat),
+        jobs: jobs::jobs(reader, heartbeat),
     }
 }
 

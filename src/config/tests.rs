@@ -163,7 +163,7 @@ fn every_default_parses() {
     for nothing in [": 0,", ": 0ns", "\"\"", "listen: []"] {
         assert!(!text.contains(nothing), "{nothing} in {text}");
     }
-    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 10);
+    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 11);
 }
 
 #[test]

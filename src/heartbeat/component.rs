@@ -14,7 +14,7 @@ pub enum Kind<S = Arc<str>> {
     Consumer,
     /// A queue with all its listeners.
     Queue,
-    /// A kind of a later version, shown by its name.
+    /// Any other kind, by its name: those that the contract does not have, and those of later versions.
     Other(S),
 }
 
@@ -140,6 +140,11 @@ impl ComponentKey {
     /// A host by its name.
     pub fn host(name: &str) -> Self {
         Self { kind: Kind::Host, name: name.into(), queue: "".into() }
+    }
+
+    /// A component of a kind that the contract does not have.
+    pub fn other(kind: &str, name: &str) -> Self {
+        Self { kind: Kind::Other(kind.into()), name: name.into(), queue: "".into() }
     }
 
     /// A listener expected on a queue.

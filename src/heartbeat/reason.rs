@@ -52,6 +52,14 @@ reasons! {
     Inactive = "inactive",
     /// A listener of the queue is not up.
     Listener = "listener",
+    /// A job was not heard of in time.
+    Late = "late",
+    /// A job said that it failed.
+    Failed = "failed",
+    /// A job began and has not ended in time.
+    Overrunning = "overrunning",
+    /// A job that was never heard of has its time yet.
+    Waiting = "waiting",
     /// The original program said so, without saying why.
     Reported = "reported",
     /// No connection to the management API.

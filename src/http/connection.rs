@@ -11,7 +11,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_io_timeout::TimeoutStream;
@@ -19,6 +18,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::metrics::Place;
 use super::policy::Policy;
 use super::server::Shared;
+use super::stream::Stream;
 use super::tls::{self, Socket};
 use super::{body, routes};
 use crate::telemetry::Chain;
@@ -53,7 +53,7 @@ pub(super) const CLIENT_FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
     Too many connections from the same address\n";
 
 /// Serves a connection until either side ends it.
-pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, _place: Place) {
+pub(super) async fn serve(shared: Arc<Shared>, stream: Stream, _place: Place) {
     // TLS and the first request together have one deadline.
     let deadline = Instant::now() + shared.config.header_timeout;
     let mut changes = shared.in_force.subscribe();
@@ -73,9 +73,8 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, _place: Place)
     }
 }
 
-fn socket(stream: TcpStream, write_timeout: Duration) -> Socket {
-    // Small answers must not wait for the client's delayed ack; without it they are late, not wrong.
-    let _ = stream.set_nodelay(true);
+fn socket(stream: Stream, write_timeout: Duration) -> Socket {
+    stream.hurry();
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(write_timeout));
     Box::pin(stream)
@@ -159,7 +158,7 @@ async fn answer(
 }
 
 /// Says why there is no place, in the client's language.
-pub(super) async fn refuse(shared: &Shared, stream: TcpStream, words: &[u8]) {
+pub(super) async fn refuse(shared: &Shared, stream: Stream, words: &[u8]) {
     let deadline = Instant::now() + REFUSAL_TIMEOUT;
     let policy = Arc::clone(&shared.in_force.borrow());
     let mut socket = socket(stream, REFUSAL_TIMEOUT);

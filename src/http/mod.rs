@@ -16,9 +16,11 @@
 
 mod aside;
 mod auth;
+mod bearer;
 mod body;
 mod clients;
 mod connection;
+mod listen;
 mod metrics;
 mod pages;
 mod policy;
@@ -28,6 +30,7 @@ mod reload;
 mod routes;
 mod scrapes;
 mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -36,6 +39,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::secret::SecretSource;
 use crate::tls::Expiry;
 pub use metrics::Metrics;
 pub use pages::{Answer, Page, PageHandler, PageQuestion};
@@ -82,6 +86,10 @@ pub struct Config {
     /// Addresses; port 0 is any free one. An IPv6 wildcard takes IPv4 too, unless an IPv4 address with the
     /// same port is listed.
     pub listen: Vec<SocketAddr>,
+    /// A Unix socket beside them.
+    pub unix: Option<PathBuf>,
+    /// What every client has to show; `None`: nothing but what the web configuration asks for.
+    pub token: Option<SecretSource>,
     /// As [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// As [`CONNECTIONS_PER_CLIENT_MAX`].
@@ -115,6 +123,8 @@ impl Config {
     pub fn on(listen: Vec<SocketAddr>) -> Self {
         Self {
             listen,
+            unix: None,
+            token: None,
             connections_max: CONNECTIONS_MAX,
             connections_per_client_max: CONNECTIONS_PER_CLIENT_MAX,
             scrapes_max: SCRAPES_MAX,

@@ -12,11 +12,14 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 
 use super::auth::{BasicAuth, Verdict};
+use super::bearer::Bearer;
 use super::body::Body;
 use super::metrics::Metrics;
+use super::posts;
 use super::rate::TokenBucket;
 use super::routes::{self, HEALTH_PATHS};
 use crate::config::web::WebFile;
+use crate::secret::SecretSource;
 use crate::tls::server::Served;
 
 /// The policy of a web configuration.
@@ -25,6 +28,7 @@ pub(super) struct Policy {
     file: WebFile,
     tls: Option<TlsAcceptor>,
     auth: Option<Arc<BasicAuth>>,
+    bearer: Option<Bearer>,
     bucket: Option<Arc<TokenBucket>>,
     /// `None`: the header is left out.
     headers: Vec<(HeaderName, Option<HeaderValue>)>,
@@ -59,10 +63,17 @@ impl Policy {
             headers: headers.collect(),
             tls: served.map(|served| TlsAcceptor::from(served.config)),
             auth: (!file.users.is_empty()).then(|| Arc::new(BasicAuth::new(file.users.clone()))),
+            bearer: None,
             bucket,
             health_without_auth,
             file,
         }
+    }
+
+    /// Where there is no web configuration: a token, where one is asked for, which cannot be guessed at any rate.
+    pub(super) fn asking_for(token: Option<SecretSource>) -> Self {
+        let bucket = token.is_some().then(|| Arc::new(TokenBucket::new(posts::RATE)));
+        Self { bearer: token.map(Bearer::new), bucket, ..Self::default() }
     }
 
     pub(super) fn file(&self) -> &WebFile {
@@ -85,17 +96,16 @@ impl Policy {
             metrics.rejected.inc();
             return Some(routes::later(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n", wait));
         }
+        if let Some(bearer) = &self.bearer
+            && !bearer.admits(headers).await
+        {
+            return Some(unauthorized("Bearer realm=\"Heartbeat\"", metrics));
+        }
         let auth =
             self.auth.as_ref().filter(|_| !(self.health_without_auth && HEALTH_PATHS.contains(&path)))?;
         match auth.check(headers).await {
             Verdict::Known => None,
-            Verdict::Unknown => {
-                metrics.unauthorized.inc();
-                let mut response = routes::plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
-                let challenge = HeaderValue::from_static("Basic realm=\"Heartbeat\", charset=\"UTF-8\"");
-                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-                Some(response)
-            }
+            Verdict::Unknown => Some(unauthorized("Basic realm=\"Heartbeat\", charset=\"UTF-8\"", metrics)),
             Verdict::Busy => {
                 metrics.rejected.inc();
                 let text = "Too many passwords to verify\n";
@@ -113,4 +123,11 @@ impl Policy {
             }
         }
     }
+}
+
+fn unauthorized(challenge: &'static str, metrics: &Metrics) -> Response<Body> {
+    metrics.unauthorized.inc();
+    let mut response = routes::plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    response
 }

@@ -25,7 +25,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const DEED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Twenty a second for long, and as many at once as a machine's timers may start on the full hour.
-const RATE: RateLimit = RateLimit { interval: Duration::from_millis(50), burst: 200 };
+pub(super) const RATE: RateLimit = RateLimit { interval: Duration::from_millis(50), burst: 200 };
 
 /// What became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,4 +106,110 @@ impl Posts {
 
 fn not(status: StatusCode, text: impl Into<String>) -> Undone {
     Undone::Said(Said::not(status, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio_util::sync::{CancellationToken, DropGuard};
+
+    use crate::http::{Answer, Config, Deed, Handlers, Metrics, Said, bind};
+    use crate::secret::{Secret, SecretSource};
+
+    const SOON: std::time::Duration = std::time::Duration::from_secs(10);
+
+    /// A server on a Unix socket that echoes what is posted to one path.
+    fn serve(socket: &Path, token: Option<&str>) -> DropGuard {
+        let token = token.map(|token| SecretSource::given(Secret::new(token)));
+        let config = Config { unix: Some(socket.to_owned()), token, ..Config::on(Vec::new()) };
+        let echo = |body: Bytes| async move { Said::done(String::from_utf8_lossy(&body)) };
+        let find = move |path: &str| {
+            let deed: Deed = Box::new(move |body| Box::pin(echo(body)));
+            (path == "/echo").then_some(deed)
+        };
+        let handlers = Handlers {
+            metrics: None,
+            ready: std::sync::Arc::new(|| Ok(())),
+            pages: std::sync::Arc::new(|_| Answer::Nothing),
+            posts: Some(std::sync::Arc::new(find)),
+        };
+        let server = bind(config, handlers, Metrics::unseen()).unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(server.serve(stop.clone()));
+        stop.drop_guard()
+    }
+
+    /// One request on a connection of its own, and the answer.
+    async fn ask(socket: &Path, request_line: &str, headers: &str, body: &str) -> String {
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        let length = body.len();
+        let request = format!(
+            "{request_line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
+    }
+
+    #[track_caller]
+    fn is(answer: &str, status: &str, end: &str) {
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.ends_with(end), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn what_can_be_done_is_done_by_posting_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("api.sock");
+        let _server = serve(&socket, None);
+        is(&ask(&socket, "POST /echo", "", "a word").await, "200", "\r\n\r\na word\n");
+        let get = ask(&socket, "GET /echo", "", "").await;
+        is(&get, "405", "This endpoint requires a POST request.\n");
+        assert!(get.contains("allow: POST\r\n"), "{get}");
+        is(&ask(&socket, "PUT /echo", "", "").await, "405", "\n");
+        is(&ask(&socket, "POST /other", "", "").await, "404", "Not found\n");
+        is(&ask(&socket, "GET /metrics", "", "").await, "404", "Not found\n");
+        is(&ask(&socket, "GET /-/ready", "", "").await, "200", "OK\n");
+        is(&ask(&socket, "POST /echo", "Origin: http://a.example\r\n", "").await, "403", "browser\n");
+        let long = "x".repeat(super::BODY_BYTES_MAX + 1);
+        is(&ask(&socket, "POST /echo", "", &long).await, "413", "More than 16384 bytes\n");
+        is(&ask(&socket, "POST /echo", "", &long[1..]).await, "200", "x\n");
+    }
+
+    #[tokio::test]
+    async fn without_the_token_nothing_is_told_or_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("api.sock");
+        let _server = serve(&socket, Some("sesame"));
+        for request in ["POST /echo", "GET /-/healthy", "POST /other", "GET /"] {
+            for headers in ["", "Authorization: Bearer sesam\r\n", "Authorization: Basic sesame\r\n"] {
+                let answer = ask(&socket, request, headers, "").await;
+                is(&answer, "401", "Unauthorized\n");
+                assert!(answer.contains("www-authenticate: Bearer"), "{answer}");
+            }
+        }
+        let right = "Authorization: Bearer sesame\r\n";
+        is(&ask(&socket, "POST /echo", right, "in").await, "200", "in\n");
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_told_to_come_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("api.sock");
+        let _server = serve(&socket, None);
+        let mut refused = 0;
+        for _ in 0..super::RATE.burst * 2 {
+            let answer = ask(&socket, "POST /echo", "", "").await;
+            if answer.starts_with("HTTP/1.1 429 ") {
+                assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+                refused += 1;
+            }
+        }
+        assert!(refused > 0, "all of them were done");
+        is(&ask(&socket, "GET /-/ready", "", "").await, "200", "OK\n");
+    }
 }

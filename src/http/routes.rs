@@ -26,8 +26,8 @@ pub type ReadyHandler = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 /// Where the server's answers come from. None of them may wait for a network.
 #[derive(Clone)]
 pub struct Handlers {
-    /// For the telemetry path.
-    pub metrics: MetricsHandler,
+    /// For the telemetry path; `None`: there are none, nor pages, and what is not posted is not found.
+    pub metrics: Option<MetricsHandler>,
     /// For `/-/ready`.
     pub ready: ReadyHandler,
     /// For `/` and what it leads to.
@@ -60,7 +60,7 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 pub(super) struct Routes {
     ready: Ready,
     telemetry_path: String,
-    scrapes: Scrapes,
+    scrapes: Option<Scrapes>,
     pages: Pages,
     posts: Option<Posts>,
     response_timeout: Duration,
@@ -73,7 +73,9 @@ impl Routes {
         Self {
             ready: Ready(ready),
             telemetry_path: config.telemetry_path.clone(),
-            scrapes: Scrapes::new(render, config.scrapes_max, config.header_timeout, metrics.clone()),
+            scrapes: render.map(|render| {
+                Scrapes::new(render, config.scrapes_max, config.header_timeout, metrics.clone())
+            }),
             pages: Pages::new(pages, config.header_timeout),
             posts: posts.map(Posts::new),
             response_timeout: config.response_timeout,
@@ -99,6 +101,7 @@ impl Routes {
             },
             Method::POST => match (&self.posts, self.deed(path)) {
                 (Some(posts), Some(deed)) => self.post(posts.run(deed, headers, body).await),
+                (Some(_), None) if self.scrapes.is_none() => not_found(),
                 _ => not_allowed("Only GET and HEAD\n", "GET, HEAD"),
             },
             _ => not_allowed("Only GET and HEAD\n", "GET, HEAD"),
@@ -126,7 +129,7 @@ impl Routes {
         };
         let Made { page, gzip, permit } = match self.pages.answer(question, takes_gzip(headers)).await {
             Ok(Some(made)) => made,
-            Ok(None) => return answer(StatusCode::NOT_FOUND, PLAIN, "Not found\n"),
+            Ok(None) => return not_found(),
             Err(Refusal::Busy) => return self.busy("Too many pages at once\n"),
             Err(_) => {
                 return answer(StatusCode::INTERNAL_SERVER_ERROR, PLAIN, "The page could not be made\n");
@@ -163,7 +166,8 @@ impl Routes {
             gzip: takes_gzip(headers),
             query: query.map(str::to_owned),
         };
-        match self.scrapes.answer(question).await {
+        let Some(scrapes) = &self.scrapes else { return not_found() };
+        match scrapes.answer(question).await {
             Ok(gathered) => metrics(&gathered, Instant::now() + self.response_timeout),
             Err(Refusal::Busy) => self.busy("Too many scrapes at once\n"),
             Err(Refusal::Question(reason)) => answer(StatusCode::BAD_REQUEST, PLAIN, format!("{reason}\n")),
@@ -198,6 +202,10 @@ pub(super) fn later(status: StatusCode, text: &'static str, wait: Duration) -> R
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     response
+}
+
+fn not_found() -> Response<Body> {
+    plain(StatusCode::NOT_FOUND, "Not found\n")
 }
 
 fn not_allowed(text: &'static str, allow: &'static str) -> Response<Body> {

@@ -5,23 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::clients::Clients;
+use super::listen::Listener;
 use super::metrics::Place;
 use super::policy::Policy;
 use super::reload::{InForce, Reload};
 use super::routes::Routes;
+use super::stream::Stream;
 use super::{Config, Handlers, Metrics, connection};
 use crate::config::Problems;
-
-/// Connections that the system holds until they are accepted.
-const BACKLOG: i32 = 1024;
 
 /// Connections that are being told that there is no place for them; more are closed without a word.
 const REFUSALS_MAX: usize = 64;
@@ -39,7 +36,7 @@ pub enum BindError {
     #[error("cannot listen on {address}")]
     Listen {
         /// Which one.
-        address: SocketAddr,
+        address: String,
         /// What the system said.
         source: io::Error,
     },
@@ -51,7 +48,7 @@ pub enum BindError {
 /// A server that listens and does not yet answer.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Listener>,
     addresses: Vec<SocketAddr>,
     shared: Shared,
     reload: Option<Reload>,
@@ -81,18 +78,21 @@ pub(super) struct Shared {
 /// Where one of the addresses is not to be had, or none is given, or the web configuration cannot be used.
 pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Server, BindError> {
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    let refused = |address: String| move |source| BindError::Listen { address, source };
     for &address in &config.listen {
-        let bound =
-            listen(address, &config.listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
-        let (local, listener) = bound.map_err(|source| BindError::Listen { address, source })?;
+        let (listener, local) =
+            Listener::tcp(address, &config.listen).map_err(refused(address.to_string()))?;
         addresses.push(local);
         listeners.push(listener);
+    }
+    if let Some(path) = &config.unix {
+        listeners.push(Listener::unix(path).map_err(refused(format!("unix:{}", path.display())))?);
     }
     if listeners.is_empty() {
         return Err(BindError::NoAddress);
     }
     let (reload, in_force) = match config.web_config.clone() {
-        None => (None, watch::channel(Arc::new(Policy::default())).0),
+        None => (None, watch::channel(Arc::new(Policy::asking_for(config.token.clone()))).0),
         Some(path) => {
             let (reload, in_force) =
                 Reload::start(path, &config, metrics.clone()).map_err(BindError::WebConfig)?;
@@ -111,20 +111,6 @@ pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Serv
         config,
     };
     Ok(Server { listeners, addresses, shared, reload })
-}
-
-fn listen(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        // An IPv6 wildcard that took IPv4 along would leave nothing for the other listener.
-        socket.set_only_v6(all.iter().any(|other| other.is_ipv4() && other.port() == address.port()))?;
-    }
-    // A restart must not wait for connections of the process before.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
 }
 
 impl Server {
@@ -158,7 +144,7 @@ impl Server {
 }
 
 /// Accepts connections until the server stops. No failure ends it: whatever is missing may come back.
-async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: TaskTracker) {
+async fn accept(shared: Arc<Shared>, listener: Listener, tasks: TaskTracker) {
     let mut failing = false;
     loop {
         let accepted = tokio::select! {
@@ -170,7 +156,7 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener, tasks: TaskTracker) 
         match accepted {
             Ok((stream, client)) => {
                 failing = false;
-                admit(&shared, stream, client.ip(), &tasks);
+                admit(&shared, stream, client, &tasks);
             }
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
@@ -196,7 +182,7 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 /// Serves a connection if there is a place for it, and for its client.
-fn admit(shared: &Arc<Shared>, stream: TcpStream, client: IpAddr, tasks: &TaskTracker) {
+fn admit(shared: &Arc<Shared>, stream: Stream, client: IpAddr, tasks: &TaskTracker) {
     let words = match Arc::clone(&shared.places).try_acquire_owned() {
         Err(_) => connection::FULL,
         Ok(permit) => match shared.clients.enter(client) {

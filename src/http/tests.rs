@@ -78,7 +78,7 @@ fn start_with(config: Config, render: MetricsHandler) -> Running {
     let ready = Arc::new(AtomicBool::new(false));
     let says = Arc::clone(&ready);
     let handlers = Handlers {
-        metrics: render,
+        metrics: Some(render),
         ready: Arc::new(move || {
             says.load(Ordering::Relaxed).then_some(()).ok_or("view is not in step".to_owned())
         }),
@@ -505,7 +505,7 @@ async fn both_families_share_a_port_and_a_taken_one_is_named() {
     let free = start(local(|_| {}), Vec::new());
     let taken = free.addresses[0];
     let handlers = || Handlers {
-        metrics: Arc::new(|_| Ok(Exposition::default())),
+        metrics: Some(Arc::new(|_| Ok(Exposition::default()))),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(|_| Answer::Nothing),
         posts: None,

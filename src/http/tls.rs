@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -10,10 +9,11 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::say_goodbye;
 use super::metrics::Metrics;
+use super::stream::Stream;
 use crate::telemetry::Chain;
 
 /// A connection whose writes have a deadline.
-pub(super) type Socket = Pin<Box<TimeoutStream<TcpStream>>>;
+pub(super) type Socket = Pin<Box<TimeoutStream<Stream>>>;
 
 /// What the first byte of a client that speaks TLS is: a record that holds a handshake.
 const HANDSHAKE: u8 = 22;

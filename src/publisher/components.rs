@@ -4,8 +4,9 @@
 
 use std::collections::HashMap;
 
+use super::jobs::{Judged, KIND};
 use super::round;
-use super::track::{Observation, Tracked, Turn};
+use super::track::{Observation, Thresholds, Tracked, Turn};
 use crate::clock::SteadyWall;
 use crate::config::targets::Targets;
 use crate::heartbeat::{Component, ComponentKey};
@@ -29,7 +30,7 @@ pub(super) struct Difference {
 impl Components {
     /// Those that a file names; none was checked yet.
     pub(super) fn new(targets: &Targets) -> Self {
-        Self::of(round::components(targets))
+        Self::of(wanted(targets).collect())
     }
 
     fn of(tracked: Vec<Tracked>) -> Self {
@@ -44,7 +45,7 @@ impl Components {
         let mut held: HashMap<ComponentKey, Tracked> =
             before.tracked.into_iter().map(|tracked| (tracked.key().clone(), tracked)).collect();
         let mut added = 0;
-        let wanted = round::components(targets).into_iter().map(|new| match held.remove(new.key()) {
+        let wanted = wanted(targets).map(|new| match held.remove(new.key()) {
             Some(held) => held.wanted_as(new),
             None => {
                 added += 1;
@@ -57,9 +58,20 @@ impl Components {
 
     /// Takes a check in; says which component turned by it, if one did. What is not named any more is nobody's.
     pub(super) fn note(&mut self, seen: &Observation) -> Option<(&Tracked, Turn)> {
-        let tracked = &mut self.tracked[*self.by_key.get(&seen.key)?];
+        let tracked = self.find(&seen.key)?;
         let turn = tracked.note(seen)?;
         Some((tracked, turn))
+    }
+
+    /// Likewise for a job.
+    pub(super) fn judge(&mut self, judged: &Judged) -> Option<(&Tracked, Turn)> {
+        let tracked = self.find(&judged.key)?;
+        let turn = tracked.judge(judged)?;
+        Some((tracked, turn))
+    }
+
+    fn find(&mut self, key: &ComponentKey) -> Option<&mut Tracked> {
+        Some(&mut self.tracked[*self.by_key.get(key)?])
     }
 
     /// Those that were checked, as they are told.
@@ -76,6 +88,14 @@ impl Components {
     pub(super) fn len(&self) -> usize {
         self.tracked.len()
     }
+}
+
+/// What a file names: what is checked, and then what tells of itself.
+fn wanted(targets: &Targets) -> impl Iterator<Item = Tracked> {
+    let at_once = Thresholds { failure: 1, success: 1 };
+    let jobs = targets.jobs.iter().map(move |job| (ComponentKey::other(KIND, &job.name), at_once));
+    let jobs = jobs.map(|(key, thresholds)| Tracked::new(key, None, thresholds));
+    round::components(targets).into_iter().chain(jobs)
 }
 
 #[cfg(test)]

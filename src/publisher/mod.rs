@@ -3,8 +3,11 @@
 
 mod components;
 mod drill;
+mod job;
+pub mod jobs;
 mod link;
 mod maintenance;
+pub mod memory;
 mod metrics;
 mod once;
 mod outgoing;
@@ -30,18 +33,20 @@ use crate::check::management::ManagementClient;
 use crate::clock::{self, SteadyWall};
 use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
-use crate::heartbeat::{Epoch, Heartbeat, PublisherId, PublisherTotals, Window};
+use crate::heartbeat::{Component, Epoch, Heartbeat, PublisherId, PublisherTotals, Window};
 use crate::signing::SigningKey;
 use crate::trace::TRACEPARENT;
 use crate::watched::Held;
 
 use components::{Components, Difference};
+use jobs::{JobLineEnd, Jobs};
+use memory::Memory;
 use metrics::Metrics;
 use outgoing::outgoing;
 use reload::Wanted;
 use round::Plan;
 use trace::Waiting;
-use track::Observation;
+use track::{Observation, Turn};
 
 pub use drill::{Drill, Stage};
 pub use link::{InProcessEnd, Link};
@@ -73,6 +78,10 @@ pub struct Config {
     pub maintenance: Commanded,
     /// Other targets, once there are some; `None` where they never change.
     pub changes: Option<watch::Receiver<Wanted>>,
+    /// Where jobs are heard.
+    pub jobs: JobLineEnd,
+    /// What outlives the process.
+    pub memory: Memory,
 }
 
 /// The key that signs, as its file was read last.
@@ -99,6 +108,10 @@ pub struct Emitter {
     probe_interval: Duration,
     plan: Arc<Plan>,
     components: Components,
+    jobs: Jobs,
+    heard: JobLineEnd,
+    /// When a job turns, if none says anything.
+    jobs_due: Option<Instant>,
     changes: Option<watch::Receiver<Wanted>>,
     planned: Vec<PlannedWindow>,
     commanded: watch::Receiver<Vec<Window>>,
@@ -130,6 +143,7 @@ impl Emitter {
     /// Prepares a publisher; [`Emitter::run`] sets it going.
     pub fn new(config: Config, link: Link, pulse: Pulse, registry: &mut Registry) -> Self {
         let components = Components::new(&config.targets);
+        let jobs = Jobs::new(&config.targets.jobs, config.memory, clock::boot_ms());
         let metrics = Metrics::register(registry);
         metrics.components.set(i64::try_from(components.len()).unwrap_or(i64::MAX));
         let round_give_up = longest_timeout(&config.targets, config.check_timeout) + ROUND_SLACK;
@@ -143,6 +157,9 @@ impl Emitter {
             probe_interval: config.probe_interval,
             plan: Arc::new(plan),
             components,
+            jobs,
+            heard: config.jobs,
+            jobs_due: Some(Instant::now()),
             changes: config.changes,
             planned,
             commanded: config.maintenance.watch(),
@@ -207,6 +224,11 @@ impl Emitter {
                 wanted = changed(&mut self.changes) => self.adopt(wanted),
                 // Told at once, since the work begins.
                 Ok(()) = self.commanded.changed() => self.turn_due = Some(Instant::now()),
+                Some(heard) = self.heard.recv() => {
+                    self.jobs.hear(heard, clock::boot_ms());
+                    self.judge_jobs();
+                }
+                () = clock::at(self.jobs_due) => self.judge_jobs(),
                 changed = link_state.changed() => {
                     if changed.is_err() {
                         break;
@@ -280,6 +302,8 @@ impl Emitter {
         }
         self.results = mpsc::channel(RESULTS_MAX);
         let Difference { added, removed } = self.components.adopt(&wanted.targets);
+        self.jobs.adopt(&wanted.targets.jobs, clock::boot_ms());
+        self.judge_jobs();
         info!(components = self.components.len(), added, removed, "Targets changed");
         self.metrics.components.set(i64::try_from(self.components.len()).unwrap_or(i64::MAX));
         self.round_give_up = longest_timeout(&wanted.targets, self.plan.timeout()) + ROUND_SLACK;
@@ -294,8 +318,30 @@ impl Emitter {
     }
 
     fn note(&mut self, seen: &Observation) {
-        let Some((tracked, turn)) = self.components.note(seen) else { return };
-        let Some(now) = tracked.component(&self.wall) else { return };
+        if let Some((tracked, turn)) = self.components.note(seen)
+            && let Some(now) = tracked.component(&self.wall)
+        {
+            self.turned(&turn, &now);
+        }
+    }
+
+    /// Looks at how every job is by now.
+    fn judge_jobs(&mut self) {
+        let now = clock::boot_ms();
+        let judged: Vec<_> = self.jobs.judge(now).collect();
+        for judged in judged {
+            if let Some((tracked, turn)) = self.components.judge(&judged)
+                && let Some(now) = tracked.component(&self.wall)
+            {
+                self.turned(&turn, &now);
+            }
+        }
+        let wait = self.jobs.turn_at(now).map(|at| Duration::from_millis(at.abs_diff(now)));
+        self.jobs_due = wait.and_then(|wait| Instant::now().checked_add(wait));
+    }
+
+    /// Says that a component turned, and has it told soon.
+    fn turned(&mut self, turn: &Turn, now: &Component) {
         if turn.was.is_some() || now.reason.is_some() {
             info!(
                 kind = now.key.kind.as_str(),
@@ -328,6 +374,8 @@ impl Emitter {
             self.beat_due = false;
             self.beat_at = (self.beat_at + self.publish_interval).max(now);
         }
+        // Jobs are as they are now; a machine that slept hears of the time that passed here.
+        self.judge_jobs();
         self.turn_due = None;
         self.last_sent = Some(now);
         let boot = clock::boot();

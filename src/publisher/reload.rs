@@ -63,6 +63,14 @@ impl Reloads {
     }
 }
 
+#[cfg(test)]
+impl Reloads {
+    /// Where nobody hears.
+    pub(crate) fn to_nobody() -> Self {
+        Self(mpsc::channel(1).0)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Metrics {
     successful: Gauge,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::jobs::Judged;
 use crate::check::Verdict;
 use crate::clock::SteadyWall;
 use crate::heartbeat::{CheckSpan, Component, ComponentKey, Outcome, QueueFigures, Reason};
@@ -65,7 +66,17 @@ struct Shown {
     last_up: Option<Duration>,
     last_down: Option<Duration>,
     last_unknown: Option<Duration>,
-    took: Duration,
+    took: Option<Duration>,
+    figures: Option<QueueFigures>,
+}
+
+/// What is to be shown from now on.
+struct Latest {
+    verdict: Verdict,
+    found: Verdict,
+    at: Duration,
+    took: Option<Duration>,
+    peer: Option<SocketAddr>,
     figures: Option<QueueFigures>,
 }
 
@@ -121,27 +132,47 @@ impl Tracked {
         self.untold = true;
         self.failures += u64::from(seen.verdict.outcome != Outcome::Up);
         let verdict = self.settled(seen.verdict);
+        self.show(Latest {
+            verdict,
+            found: seen.verdict,
+            at: seen.at,
+            took: Some(seen.took),
+            peer: seen.peer,
+            figures: seen.figures,
+        })
+    }
+
+    /// Takes in how a job is, which tells of its runs by itself; says if what is shown turned.
+    pub(super) fn judge(&mut self, judged: &Judged) -> Option<Turn> {
+        (self.checks, self.failures) = (judged.runs, judged.failures);
+        let at = Duration::from_millis(judged.at.unsigned_abs());
+        let (verdict, found) = (judged.verdict, judged.verdict);
+        self.show(Latest { verdict, found, at, took: judged.took, peer: None, figures: None })
+    }
+
+    fn show(&mut self, latest: Latest) -> Option<Turn> {
+        let Latest { verdict, found, at, took, peer, figures } = latest;
         let before = self.shown;
         let turned = before.is_none_or(|before| before.verdict != verdict);
         let outcome_turned = before.is_none_or(|before| before.verdict.outcome != verdict.outcome);
         let last = |of: Outcome, held: Option<Option<Duration>>| {
-            if verdict.outcome == of { Some(seen.at) } else { held.flatten() }
+            if verdict.outcome == of { Some(at) } else { held.flatten() }
         };
         self.shown = Some(Shown {
             verdict,
-            found: seen.verdict,
-            peer: seen.peer,
-            checked: seen.at,
-            changed: if outcome_turned { seen.at } else { before.map_or(seen.at, |before| before.changed) },
+            found,
+            peer,
+            checked: at,
+            changed: if outcome_turned { at } else { before.map_or(at, |before| before.changed) },
             last_up: last(Outcome::Up, before.map(|before| before.last_up)),
             last_down: last(Outcome::Down, before.map(|before| before.last_down)),
             last_unknown: last(Outcome::Unknown, before.map(|before| before.last_unknown)),
-            took: seen.took,
-            figures: seen.figures,
+            took,
+            figures,
         });
         turned.then(|| Turn {
             was: before.map(|before| (before.verdict.outcome, before.verdict.reason)),
-            lasted: before.map_or(Duration::ZERO, |before| seen.at.saturating_sub(before.changed)),
+            lasted: before.map_or(Duration::ZERO, |before| at.saturating_sub(before.changed)),
         })
     }
 
@@ -156,7 +187,7 @@ impl Tracked {
             peer: shown.peer.map(|peer| peer.to_string().into()),
             found: (shown.found != shown.verdict).then_some((shown.found.outcome, shown.found.reason)),
         };
-        Some((shown.checked.saturating_sub(shown.took), span))
+        Some((shown.checked.saturating_sub(shown.took.unwrap_or_default()), span))
     }
 
     /// The verdict to be shown: one that turns has to be found often enough in a row. What could
@@ -196,7 +227,7 @@ impl Tracked {
             last_up_at: at(shown.last_up),
             last_down_at: at(shown.last_down),
             last_unknown_at: at(shown.last_unknown),
-            duration_seconds: Some(shown.took.as_secs_f64()),
+            duration_seconds: shown.took.map(|took| took.as_secs_f64()),
             checks_total: Some(self.checks),
             failures_total: Some(self.failures),
             figures: shown.figures,

@@ -149,6 +149,7 @@ pub(super) fn emitter(
     targets: Targets,
     tracing: publisher::Tracing,
     signing_key: Option<publisher::KeyInUse>,
+    told: (publisher::jobs::JobLineEnd, publisher::memory::Memory),
     expiry: &Expiry,
 ) -> Result<publisher::Config, StartError> {
     let management =
@@ -165,6 +166,8 @@ pub(super) fn emitter(
         signing_key,
         maintenance: publisher::Commanded::new(Vec::new(), clock::wall()),
         changes: None,
+        jobs: told.0,
+        memory: told.1,
     })
 }
 

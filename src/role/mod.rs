@@ -6,6 +6,7 @@ mod convert;
 mod drill;
 mod forget;
 mod keys;
+mod local;
 mod pages;
 mod posts;
 mod publisher;

@@ -1,15 +1,35 @@
-//! What can be posted where.
+//! What can be posted where: the routing tables.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use http::StatusCode;
+use percent_encoding::percent_decode_str;
 
 use crate::http::{Deed, PostHandler, Said};
+use crate::publisher::jobs::{JobLine, Unheard, Word};
 use crate::publisher::reload::Reloads;
+
+/// Longest remark that the log repeats, in characters.
+const REMARK_CHARS_MAX: usize = 200;
 
 /// What a publisher does for whoever sees its exposition.
 pub(super) fn exposed(reloads: Reloads) -> PostHandler {
-    std::sync::Arc::new(move |path: &str| match path {
+    Arc::new(move |path: &str| match path {
         "/-/reload" => Some(reload(reloads.clone())),
         _ => None,
+    })
+}
+
+/// What it does for those on its machine, besides.
+pub(super) fn local(reloads: Reloads, jobs: JobLine) -> PostHandler {
+    Arc::new(move |path: &str| {
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        match parts[..] {
+            ["-", "reload"] => Some(reload(reloads.clone())),
+            ["jobs", name, word] => Some(job(jobs.clone(), name, word)),
+            _ => None,
+        }
     })
 }
 
@@ -22,4 +42,79 @@ fn reload(reloads: Reloads) -> Deed {
             }
         })
     })
+}
+
+/// `name` and `word` as they stand in the path.
+fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
+    let name = percent_decode_str(name).decode_utf8().map(|name| name.into_owned());
+    let word = Word::parse(word);
+    Box::new(move |body| {
+        Box::pin(async move {
+            let Some(word) = word else {
+                return Said::not(StatusCode::NOT_FOUND, "A job says start, success, fail or ping");
+            };
+            let Ok(name) = name else {
+                return Said::not(StatusCode::BAD_REQUEST, "The name is not UTF-8");
+            };
+            match jobs.tell(&name, word, &remark(&body)).await {
+                Ok(true) => Said::done("OK"),
+                Ok(false) => Said::done("OK, though the state file could not be written"),
+                // Whoever may ask here may know the names: by the mode of the socket, or the token.
+                Err(Unheard::Unknown(known)) => {
+                    Said::not(StatusCode::NOT_FOUND, format!("No such job: {known}"))
+                }
+                Err(Unheard::Busy) => {
+                    Said::not(StatusCode::SERVICE_UNAVAILABLE, "Not heard: the publisher is busy or stopping")
+                }
+            }
+        })
+    })
+}
+
+/// The first line of a body, shortened.
+fn remark(body: &Bytes) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line = text.trim().lines().next().unwrap_or_default().trim_end();
+    line.chars().take(REMARK_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_path_has_its_deed_and_others_have_none() {
+        let (jobs, heard) = JobLine::new();
+        drop(heard);
+        let find = local(Reloads::to_nobody(), jobs);
+        for path in [
+            "/",
+            "/jobs",
+            "/jobs/backup",
+            "/jobs/backup/ping/",
+            "/jobs/backup/ping/x",
+            "jobs/backup/ping",
+            "/-/quit",
+        ] {
+            assert!(find(path).is_none(), "{path}");
+        }
+        for (path, status) in [
+            ("/jobs/backup/ping", 503),
+            ("/jobs/a%2Fb/success", 503),
+            ("/jobs/%ff/success", 400),
+            ("/jobs/backup/finish", 404),
+            ("/-/reload", 500),
+        ] {
+            let said = find(path).unwrap()(Bytes::new()).await;
+            assert_eq!(said.status.as_u16(), status, "{path}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn a_remark_is_one_short_line() {
+        assert_eq!(remark(&Bytes::from_static(b"")), "");
+        assert_eq!(remark(&Bytes::from_static(b"\n disk full \nand more")), "disk full");
+        assert_eq!(remark(&Bytes::from("ø".repeat(1000))), "ø".repeat(200));
+        assert_eq!(remark(&Bytes::from_static(b"\xff")), "\u{fffd}");
+    }
 }

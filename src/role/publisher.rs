@@ -8,12 +8,15 @@ use tracing::info;
 
 use super::reload::Reloading;
 use super::web::{self, Shown};
-use super::{Process, StartError, convert, posts, tell_health};
+use super::{Process, StartError, convert, local, posts, tell_health};
 use crate::amqp::publish::Publisher;
 use crate::config::{PublisherConfig, SigningKeyFile};
 use crate::health::{Health, Pulse};
+use crate::http::{self, ReadyHandler};
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, RABBITMQ};
+use crate::publisher::jobs::JobLine;
+use crate::publisher::memory::Memory;
 use crate::publisher::{Emitter, KeyInUse, Link};
 use crate::signing::SigningKey;
 use crate::telemetry::registry;
@@ -42,22 +45,36 @@ pub(super) async fn run(
     };
     let (key_watcher, key_in_use) = signing_key.map(|file| watch_key(emitter.id.as_str(), file)).unzip();
     let tracing = convert::tracing(&otlp, destination);
-    let mut checks = convert::emitter(&emitter, targets, tracing, key_in_use, &expiry)?;
+    let (jobs, heard) = JobLine::new();
+    let memory = Memory::read(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
+    let mut checks = convert::emitter(&emitter, targets, tracing, key_in_use, (heard, memory), &expiry)?;
     let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
+    let local_config = emitter.local;
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
     otlp.register(&mut registry);
 
     let stop_late = CancellationToken::new();
-    let (server, registry) = match &web {
-        None => (None, Arc::new(registry)),
-        Some(web) => {
-            let ready = pulse.clone();
+    let own = pulse.clone();
+    let ready: ReadyHandler = Arc::new(move || own.ready());
+    let serves = web.is_some() || local_config.is_some();
+    let metrics = serves.then(|| http::Metrics::register(&mut registry));
+    let local = match (&local_config, &metrics) {
+        (Some(config), Some(metrics)) => {
+            let posts = posts::local(reloading.reloads.clone(), jobs);
+            let server = local::bind(config, posts, Arc::clone(&ready), metrics.clone()).await?;
+            Some(tokio::spawn(server.serve(stop_late.clone())))
+        }
+        _ => None,
+    };
+    let (server, registry) = match (&web, metrics) {
+        (Some(web), Some(metrics)) => {
             let posts = Some(posts::exposed(reloading.reloads.clone()));
-            let shown = Shown { replica: None, ready: Arc::new(move || ready.ready()), posts };
-            let bound = web::bind(web, shown, registry, &expiry).await?;
+            let bound =
+                web::bind(web, Shown { replica: None, ready, posts }, metrics, registry, &expiry).await?;
             let registry = bound.registry();
             (Some(bound.serve(stop_late.clone())), registry)
         }
+        _ => (None, Arc::new(registry)),
     };
     let exports = otlp.start(registry, None, &expiry);
     let health = Health::of([pulse]);
@@ -77,7 +94,9 @@ pub(super) async fn run(
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(link), Some(expiry), Some(reloading), key, server].into_iter().flatten() {
+    for task in
+        [Some(health), Some(link), Some(expiry), Some(reloading), key, local, server].into_iter().flatten()
+    {
         orderly &= timeout_at(end, task).await.is_ok();
     }
     Ok(orderly)

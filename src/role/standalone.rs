@@ -11,14 +11,17 @@ use tracing::info;
 use super::reload::Reloading;
 use super::subscriber::{PULSE, shown, snapshots, watch};
 use super::web::{self, Shown};
-use super::{Process, StartError, convert, posts, tell_health};
+use super::{Process, StartError, convert, local, posts, tell_health};
 use crate::amqp::publish::Publisher;
 use crate::clock::StoreClock;
 use crate::config::targets::{HostTarget, Targets};
 use crate::config::{ProofsConfig, StandaloneConfig, WebConfig};
 use crate::health::{Health, Pulse};
+use crate::http;
 use crate::otlp::Otlp;
 use crate::otlp::heartbeat::{Destination, IN_PROCESS};
+use crate::publisher::jobs::JobLine;
+use crate::publisher::memory::Memory;
 use crate::publisher::{Emitter, Link};
 use crate::subscriber::{Place, Source, Subscriber};
 use crate::telemetry::registry;
@@ -63,14 +66,25 @@ pub(super) async fn run(
     let pulse = Pulse::new(emitter.publish_interval.min(emitter.probe_interval));
     let destination =
         Destination { system: IN_PROCESS, server: None, exchange: IN_PROCESS.into(), routing_key: "".into() };
-    let mut checks =
-        convert::emitter(&emitter, targets, convert::tracing(&otlp, destination), None, &expiry)?;
+    let (jobs, heard) = JobLine::new();
+    let memory = Memory::read(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
+    let tracing = convert::tracing(&otlp, destination);
+    let mut checks = convert::emitter(&emitter, targets, tracing, None, (heard, memory), &expiry)?;
     let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
+    let local_config = emitter.local;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
     otlp.register(&mut registry);
-    let posts = Some(posts::exposed(reloading.reloads.clone()));
-    let shown = Shown { posts, ..shown(&readiness, subscriber.replica()) };
-    let bound = web::bind(&web, shown, registry, &expiry).await?;
+    let metrics = http::Metrics::register(&mut registry);
+    let shown = shown(&readiness, subscriber.replica());
+    let local = match &local_config {
+        None => None,
+        Some(config) => {
+            let posts = posts::local(reloading.reloads.clone(), jobs);
+            Some(local::bind(config, posts, Arc::clone(&shown.ready), metrics.clone()).await?)
+        }
+    };
+    let shown = Shown { posts: Some(posts::exposed(reloading.reloads.clone())), ..shown };
+    let bound = web::bind(&web, shown, metrics, registry, &expiry).await?;
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let server = bound.serve(stop_late.clone());
     let watching = Pulse::new(PULSE);
@@ -78,6 +92,7 @@ pub(super) async fn run(
     let health = tell_health(&health, "standalone", &process, &stop, &stop_late);
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let reloading = reloading.spawn(stop_late.clone());
+    let local = local.map(|server| tokio::spawn(server.serve(stop_late.clone())));
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
     let as_told = watch(&subscriber, &watching, &stop).await;
 
@@ -86,8 +101,9 @@ pub(super) async fn run(
     let orderly = subscriber.stop(process.grace).await && as_told;
     exports.stop(end).await;
     stop_late.cancel();
-    for task in
-        [Some(health), Some(server), Some(expiry), Some(reloading), inspector_task].into_iter().flatten()
+    for task in [Some(health), Some(server), Some(expiry), Some(reloading), local, inspector_task]
+        .into_iter()
+        .flatten()
     {
         let _ = tokio::time::timeout(process.grace, task).await;
     }

@@ -11,6 +11,7 @@ use super::web::{self, Shown};
 use super::{Process, StartError, convert, tell_health};
 use crate::config::SubscriberConfig;
 use crate::health::{Health, Pulse};
+use crate::http;
 use crate::otlp::heartbeat::RABBITMQ;
 use crate::otlp::{Otlp, SnapshotSource};
 use crate::subscriber::replica::Replica;
@@ -44,7 +45,9 @@ pub(super) async fn run(
     let subscriber = Subscriber::start(wanted, Source::Amqp, Arc::default(), outlets, &mut registry);
     otlp.register(&mut registry);
     let readiness = subscriber.readiness();
-    let bound = web::bind(&config.web, shown(&readiness, subscriber.replica()), registry, &expiry).await?;
+    let metrics = http::Metrics::register(&mut registry);
+    let shown = shown(&readiness, subscriber.replica());
+    let bound = web::bind(&config.web, shown, metrics, registry, &expiry).await?;
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let stop_late = CancellationToken::new();
     let server = bound.serve(stop_late.clone());

@@ -38,10 +38,10 @@ pub(super) struct Bound {
 pub(super) async fn bind(
     config: &WebConfig,
     shown: Shown,
+    metrics: http::Metrics,
     mut registry: Registry,
     expiry: &Expiry,
 ) -> Result<Bound, StartError> {
-    let metrics = http::Metrics::register(&mut registry);
     if config.config_file.is_some() {
         metrics.register_web_config(&mut registry);
     }
@@ -60,7 +60,7 @@ pub(super) async fn bind(
         let parts = parts.into_iter().map(Bytes::from).collect();
         Ok(http::Exposition { content_type: format.content_type(), gzip: question.gzip, parts })
     };
-    let handlers = http::Handlers { metrics: Arc::new(render), ready, pages, posts };
+    let handlers = http::Handlers { metrics: Some(Arc::new(render)), ready, pages, posts };
     let http_config = http::Config {
         telemetry_path: config.telemetry_path.clone(),
         connections_max: config.connections_max,
@@ -97,7 +97,8 @@ fn shard_of(query: &str) -> Result<Option<Shard>, String> {
     Shard::parse(&value).map(Some).map_err(|error| error.to_string())
 }
 
-async fn addresses(listen: &[ListenAddress]) -> Result<Vec<SocketAddr>, StartError> {
+/// What addresses are, by name or not.
+pub(super) async fn addresses(listen: &[ListenAddress]) -> Result<Vec<SocketAddr>, StartError> {
     let mut addresses = Vec::new();
     for address in listen {
         match &address.host {

@@ -94,7 +94,7 @@ pub(crate) fn serve(publishers: Vec<PublisherView>) -> (String, DropGuard) {
         Answer::Ready(Page { status: StatusCode::OK, content_type, content_policy, body: body.into() })
     };
     let handlers = Handlers {
-        metrics: Arc::new(|_| Ok(Exposition::default())),
+        metrics: Some(Arc::new(|_| Ok(Exposition::default()))),
         ready: Arc::new(|| Ok(())),
         pages: Arc::new(pages),
         posts: None,

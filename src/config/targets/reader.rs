@@ -29,6 +29,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("consumers", "listeners"),
     ("queue_name", "queue"),
     ("deadline", "timeout"),
+    ("interval", "period"),
+    ("every", "period"),
+    ("grace_time", "grace"),
+    ("max_run_time", "max_runtime"),
+    ("cronjobs", "jobs"),
 ];
 
 #[derive(Default)]
@@ -71,7 +76,7 @@ impl Reader {
             let mut why = "is not known and has no effect".to_owned();
             match known.iter().find(|known| !object.contains_key(**known) && is_meant(key, known)) {
                 Some(meant) => why.push_str(&format!("; is `{meant}` meant?")),
-                None if path.is_empty() && matches!(key.as_str(), "hosts" | "rmq_consumers") => {
+                None if path.is_empty() && matches!(key.as_str(), "hosts" | "rmq_consumers" | "jobs") => {
                     why.push_str("; its place is within `heartbeat`");
                 }
                 None => {}
@@ -259,6 +264,22 @@ impl Reader {
             self.problem(format!("{path}.{key}"), value, why, r#"2.5 (seconds) or "500ms""#);
         }
         fits
+    }
+
+    /// A duration that has to be there.
+    pub(super) fn required_duration(
+        &mut self,
+        object: &Map<String, Value>,
+        key: &str,
+        path: &str,
+        max: Duration,
+        example: &'static str,
+    ) -> Option<Duration> {
+        let value = self.required(object, key, path, example)?;
+        if value.is_null() {
+            self.problem(format!("{path}.{key}"), value, "which is no time", example);
+        }
+        self.duration(object, key, path, max)
     }
 
     /// A count from 1.

@@ -319,6 +319,48 @@ fn json() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn jobs_are_read_with_their_terms() {
+    let (targets, warnings) = warnings(
+        r#"{"heartbeat": {"jobs": [
+            {"name": "backup", "period": "1day", "grace": "1h", "max_runtime": "3h"},
+            {"name": "sync", "period": 300, "grace": "30s"},
+            {"name": "sync", "period": 60, "grace": 1},
+            {"name": "odd", "interval": "1h", "period": "1h", "grace": "1m", "schedule": "* * * * *"}]}}"#,
+    );
+    let job = |name: &str, period: u64, grace: u64, runtime: u64| {
+        let [period, grace, max_runtime] = [period, grace, runtime].map(Duration::from_secs);
+        JobTarget { name: name.into(), terms: JobTerms { period, grace, max_runtime } }
+    };
+    let day = 24 * 3600;
+    let expected = [job("backup", day, 3600, 3 * 3600), job("sync", 300, 30, 30), job("odd", 3600, 60, 60)];
+    assert_eq!(targets.jobs, expected);
+    assert_eq!(
+        warnings,
+        [
+            "heartbeat.jobs[2] is a job named \"sync\" again: only the first counts",
+            "heartbeat.jobs[3].interval is not known and has no effect",
+            "heartbeat.jobs[3].schedule is not known and has no effect",
+        ]
+    );
+    let problems = parse(
+        r#"{"heartbeat": {"jobs": [{"name": "", "every": "1h", "grace": 0}, 5, {"name": "a", "period": null, "grace": 1}]}}"#,
+    );
+    let said: Vec<_> = problems.unwrap_err().iter().map(Problem::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "heartbeat.jobs[0].name is \"\", which is no name: it is empty; example: \"backup\"",
+            "heartbeat.jobs[0].period is missing; is `every` meant to be it?; example: \"1day\"",
+            "heartbeat.jobs[0].grace is 0, which is no time above 0 and up to 1year; \
+             example: 2.5 (seconds) or \"500ms\"",
+            "heartbeat.jobs[1] is 5, which is no object; example: \
+             {\"name\": \"backup\", \"period\": \"1day\", \"grace\": \"1h\"}",
+            "heartbeat.jobs[2].period is null, which is no time; example: \"1day\"",
+        ]
+    );
+}
+
 /// With the same places and examples as JSON's.
 #[test]
 fn a_file_in_yaml_says_the_same() {

@@ -1,0 +1,42 @@
+//! The local API of a publisher.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::{StartError, web};
+use crate::config::{LocalAddress, LocalConfig};
+use crate::http::{self, Answer, PostHandler, ReadyHandler, Server};
+
+/// Takes its socket or port, so that one that is in use ends the start.
+pub(super) async fn bind(
+    config: &LocalConfig,
+    posts: PostHandler,
+    ready: ReadyHandler,
+    metrics: http::Metrics,
+) -> Result<Server, StartError> {
+    let (listen, unix) = match &config.listen {
+        LocalAddress::Tcp(address) => (web::addresses(std::slice::from_ref(address)).await?, None),
+        LocalAddress::Unix(path) => (Vec::new(), Some(path.clone())),
+    };
+    let http_config = http::Config {
+        unix,
+        token: config.token.clone(),
+        // All of them are one client: this machine.
+        connections_per_client_max: http::CONNECTIONS_MAX,
+        ..http::Config::on(listen)
+    };
+    let pages = Arc::new(|_| Answer::Nothing);
+    let handlers = http::Handlers { metrics: None, ready, pages, posts: Some(posts) };
+    let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;
+    let token = config.token.is_some();
+    match &config.listen {
+        LocalAddress::Unix(path) => info!(address = %format!("unix:{}", path.display()), token, "Local API"),
+        LocalAddress::Tcp(_) => {
+            for address in server.addresses() {
+                info!(%address, token, "Local API");
+            }
+        }
+    }
+    Ok(server)
+}
