@@ -24,8 +24,9 @@ impl Program {
             .map(|(name, port)| json!({"host": "127.0.0.1", "port": port, "name": name}))
             .collect();
         let file = folder.path().join("publisher.json");
+        let begun = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1);
         let maintenance = json!([
-            {"begins": "2026-01-01T00:00:00Z", "lasts": "7days", "every": "7days", "comment": "new disks", "components": ["files"]},
+            {"begins": begun.to_string(), "lasts": "3days", "every": "7days", "comment": "new disks", "components": ["files"]},
             {"begins": "2099-12-31T00:00:00Z", "lasts": "2h"},
         ]);
         let text = json!({"heartbeat": {"hosts": hosts, "maintenance": maintenance}}).to_string();

@@ -70,6 +70,9 @@ impl Keys {
             ("signature", Signed { key_id: Some(self.bergen.id()), ..genuine }),
             ("key", stranger.sign(body())),
             ("signer", self.bergen.sign(body())),
+            // A drill is of its publisher, and of nobody else.
+            ("unsigned", Signed::not(Simulated::new("drill:oslo").beat())),
+            ("signer", self.bergen.sign(Simulated::new("drill:oslo").beat())),
         ]
     }
 }
@@ -121,6 +124,8 @@ async fn each_forgery_is_refused_by_its_reason_and_leaves_no_trace() {
         let known: Vec<String> = bridge.records().await.into_keys().collect();
         let wanted: &[&str] = if policy == "refuse" { &["oslo"] } else { &["bergen", "oslo"] };
         assert_eq!(known, wanted, "{policy}");
+        keys.oslo.sign(Simulated::new("drill:oslo").beat()).send(&bridge).await;
+        subscriber.wait_value(SOON, "heartbeat_publisher_up", &[("publisher", "drill:oslo")], 1.0).await;
         assert_eq!(by_reason(&subscriber, "heartbeat_subscriber_unproven_total").await, BTreeMap::new());
     }
 }

@@ -19,7 +19,7 @@ const EVERY_MAX: Duration = Duration::from_secs(366 * 86_400);
 pub struct PlannedWindow {
     /// The first, or only one.
     pub first: Window,
-    /// The time from the beginning of one to that of the next, where it comes again; not shorter than the window.
+    /// The time from the beginning of one to that of the next, where it comes again; longer than the window.
     pub every: Option<Duration>,
 }
 
@@ -69,10 +69,10 @@ fn read(reader: &mut Reader, entry: &Value, path: &str) -> Option<PlannedWindow>
     match Window::new((begins, ends), comment.as_deref(), &names) {
         Ok(first) => {
             let length = ends.ms_since(begins).unsigned_abs();
-            if every.is_some_and(|every| every.as_millis() < u128::from(length)) {
+            if every.is_some_and(|every| every.as_millis() <= u128::from(length)) {
                 reader.amiss(
                     format!("{path}.every"),
-                    "is shorter than the window: it would never end",
+                    "is no longer than the window, which would never end",
                     EXAMPLE,
                 );
                 return None;

@@ -452,8 +452,8 @@ fn windows_of_maintenance_are_read() {
             "lasts: which is no time above 0 and up to 7days",
         ),
         (
-            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "1h"}"#,
-            "every: is shorter than the window",
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "2h"}"#,
+            "every: is no longer than the window",
         ),
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "components": [7]}"#,
