@@ -33,6 +33,7 @@
 //! - [`store`]: where that survives: Redis, or memory.
 //! - [`amqp`]: RabbitMQ, with connections that are built anew for ever.
 //! - [`check`]: how components are asked.
+//! - [`doctor`]: what is wrong on the way to a broker and a store.
 //! - [`publisher`]: rounds, turns and beats.
 //! - [`subscriber`]: messages into the store, the store into a view.
 //! - [`exposition`]: the view as text for Prometheus, and as metrics for OTLP.
@@ -66,6 +67,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dial;
+pub mod doctor;
 pub mod exposition;
 pub mod health;
 pub mod heartbeat;

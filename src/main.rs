@@ -50,6 +50,7 @@ fn run(invocation: &Invocation) -> u8 {
     let done = match &invocation.command {
         Command::Run(role) => run_role(*role, invocation),
         Command::Check { role, once } => check(*role, *once, invocation),
+        Command::Doctor { role } => doctor(*role, invocation),
         Command::Drill { down_for, silent_for } => drill(*down_for, *silent_for, invocation),
         Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
@@ -99,6 +100,16 @@ fn check(named: Option<Role>, once: bool, invocation: &Invocation) -> Result<u8,
     }
     println!("configuration is valid");
     Ok(role::EXIT_OK)
+}
+
+fn doctor(named: Option<Role>, invocation: &Invocation) -> Result<u8, Problems> {
+    let role = named.unwrap_or_else(|| config::mode(&invocation.flags, &ProcessEnvironment).0);
+    let (config, warnings) = config::load_doctor(role, &invocation.flags, &ProcessEnvironment)?;
+    warn_of(&warnings);
+    init_log_of_command(config.log);
+    let code = role::doctor(config, &mut terminal());
+    log::flush();
+    Ok(code)
 }
 
 fn warn_of(warnings: &[Warning]) {

@@ -9,6 +9,7 @@
 
 pub mod expiry;
 pub mod files;
+mod handshake;
 pub mod https;
 mod peer;
 mod pem;
@@ -19,6 +20,7 @@ use rustls::crypto::aws_lc_rs;
 
 pub use expiry::{Certificate, Expiry};
 pub use files::{ClientFiles, TlsError, TlsFile, TlsFiles};
+pub use handshake::{client_hello, handshake};
 pub use peer::{Peer, PeerTls, TlsConfig};
 
 /// Makes aws-lc-rs the provider of the process, for the libraries that ask for the default one.

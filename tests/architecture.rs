@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "store",
     "amqp",
     "check",
+    "doctor",
     "config",
     "publisher",
     "subscriber",

@@ -84,6 +84,7 @@ fn readers(scopes: Scopes) -> String {
         (Scopes::PUBLISHER, "publisher"),
         (Scopes::SUBSCRIBER, "subscriber"),
         (Scopes::STANDALONE, "standalone"),
+        (Scopes::DOCTOR, "doctor"),
         (Scopes::FORGET, "forget"),
         (Scopes::HEALTHCHECK, "healthcheck"),
         (Scopes::KEYS, "keys"),
@@ -131,11 +132,18 @@ fn the_page_on_the_configuration_has_every_setting() {
 /// Words in capitals with an underscore, as variables are written.
 #[test]
 fn pages_name_no_variable_that_there_is_not() {
-    const OTHERS: &[&str] =
-        &[UPDATE, "HEARTBEAT_BINARY", "NO_COLOR", "NO_RECORDED_VALUE", "RABBITMQ_TLS_ENABLED"];
+    const OTHERS: &[&str] = &[
+        UPDATE,
+        "ACCESS_REFUSED",
+        "HEARTBEAT_BINARY",
+        "NO_COLOR",
+        "NO_RECORDED_VALUE",
+        "RABBITMQ_TLS_ENABLED",
+    ];
     for name in [
         "README.md",
         "CHANGELOG.md",
+        "docs/commands.md",
         "docs/moving-over.md",
         "docs/clusters.md",
         "docs/configuration.md",
@@ -173,6 +181,7 @@ fn links_between_pages_lead_somewhere() {
         "README.md",
         "SECURITY.md",
         "CHANGELOG.md",
+        "docs/commands.md",
         "docs/moving-over.md",
         "docs/clusters.md",
         "docs/metrics.md",
@@ -193,6 +202,62 @@ fn links_between_pages_lead_somewhere() {
             }
         }
     }
+}
+
+/// Headings of the page on commands are the commands of the program, in its order.
+#[test]
+fn the_page_on_the_commands_has_every_command() {
+    let text = text_of("docs/commands.md");
+    let told: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("## `heartbeat ")?.strip_suffix('`')).collect();
+    let program = heartbeat_bridge::cli::program();
+    let there: Vec<&str> = program.get_subcommands().map(clap::Command::get_name).collect();
+    assert_eq!(told, there, "docs/commands.md has a heading for each command: ## `heartbeat NAME`");
+    for command in program.get_subcommands() {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        assert!(text.contains(&about), "docs/commands.md does not say of {}: {about}", command.get_name());
+    }
+}
+
+/// Samples on the page on commands are what the tests of these commands saw. Lines of a terminal are folded.
+#[test]
+fn the_page_on_the_commands_shows_what_they_print() {
+    let unfolded = |text: &str| {
+        let mut whole = String::new();
+        for line in text.lines() {
+            let told = line.trim_start();
+            let is_more =
+                line.len() - told.len() >= 29 && !told.starts_with("why:") && !told.starts_with("to do:");
+            if is_more {
+                whole.pop();
+                whole.push(' ');
+            }
+            whole.push_str(if is_more { told } else { line });
+            whole.push('\n');
+        }
+        whole
+    };
+    let text = text_of("docs/commands.md");
+    let mut samples = 0;
+    for sample in text.split("<!-- ").skip(1) {
+        let (golden, rest) = sample.split_once(" -->\n```text\n").expect("a sample names its golden file");
+        let shown = rest.split("```").next().unwrap();
+        assert_eq!(without_times(&unfolded(shown)), text_of(&format!("tests/golden/{golden}")), "{golden}");
+        samples += 1;
+    }
+    assert!(samples > 1, "the page shows nothing");
+}
+
+/// How long things took stands at the ends of lines, and is another each time.
+fn without_times(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        let (kept, took) = line.rsplit_once("  ").unwrap_or((line, ""));
+        let is_time = took.starts_with(|c: char| c.is_ascii_digit()) && took.ends_with(" ms");
+        lines.push_str(if is_time { kept } else { line });
+        lines.push_str(if is_time { "  TIME\n" } else { "\n" });
+    }
+    lines
 }
 
 /// Ends with the test.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::probe::Stage;
+
 /// A failed operation on the broker.
 #[derive(Debug, thiserror::Error)]
 pub enum AmqpError {
@@ -149,6 +151,34 @@ impl AmqpError {
         match self {
             Self::Open { source, .. } => matches!(source.kind(), lapin::ErrorKind::ProtocolError(_)),
             _ => self.is_denied(),
+        }
+    }
+
+    /// How far an attempt to connect came.
+    pub(super) fn stage(&self) -> Stage {
+        let code = match self {
+            Self::Connect { .. } => return Stage::Tcp,
+            Self::Tls { .. } => return Stage::Tls,
+            Self::Open { source, .. } => match source.kind() {
+                lapin::ErrorKind::ProtocolError(error) => error.get_id(),
+                _ => return Stage::Greeting,
+            },
+            _ => return Stage::Greeting,
+        };
+        match code {
+            403 => Stage::Login,
+            // Not allowed, by RabbitMQ; an invalid path, by the specification.
+            530 | 402 => Stage::Vhost,
+            _ => Stage::Greeting,
+        }
+    }
+
+    /// The broker's own words, where it spoke.
+    pub(crate) fn said(&self) -> Option<String> {
+        let (Self::Open { source, .. } | Self::Call { source, .. }) = self else { return None };
+        match source.kind() {
+            lapin::ErrorKind::ProtocolError(error) => Some(error.get_message().to_string()),
+            _ => None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! built, used until anything at all goes wrong with it, and built anew: [`connection`] opens
 //! one, [`topology`] makes exchange, queue and binding, [`publish`] sends with confirms,
 //! [`consume`] takes deliveries, and [`acks`] says which of them may be let go.
+//! [`probe`] asks what changes nothing.
 
 pub mod acks;
 pub mod connection;
@@ -13,6 +14,7 @@ mod delivery;
 mod error;
 mod inspect;
 mod nodes;
+pub mod probe;
 pub mod publish;
 mod queues;
 mod send;

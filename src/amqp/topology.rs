@@ -27,13 +27,17 @@ pub enum QueueType {
 const DELIVERY_LIMIT: i32 = 1_000_000;
 
 impl QueueType {
-    fn arguments(self) -> FieldTable {
-        let mut arguments = FieldTable::default();
-        let name = match self {
+    /// The broker's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Classic => "classic",
             Self::Quorum => "quorum",
-        };
-        arguments.insert("x-queue-type".into(), AMQPValue::LongString(name.into()));
+        }
+    }
+
+    fn arguments(self) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(self.as_str().into()));
         if self == Self::Quorum {
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
         }

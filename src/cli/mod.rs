@@ -1,6 +1,7 @@
 //! The command line, built from the table of settings: a file for each family of commands.
 
 mod check;
+mod doctor;
 mod drill;
 mod flags;
 mod forget;
@@ -35,6 +36,7 @@ const COMMANDS: &[Entry] = &[
     roles::SUBSCRIBER,
     roles::STANDALONE,
     check::CHECK,
+    doctor::DOCTOR,
     drill::DRILL,
     forget::FORGET,
     keys::KEYS,
@@ -71,6 +73,11 @@ pub enum Command {
         role: Option<Role>,
         /// Whether its checks are made once, too.
         once: bool,
+    },
+    /// Find out what is wrong on the way to the servers of a role.
+    Doctor {
+        /// Which role. `None`: the mode decides.
+        role: Option<Role>,
     },
     /// Play an outage that is marked as a drill.
     Drill {

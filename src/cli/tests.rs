@@ -23,6 +23,8 @@ fn commands() {
         (&["check"], Command::Check { role: None, once: false }),
         (&["check", "subscriber"], Command::Check { role: Some(Role::Subscriber), once: false }),
         (&["check", "--once", "--rabbitmq.host=a"], Command::Check { role: None, once: true }),
+        (&["doctor"], Command::Doctor { role: None }),
+        (&["doctor", "publisher"], Command::Doctor { role: Some(Role::Publisher) }),
         (&["forget", "oslo"], Command::Forget { publisher: "oslo".into(), clock_set_back: false }),
         (&["healthcheck"], Command::Healthcheck { role: None, ready: false }),
         (

@@ -154,6 +154,28 @@ fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
     r.warnings.extend(warnings);
 }
 
+/// Reads what `heartbeat doctor` needs to look after a role.
+///
+/// # Errors
+/// Every problem that there is.
+pub fn load_doctor(
+    role: Role,
+    flags: &Flags,
+    source: &dyn Source,
+) -> Result<(DoctorConfig, Vec<Warning>), Problems> {
+    let mut reader = Reader::new(role.scope().and(Scopes::DOCTOR), flags, source);
+    let r = &mut reader;
+    let log = sections::log(r);
+    let (amqp, management) = sections::amqp(r);
+    let checks_queues = role != Role::Subscriber && {
+        let targets = sections::emitter(r, role, management.clone()).targets;
+        targets.is_some_and(|targets| !targets.queues.is_empty())
+    };
+    let redis = (role == Role::Subscriber).then(|| sections::redis(r, amqp.reconnect_max));
+    note_misspelt_variables(r, false);
+    reader.finish(DoctorConfig { log, role, amqp, management, checks_queues, redis })
+}
+
 /// Reads what `heartbeat forget` needs.
 ///
 /// # Errors

@@ -424,3 +424,20 @@ pub struct ForgetConfig {
     /// Where the publisher is forgotten.
     pub store: RedisConfig,
 }
+
+/// What `heartbeat doctor` needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DoctorConfig {
+    /// How to log.
+    pub log: LogConfig,
+    /// The role that it looks after.
+    pub role: Role,
+    /// Its broker.
+    pub amqp: AmqpConfig,
+    /// The broker's management API, which may tell more than AMQP does.
+    pub management: ManagementConfig,
+    /// Whether the role checks queues.
+    pub checks_queues: bool,
+    /// Its store, where it has one.
+    pub redis: Option<RedisConfig>,
+}

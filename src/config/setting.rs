@@ -70,6 +70,8 @@ impl Scopes {
     pub const HEALTHCHECK: Self = Self(1 << 4);
     /// `heartbeat keys`.
     pub const KEYS: Self = Self(1 << 5);
+    /// `heartbeat doctor`, besides what the role reads that it looks after.
+    pub const DOCTOR: Self = Self(1 << 6);
     /// Every role.
     pub const ROLES: Self = Self::PUBLISHER.and(Self::SUBSCRIBER).and(Self::STANDALONE);
 

@@ -10,7 +10,7 @@ use super::setting::{Heading, Kind, Scopes, Setting};
 
 const PROCESS: (Heading, Scopes) = (Heading::Process, Scopes::ROLES);
 const RABBIT: (Heading, Scopes) = (Heading::RabbitMq, Scopes::ROLES);
-const MANAGEMENT: (Heading, Scopes) = (Heading::Management, EMITS);
+const MANAGEMENT: (Heading, Scopes) = (Heading::Management, EMITS.and(Scopes::DOCTOR));
 const REDIS: (Heading, Scopes) = (Heading::Redis, Scopes::SUBSCRIBER.and(Scopes::FORGET));
 const CHECKS: (Heading, Scopes) = (Heading::Checks, EMITS);
 const JUDGES: (Heading, Scopes) = (Heading::Publishers, SHOWS);

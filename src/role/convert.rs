@@ -19,7 +19,11 @@ use crate::tls::{Expiry, Peer, PeerTls, TlsConfig};
 use crate::{amqp, publisher, store, subscriber};
 
 /// TLS to a peer, where it is on; `expiry` is told of certificates.
-fn tls(config: Option<&TlsConfig>, peer: Peer, expiry: &Expiry) -> Result<Option<PeerTls>, StartError> {
+pub(super) fn tls(
+    config: Option<&TlsConfig>,
+    peer: Peer,
+    expiry: &Expiry,
+) -> Result<Option<PeerTls>, StartError> {
     let tls = config.map(|config| PeerTls::new(config.clone(), peer, expiry.clone()));
     tls.transpose().map_err(StartError::Tls)
 }

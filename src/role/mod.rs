@@ -3,6 +3,7 @@
 
 mod check;
 mod convert;
+mod doctor;
 mod drill;
 mod forget;
 mod keys;
@@ -31,6 +32,7 @@ use crate::otlp::{Identity, Otlp};
 use crate::telemetry::{Chain, log};
 
 pub use check::check;
+pub use doctor::doctor;
 pub use drill::drill;
 pub use keys::{KeysError, Said, run as keys};
 

@@ -23,6 +23,7 @@ use crate::state::hearing::Spans;
 pub use codec::{decode as decode_record, encode as encode_record};
 pub use memory::MemoryStore;
 pub use presence::decode as decode_presence;
+pub use redis::probe;
 pub use redis::{Config as RedisConfig, REJECTED_MAX, RedisError, RedisStore, Topology};
 
 /// A record to be written.

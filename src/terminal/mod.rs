@@ -8,6 +8,8 @@ mod table;
 use std::io::Write;
 use std::time::Duration;
 
+use unicode_width::UnicodeWidthStr;
+
 pub use table::{Cell, Table};
 
 /// What a piece of text means, which a colour may show.
@@ -86,6 +88,28 @@ impl Terminal {
     }
 }
 
+/// Text in lines of at most so many columns, each after `indent`. What has no blank is not broken.
+pub fn wrapped(text: &str, indent: &str, columns: usize) -> String {
+    let mut lines = vec![indent.to_owned()];
+    let mut column = indent.width();
+    for word in text.split(' ') {
+        let is_first = column == indent.width();
+        if !is_first && column + 1 + word.width() > columns {
+            lines.push(indent.to_owned());
+            column = indent.width();
+        }
+        if let Some(line) = lines.last_mut() {
+            if column > indent.width() {
+                line.push(' ');
+                column += 1;
+            }
+            line.push_str(word);
+            column += word.width();
+        }
+    }
+    lines.join("\n")
+}
+
 /// How long something took, to what a person looks at.
 pub fn took(time: Duration) -> String {
     match time.as_millis() {
@@ -147,6 +171,13 @@ mod tests {
         assert!(!terminal.is_closed());
         terminal.line("x");
         assert!(terminal.is_closed());
+    }
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrapped("a bb ccc dddd", "> ", 7), "> a bb\n> ccc\n> dddd");
+        assert_eq!(wrapped("unbreakable x", "", 5), "unbreakable\nx");
+        assert_eq!(wrapped("", "> ", 7), "> ");
     }
 
     #[test]

@@ -19,6 +19,8 @@ mod contract;
 #[cfg(test)]
 mod credentials;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod freshness;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, DATE, HeaderValue};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpInfo;
@@ -98,7 +98,15 @@ pub struct ManagementClient {
     password: SecretSource,
     body_bytes_max: usize,
     /// Who answered last. A std lock: held for a copy, never across an await.
-    peer: Arc<Mutex<Option<SocketAddr>>>,
+    heard: Arc<Mutex<Heard>>,
+}
+
+/// What a response tells besides its answer.
+#[derive(Debug, Default)]
+struct Heard {
+    peer: Option<SocketAddr>,
+    /// The header `Date`.
+    date: Option<String>,
 }
 
 impl ManagementClient {
@@ -124,11 +132,11 @@ impl ManagementClient {
             http: http_client(tls.as_ref()),
             bases,
             next: Arc::default(),
-            vhost: utf8_percent_encode(&vhost, SEGMENT).to_string(),
+            vhost: segment(&vhost),
             user,
             password,
             body_bytes_max,
-            peer: Arc::default(),
+            heard: Arc::default(),
         })
     }
 
@@ -152,17 +160,27 @@ impl ManagementClient {
     /// # Errors
     /// Where there is no answer by `end`.
     pub async fn queue(&self, queue: &str, end: Instant) -> Result<QueueAnswer, ManagementFailure> {
-        let path = format!("/api/queues/{}/{}", self.vhost, utf8_percent_encode(queue, SEGMENT));
+        let path = format!("/api/queues/{}/{}", self.vhost, segment(queue));
         within(end, async { queue_answer(queue, &self.get(&path).await?) }).await
+    }
+
+    /// The clock of whoever answered last, as it told.
+    pub(super) fn date(&self) -> Option<String> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).date.clone()
+    }
+
+    /// The vhost and a user, as they stand in paths.
+    pub(super) fn names(&self) -> (&str, String) {
+        (&self.vhost, segment(&self.user))
     }
 
     /// The address that answered last, if one has.
     pub fn peer(&self) -> Option<SocketAddr> {
-        *self.peer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).peer
     }
 
     /// Asks one node after the other, until one says what all of them would.
-    async fn get(&self, path: &str) -> Result<Vec<u8>, ManagementFailure> {
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>, ManagementFailure> {
         let mut failed = None;
         for _ in 0..self.bases.len() {
             let first = self.next.load(Ordering::Relaxed) % self.bases.len();
@@ -186,8 +204,9 @@ impl ManagementClient {
             .body(Empty::new())
             .map_err(|_| ManagementFailure::Invalid("the request's URL is too long"))?;
         let response = self.http.request(request).await.map_err(ManagementFailure::of_transport)?;
-        let answered = response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr);
-        *self.peer.lock().unwrap_or_else(PoisonError::into_inner) = answered;
+        let peer = response.extensions().get::<HttpInfo>().map(HttpInfo::remote_addr);
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard { peer, date };
         if response.status() == StatusCode::OK {
             read(response, self.body_bytes_max).await
         } else {
@@ -213,6 +232,11 @@ fn http_client(tls: Option<&PeerTls>) -> Client<Connector, Empty<Bytes>> {
         .build(Connector::new(tls, Version::Http1))
 }
 
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
+}
+
 /// A host as URLs have it: an IPv6 address in brackets.
 fn in_url(host: &str) -> Cow<'_, str> {
     if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]").into() } else { host.into() }
@@ -232,7 +256,7 @@ fn basic(user: &str, password: &str) -> HeaderValue {
     value
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     end: Instant,
     work: impl Future<Output = Result<T, ManagementFailure>>,
 ) -> Result<T, ManagementFailure> {
@@ -270,7 +294,8 @@ async fn refusal(response: Response<Incoming>) -> ManagementFailure {
     let from_api = said.is_some();
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            ManagementFailure::Denied { status: status.as_u16(), from_api }
+            let said = said.map(|said| said.reason);
+            ManagementFailure::Denied { status: status.as_u16(), from_api, said }
         }
         StatusCode::BAD_REQUEST
             if said

@@ -31,6 +31,8 @@ pub enum ManagementFailure {
         status: u16,
         /// Whether the body was of the form that the management API gives its errors.
         from_api: bool,
+        /// Why, in the API's words.
+        said: Option<String>,
     },
     /// The broker keeps no statistics.
     #[error("the broker's statistics are disabled")]

@@ -7,6 +7,7 @@
 mod answer;
 mod client;
 mod failure;
+pub mod probe;
 mod verdict;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //!
 //! Reading order: `config` (which servers), `connection` (the one there is, and round trips on it), `task` (makes the next),
 //! `scripts` (what runs in Redis), `write`, `follow`, and here what a replica does besides; `answers` and `refusal` read
-//! what Redis says.
+//! what Redis says; `probe` asks what changes nothing.
 //!
 //! Keys (see `keys.rs`): per bucket a hash of records, a hash of their revisions and a stream of
 //! changes; beside them the contract's keys, the replicas, and the refused messages.
@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod error;
 mod follow;
+pub mod probe;
 mod refusal;
 mod scripts;
 mod task;

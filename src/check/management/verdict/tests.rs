@@ -36,7 +36,7 @@ fn answered(tags: &[&str], consumers: u64) -> Single {
 }
 
 fn denied() -> ManagementFailure {
-    ManagementFailure::Denied { status: 401, from_api: true }
+    ManagementFailure::Denied { status: 401, from_api: true, said: None }
 }
 
 /// What was learned, with the defaults of a quiet world.
@@ -200,7 +200,7 @@ fn a_queue_that_the_proven_api_does_not_know_is_down() {
 
 #[test]
 fn a_queue_that_anything_else_does_not_know_is_unknown() {
-    let proxy = ManagementFailure::Denied { status: 403, from_api: false };
+    let proxy = ManagementFailure::Denied { status: 403, from_api: false, said: None };
     let world = World::failed(one(), proxy, Passive::NotAsked);
     assert!(world.needs_single());
     let world = world.single(Single::Failed(ManagementFailure::NotFound));
