@@ -24,10 +24,10 @@ pub struct Failed<E> {
 ///
 /// # Errors
 /// Where none succeeded until `end`.
-pub async fn first<T, E>(
+pub async fn first<T, E, F: Future<Output = Result<T, E>>>(
     addresses: &[SocketAddr],
     end: Instant,
-    attempt: impl AsyncFn(SocketAddr) -> Result<T, E>,
+    attempt: impl Fn(SocketAddr) -> F,
 ) -> Result<T, Failed<E>> {
     let stagger = stagger(addresses.len(), end);
     let mut waiting = addresses.iter().copied();

@@ -24,6 +24,14 @@ impl Secret {
         Self(value.into())
     }
 
+    /// The one that a file holds now.
+    ///
+    /// # Errors
+    /// Where it holds none.
+    pub fn in_file(path: &Path) -> Result<Self, SecretFileError> {
+        in_file(path)
+    }
+
     /// The secret itself, for the peer that asks for it and nobody else.
     pub fn expose(&self) -> &str {
         &self.0

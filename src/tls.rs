@@ -5,8 +5,9 @@
 //!
 //! [`PeerTls`] is what a component holds that speaks TLS to a peer. It reads its [`files`] anew for each
 //! handshake, so that a renewed certificate counts without a restart, and tells [`expiry`] of every
-//! certificate that it sees.
+//! certificate that it sees. [`Trust`] is for components that are checked: what they show says something of them alone.
 
+mod checked;
 pub mod expiry;
 pub mod files;
 mod handshake;
@@ -18,6 +19,7 @@ pub mod server;
 
 use rustls::crypto::aws_lc_rs;
 
+pub use checked::{Handshake, Looked, Trust};
 pub use expiry::{Certificate, Expiry};
 pub use files::{ClientFiles, TlsError, TlsFile, TlsFiles};
 pub use handshake::{client_hello, handshake};

@@ -123,14 +123,19 @@ fn fred_is_named_by_the_store_in_redis_alone() {
 fn the_http_server_is_named_by_http_alone() {
     only_under(&["http"], &["hyper::server", "hyper::body::Incoming"]);
     only_under(
-        &["http", "check/management", "otlp/transport", "tls/https.rs"],
+        &["http", "check/http", "check/grpc.rs", "check/management", "otlp/transport", "tls/https.rs"],
         &["hyper::", "use hyper", "hyper_util::", "http_body_util::"],
     );
 }
 
 #[test]
 fn otlps_messages_are_named_by_their_writers_alone() {
-    only_under(&["otlp", "exposition/otlp"], &["opentelemetry_proto", "tonic::", "prost::"]);
+    only_under(&["otlp", "exposition/otlp"], &["opentelemetry_proto"]);
+}
+
+#[test]
+fn grpc_is_named_by_those_who_speak_it_alone() {
+    only_under(&["otlp", "exposition/otlp", "check/grpc.rs"], &["tonic::", "prost::"]);
 }
 
 #[test]

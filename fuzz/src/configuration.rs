@@ -44,6 +44,11 @@ fn file(text: &str, form: targets::Form) {
                 assert!(queue.listeners.iter().all(|listener| !listener.patterns.is_empty()));
             }
             assert!(targets.hosts.iter().all(|host| !host.endpoints.is_empty()));
+            for (kind, _) in targets::probe_keys() {
+                let of_kind = targets.probes.iter().filter(|probe| probe.spec.kind() == kind);
+                are_names_each_once(of_kind.map(|probe| &*probe.name));
+            }
+            assert!(targets.probes.iter().all(|probe| !probe.spec.target().is_empty()));
         }
         Err(problems) => {
             assert!(!problems.is_empty());

@@ -3,22 +3,32 @@
 //!
 //! - [`tcp`]: whether a host takes connections.
 //! - [`management`]: whether the expected listeners consume their queues.
-//! - [`pattern`]: which consumers are a listener's.
+//! - [`pattern`]: which consumers are a listener's, and what a body must hold.
+//! - [`probe`]: the kinds beyond the contract's, [`http`], [`tls`], [`dns`] and [`grpc`].
 //!
 //! Every check has a deadline for the whole of its work and knows nothing of where its settings came from.
 
+pub mod dns;
+pub mod grpc;
+pub mod http;
 pub mod management;
+mod open;
 pub mod pattern;
+pub mod probe;
 mod resolve;
+pub mod secure;
 pub mod tcp;
+pub mod tls;
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 
-use crate::heartbeat::{Outcome, Reason};
+use crate::heartbeat::{Outcome, Reason, Timestamp};
 
 /// What one check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +41,8 @@ pub struct Checked {
     pub took: Duration,
     /// Who answered, or was tried; `None` where it did not come to that.
     pub peer: Option<SocketAddr>,
+    /// When the certificate that was shown ends; `None` where none was seen that a trusted CA vouches for.
+    pub certificate_not_after: Option<Timestamp>,
 }
 
 /// An outcome with its reason, before anyone looked at the clock.
@@ -58,7 +70,30 @@ impl Verdict {
 
     /// With the time that the check took, and who answered or was tried.
     pub const fn after(self, took: Duration, peer: Option<SocketAddr>) -> Checked {
-        Checked { outcome: self.outcome, reason: self.reason, took, peer }
+        Checked { outcome: self.outcome, reason: self.reason, took, peer, certificate_not_after: None }
+    }
+}
+
+/// What a check came across on its way, wherever it ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    peer: Option<SocketAddr>,
+    certificate_not_after: Option<Timestamp>,
+}
+
+impl Seen {
+    /// Connects, and notes to whom.
+    async fn open(&mut self, host: &str, port: u16, end: Instant) -> Result<TcpStream, Verdict> {
+        match open::open(host, port, end).await {
+            Ok((stream, peer)) => {
+                self.peer = Some(peer);
+                Ok(stream)
+            }
+            Err(open::Unopened { verdict, tried }) => {
+                self.peer = tried;
+                Err(verdict)
+            }
+        }
     }
 }
 

@@ -1,116 +1,47 @@
 //! Whether a host takes TCP connections.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustix::io::Errno;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::resolve::{ip_literal, resolve};
-use super::{Checked, Verdict, is_local_failure};
-use crate::dial;
-use crate::heartbeat::Reason;
+use super::open::{Unopened, open};
+use super::{Checked, Verdict};
 
 /// Connects to a host and closes at once: up if any of its addresses takes the connection.
 ///
-/// The deadline covers the lookup of the name and all attempts. All addresses are tried, see [`dial`].
+/// The deadline covers the lookup of the name and all attempts. Nothing is said, and nothing that came is left unread, so the
+/// connection ends in order: databases and brokers log one that is reset, and not one that ends.
 pub async fn connect(host: &str, port: u16, deadline: Duration) -> Checked {
     let start = Instant::now();
-    let end = start + deadline;
-    let (verdict, peer) = match timeout_at(end, resolve(host, port)).await {
-        Ok(Ok(addresses)) => connect_any(&addresses, end).await,
-        Ok(Err(verdict)) => (verdict, None),
-        // The host was not asked yet; it is the resolver that is slow.
-        Err(_) if ip_literal(host).is_none() => (Verdict::unknown(Reason::Dns), None),
-        Err(_) => (Verdict::down(Reason::Timeout), None),
+    let (verdict, peer) = match open(host, port, start + deadline).await {
+        Ok((_, peer)) => (Verdict::UP, Some(peer)),
+        Err(Unopened { verdict, tried }) => (verdict, tried),
     };
     verdict.after(start.elapsed(), peer)
 }
 
-/// The verdict, and the address that took the connection, or else the first that was tried.
-async fn connect_any(addresses: &[SocketAddr], end: Instant) -> (Verdict, Option<SocketAddr>) {
-    match dial::first(addresses, end, attempt).await {
-        Ok(peer) => (Verdict::UP, Some(peer)),
-        Err(failed) => {
-            let silent = failed.out_of_time.then_some(Failure::Timeout);
-            let told = failed.errors.iter().map(Failure::of).chain(silent).max();
-            (told.unwrap_or(Failure::Other).verdict(), addresses.first().copied())
-        }
-    }
-}
-
-async fn attempt(address: SocketAddr) -> io::Result<SocketAddr> {
-    let stream = TcpStream::connect(address).await?;
-    // On the machine itself, a port that nobody listens on can connect to itself, where the kernel chose it
-    // as the source port too.
-    let own = stream.local_addr()?;
-    if (own.ip(), own.port()) == (address.ip(), address.port()) {
-        return Err(Errno::CONNREFUSED.into());
-    }
-    Ok(address)
-}
-
-/// Why no address took the connection, from what says least of the host to what decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Failure {
-    /// This machine has no source port left, or no such address family: not the host's fault, and on a
-    /// machine without IPv6 no more than the absence of one way.
-    NoSource,
-    /// An error that nobody foresaw.
-    Other,
-    Timeout,
-    Unreachable,
-    Reset,
-    Refused,
-    /// The address was not tried for want of means: it might have answered, whatever the others said.
-    Local,
-}
-
-impl Failure {
-    fn of(error: &io::Error) -> Self {
-        if is_local_failure(error) {
-            return Self::Local;
-        }
-        match Errno::from_io_error(error) {
-            Some(Errno::CONNREFUSED) => Self::Refused,
-            Some(Errno::CONNRESET | Errno::CONNABORTED | Errno::PIPE | Errno::NOTCONN) => Self::Reset,
-            Some(Errno::HOSTUNREACH | Errno::NETUNREACH | Errno::HOSTDOWN | Errno::NETDOWN) => {
-                Self::Unreachable
-            }
-            Some(Errno::TIMEDOUT) => Self::Timeout,
-            Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => Self::NoSource,
-            _ => Self::Other,
-        }
-    }
-
-    fn verdict(self) -> Verdict {
-        match self {
-            Self::NoSource | Self::Local => Verdict::unknown(Reason::Local),
-            Self::Other => Verdict::unknown(Reason::Other),
-            Self::Timeout => Verdict::down(Reason::Timeout),
-            Self::Unreachable => Verdict::down(Reason::Unreachable),
-            Self::Reset => Verdict::down(Reason::Reset),
-            Self::Refused => Verdict::down(Reason::Refused),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
     use socket2::{Domain, Protocol, Socket, Type};
     use tokio::net::TcpListener;
 
+    use super::super::open::open_any;
     use super::*;
-    use crate::heartbeat::Outcome;
+    use crate::heartbeat::{Outcome, Reason};
 
     const LONG: Duration = Duration::from_secs(20);
 
     fn found(checked: Checked) -> Verdict {
         Verdict { outcome: checked.outcome, reason: checked.reason }
+    }
+
+    async fn connect_any(addresses: &[SocketAddr], end: Instant) -> (Verdict, Option<SocketAddr>) {
+        match open_any(addresses, end).await {
+            Ok((_, peer)) => (Verdict::UP, Some(peer)),
+            Err(Unopened { verdict, tried }) => (verdict, tried),
+        }
     }
 
     async fn listener(ip: IpAddr) -> Option<(TcpListener, SocketAddr)> {
@@ -208,31 +139,6 @@ mod tests {
         let end = Instant::now() + Duration::from_millis(600);
         assert_eq!(connect_any(&[silent, refused], end).await.0, Verdict::down(Reason::Refused));
         assert_eq!(Instant::now().saturating_duration_since(end).as_secs(), 0);
-    }
-
-    #[test]
-    fn failures_are_told_apart() {
-        for (errno, verdict) in [
-            (Errno::CONNREFUSED, Verdict::down(Reason::Refused)),
-            (Errno::CONNRESET, Verdict::down(Reason::Reset)),
-            (Errno::HOSTUNREACH, Verdict::down(Reason::Unreachable)),
-            (Errno::NETUNREACH, Verdict::down(Reason::Unreachable)),
-            (Errno::TIMEDOUT, Verdict::down(Reason::Timeout)),
-            (Errno::MFILE, Verdict::unknown(Reason::Local)),
-            (Errno::NFILE, Verdict::unknown(Reason::Local)),
-            (Errno::NOBUFS, Verdict::unknown(Reason::Local)),
-            (Errno::NOMEM, Verdict::unknown(Reason::Local)),
-            (Errno::ADDRNOTAVAIL, Verdict::unknown(Reason::Local)),
-            (Errno::ACCESS, Verdict::unknown(Reason::Local)),
-            (Errno::PERM, Verdict::unknown(Reason::Local)),
-            (Errno::PROTO, Verdict::unknown(Reason::Other)),
-        ] {
-            assert_eq!(Failure::of(&errno.into()).verdict(), verdict, "{errno:?}");
-        }
-        let told = |of: &[Failure]| of.iter().max().copied().unwrap();
-        assert_eq!(told(&[Failure::Timeout, Failure::Refused, Failure::Unreachable]), Failure::Refused);
-        assert_eq!(told(&[Failure::NoSource, Failure::Timeout]), Failure::Timeout);
-        assert_eq!(told(&[Failure::Refused, Failure::Local]), Failure::Local);
     }
 
     #[tokio::test]

@@ -5,12 +5,19 @@
 //! served it goes on to serve.
 
 mod contract;
+mod dns;
+mod entry;
 mod file;
+mod files;
 mod form;
+mod grpc;
+mod http;
 mod jobs;
 mod limits;
 mod maintenance;
+mod probes;
 mod reader;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +26,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::check::pattern::TagPattern;
+use crate::check::probe::ProbeSpec;
 pub use file::{Unusable, load};
 pub use form::Form;
 pub use jobs::{JobTarget, JobTerms};
@@ -35,6 +43,8 @@ pub struct Targets {
     pub hosts: Vec<HostTarget>,
     /// Queues, each name once.
     pub queues: Vec<QueueTarget>,
+    /// What is checked otherwise, each name once of a kind.
+    pub probes: Vec<ProbeTarget>,
     /// When nobody is to be called for what is down.
     pub maintenance: Vec<PlannedWindow>,
     /// Jobs, each name once.
@@ -63,6 +73,21 @@ pub struct QueueTarget {
     pub queue: Arc<str>,
     /// Expected listeners, each name once; none, where only the queue is to exist.
     pub listeners: Vec<ListenerTarget>,
+    /// Deadline of a check, where the file sets one.
+    pub timeout: Option<Duration>,
+    /// Failed checks in a row after which it is down; 1 unless set.
+    pub failure_threshold: u32,
+    /// Good checks in a row after which it is up; 1 unless set.
+    pub success_threshold: u32,
+}
+
+/// What is checked in a way that the original does not know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeTarget {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What is asked.
+    pub spec: ProbeSpec,
     /// Deadline of a check, where the file sets one.
     pub timeout: Option<Duration>,
     /// Failed checks in a row after which it is down; 1 unless set.
@@ -121,7 +146,13 @@ impl fmt::Display for Warning {
 const HEARTBEAT_EXAMPLE: &str =
     r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432}], "rmq_consumers": []}}"#;
 
-const HEARTBEAT_KEYS: &[&str] = &["hosts", "rmq_consumers", "jobs", "maintenance"];
+const HEARTBEAT_KEYS: &[&str] =
+    &["hosts", "rmq_consumers", "http", "tls", "dns", "grpc", "jobs", "maintenance"];
+
+/// The keys that an entry of each list beside the contract's may have.
+pub fn probe_keys() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    probes::LISTS.iter().map(|list| (list.kind, [&[entry::COMMON_KEYS], list.keys].concat().concat()))
+}
 
 /// Reads the file's text.
 ///
@@ -152,6 +183,7 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
         queues: contract::queues(reader, heartbeat),
         maintenance: maintenance::windows(reader, heartbeat),
         jobs: jobs::jobs(reader, heartbeat),
+        probes: probes::probes(reader, heartbeat),
     }
 }
 

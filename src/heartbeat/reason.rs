@@ -40,10 +40,24 @@ reasons! {
     Dns = "dns",
     /// The network says that there is no way to the host.
     Unreachable = "unreachable",
-    /// The connection was reset while it was made.
+    /// The connection was reset, or ended before an answer.
     Reset = "reset",
     /// The TLS handshake failed.
     Tls = "tls",
+    /// Its certificate is not trusted, has ended, or is for another name.
+    Certificate = "certificate",
+    /// Its certificate ends sooner than it may.
+    Expiring = "expiring",
+    /// What answers does not speak the protocol.
+    Protocol = "protocol",
+    /// It answered with another status than it should: of HTTP, of gRPC, or a response code of DNS.
+    Status = "status",
+    /// The answer does not hold what it must, holds what it must not, or is too long to tell.
+    Content = "content",
+    /// The answer is right, and took longer than it may.
+    Slow = "slow",
+    /// It answered that it does not serve.
+    NotServing = "not_serving",
     /// No consumer of the queue matches.
     NoConsumer = "no_consumer",
     /// The queue is not there.

@@ -451,7 +451,8 @@ impl Emitter {
 fn longest_timeout(targets: &Targets, check_timeout: Duration) -> Duration {
     let hosts = targets.hosts.iter().filter_map(|host| host.timeout);
     let queues = targets.queues.iter().filter_map(|queue| queue.timeout);
-    hosts.chain(queues).max().unwrap_or_default().max(check_timeout)
+    let probes = targets.probes.iter().filter_map(|probe| probe.timeout);
+    hosts.chain(queues).chain(probes).max().unwrap_or_default().max(check_timeout)
 }
 
 /// Other targets, once there are some.

@@ -16,10 +16,11 @@ use crate::amqp::publish::QueueState;
 use crate::check::management::{
     ListenerSpec, ManagementClient, Passive, QueueChecked, QueueSpec, check_queues,
 };
+use crate::check::probe::{Prober, Trusts, endpoint};
 use crate::check::{Checked, Verdict, tcp};
 use crate::clock;
-use crate::config::targets::{HostTarget, QueueTarget, Targets};
-use crate::heartbeat::{ComponentKey, Outcome};
+use crate::config::targets::{HostTarget, ProbeTarget, QueueTarget, Targets};
+use crate::heartbeat::{ComponentKey, Outcome, check_name};
 
 /// What is checked, and how.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(super) struct Plan {
     hosts: Vec<HostTarget>,
     /// Queues by deadline: those that share one share the requests.
     queues: Vec<(Duration, Vec<QueueSpec>)>,
+    /// What is checked otherwise.
+    probes: Vec<(ComponentKey, Duration, Prober)>,
     timeout: Duration,
     concurrency: usize,
     management: Option<ManagementClient>,
@@ -49,8 +52,14 @@ impl Plan {
                 None => queues.push((deadline, vec![spec])),
             }
         }
+        let mut trusts = Trusts::default();
+        let probes = targets.probes.into_iter().map(|target| {
+            let deadline = target.timeout.unwrap_or(timeout);
+            (probe_key(&target), deadline, Prober::new(target.spec, &mut trusts))
+        });
+        let probes = probes.collect();
         let slots = Arc::new(Semaphore::new(concurrency));
-        Self { hosts: targets.hosts, queues, timeout, concurrency, management, slots }
+        Self { hosts: targets.hosts, queues, probes, timeout, concurrency, management, slots }
     }
 
     /// The same for other targets.
@@ -71,6 +80,13 @@ impl Plan {
             tasks.spawn(async move {
                 let checked = plan.check_host(&plan.hosts[index]).await;
                 let key = ComponentKey::host(&plan.hosts[index].name);
+                let _ = results.send(observation(key, checked)).await;
+            });
+        }
+        for index in 0..self.probes.len() {
+            let (plan, results) = (Arc::clone(&self), results.clone());
+            tasks.spawn(async move {
+                let (key, checked) = plan.check_probe(index).await;
                 let _ = results.send(observation(key, checked)).await;
             });
         }
@@ -96,6 +112,13 @@ impl Plan {
         worst.map_or(Verdict::UP.after(took, None), |worst| Checked { took, ..worst })
     }
 
+    async fn check_probe(&self, index: usize) -> (ComponentKey, Checked) {
+        let (key, deadline, prober) = &self.probes[index];
+        // Closed only when the program ends.
+        let _slot = self.slots.acquire().await;
+        (key.clone(), prober.check(*deadline).await)
+    }
+
     async fn check_group(&self, group: usize, link: Link, results: mpsc::Sender<Observation>) {
         let (deadline, specs) = &self.queues[group];
         let Some(management) = &self.management else { return };
@@ -117,16 +140,13 @@ impl Plan {
 }
 
 /// Every component that a configuration names, in its order: hosts, then each queue with its
-/// listeners.
+/// listeners, then what is checked otherwise.
 pub(super) fn components(targets: &Targets) -> Vec<Tracked> {
     let mut tracked = Vec::new();
     for host in &targets.hosts {
         let shown: Vec<String> = host.endpoints.iter().map(|(name, port)| endpoint(name, *port)).collect();
         let thresholds = Thresholds { failure: host.failure_threshold, success: host.success_threshold };
-        let target = shown.join(" ");
-        // Longer than a name may be only if many endpoints share one; then none is told.
-        let target = crate::heartbeat::check_name(&target).is_ok().then(|| target.into());
-        tracked.push(Tracked::new(ComponentKey::host(&host.name), target, thresholds));
+        tracked.push(Tracked::new(ComponentKey::host(&host.name), told(&shown.join(" ")), thresholds));
     }
     for queue in &targets.queues {
         let thresholds = Thresholds { failure: queue.failure_threshold, success: queue.success_threshold };
@@ -136,15 +156,20 @@ pub(super) fn components(targets: &Targets) -> Vec<Tracked> {
             tracked.push(Tracked::new(key, None, thresholds));
         }
     }
+    for probe in &targets.probes {
+        let thresholds = Thresholds { failure: probe.failure_threshold, success: probe.success_threshold };
+        tracked.push(Tracked::new(probe_key(probe), told(&probe.spec.target()), thresholds));
+    }
     tracked
 }
 
-fn endpoint(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+fn probe_key(target: &ProbeTarget) -> ComponentKey {
+    ComponentKey::other(target.spec.kind(), &target.name)
+}
+
+/// A target as it is told. Longer than a name may be is a long URL, or many endpoints that share one name; then none is told.
+fn told(target: &str) -> Option<Arc<str>> {
+    check_name(target).is_ok().then(|| target.into())
 }
 
 fn spec(target: QueueTarget) -> QueueSpec {
@@ -165,7 +190,7 @@ fn passive_of(state: QueueState) -> Passive {
 }
 
 fn observation(key: ComponentKey, checked: Checked) -> Observation {
-    let Checked { outcome, reason, took, peer } = checked;
+    let Checked { outcome, reason, took, peer, .. } = checked;
     Observation { key, verdict: Verdict { outcome, reason }, took, at: clock::boot(), peer, figures: None }
 }
 

@@ -22,7 +22,8 @@ static LINES: OnceLock<Lines> = OnceLock::new();
 const FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// Crates that tell much of little; below warnings they are heard only when named.
-const CHATTY: &[&str] = &["fred", "hyper", "hyper_util", "hyper_rustls", "rustls", "h2", "tonic"];
+const CHATTY: &[&str] =
+    &["fred", "hickory_proto", "hyper", "hyper_util", "hyper_rustls", "rustls", "h2", "tonic"];
 
 /// Tells errors of what is none, such as a look at a queue that is missing, in each round anew. All that it could
 /// tell is in its errors, which are logged where they are handled. Heard only when named.

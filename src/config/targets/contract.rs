@@ -48,7 +48,7 @@ pub(super) fn queues(reader: &mut Reader, heartbeat: &Map<String, Value>) -> Vec
 fn read_host(reader: &mut Reader, entry: &Value, path: &str, hosts: &mut Vec<(HostTarget, Limits)>) {
     let Some(entry) = reader.object(entry, path, HOST_EXAMPLE) else { return };
     reader.unknown_keys(entry, path, HOST_KEYS);
-    let host = reader.host(entry, path);
+    let host = reader.contract_host(entry, path);
     let port = reader.port(entry, path);
     let name = match entry.get("name") {
         None | Some(Value::Null) => host.and_then(|host| reader.name_as(host, &format!("{path}.host"))),

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::form::{FILE_BYTES_MAX, Form};
-use super::{Problem, Targets, Warning, parse};
+use super::{Problem, Targets, Warning, files, parse};
 use crate::config::reader::why_unreadable;
 
 /// Why a file does not say what to check.
@@ -41,7 +41,9 @@ pub fn load(path: &Path) -> Result<(Targets, Vec<Warning>), Unusable> {
             _ => why_unreadable(&error),
         })
     })?;
-    parse(&text, Form::of(path)).map_err(Unusable::Problems)
+    let (targets, warnings) = parse(&text, Form::of(path)).map_err(Unusable::Problems)?;
+    let problems = files::unusable(&targets);
+    if problems.is_empty() { Ok((targets, warnings)) } else { Err(Unusable::Problems(problems)) }
 }
 
 /// No more of it than a file may have, and a byte to tell a longer one by.

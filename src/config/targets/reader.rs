@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::{Problem, Warning};
+use super::{HEARTBEAT_KEYS, Problem, Warning};
 use crate::check::pattern::TagPattern;
 use crate::heartbeat::{Timestamp, check_name};
 use crate::telemetry::is_dangerous;
@@ -47,7 +47,13 @@ impl Reader {
         self.warnings.push(Warning { path, why });
     }
 
-    fn problem(&mut self, path: String, value: &Value, why: impl Into<String>, example: &'static str) {
+    pub(super) fn problem(
+        &mut self,
+        path: String,
+        value: &Value,
+        why: impl Into<String>,
+        example: &'static str,
+    ) {
         self.problems.push(Problem { path, value: Some(shown(value)), why: why.into(), example });
     }
 
@@ -72,17 +78,15 @@ impl Reader {
 
     /// Warns of every key that nothing reads.
     pub(super) fn unknown_keys(&mut self, object: &Map<String, Value>, path: &str, known: &[&str]) {
-        for key in object.keys().filter(|key| !known.contains(&key.as_str())) {
-            let mut why = "is not known and has no effect".to_owned();
-            match known.iter().find(|known| !object.contains_key(**known) && is_meant(key, known)) {
-                Some(meant) => why.push_str(&format!("; is `{meant}` meant?")),
-                None if path.is_empty() && matches!(key.as_str(), "hosts" | "rmq_consumers" | "jobs") => {
-                    why.push_str("; its place is within `heartbeat`");
-                }
-                None => {}
-            }
-            let dot = if path.is_empty() { "" } else { "." };
-            self.warn(format!("{path}{dot}{}", escaped(key)), why);
+        for (path, hint) in unknown_keys(object, path, known) {
+            self.warn(path, format!("is not known and has no effect{hint}"));
+        }
+    }
+
+    /// Refuses every key that nothing reads.
+    pub(super) fn refuse_unknown_keys(&mut self, object: &Map<String, Value>, path: &str, known: &[&str]) {
+        for (path, hint) in unknown_keys(object, path, known) {
+            self.amiss(path, format!("is not known{hint}"), "no such key");
         }
     }
 
@@ -124,7 +128,7 @@ impl Reader {
     }
 
     /// A text that has to be there.
-    fn text<'a>(
+    pub(super) fn text<'a>(
         &mut self,
         object: &'a Map<String, Value>,
         key: &str,
@@ -187,19 +191,33 @@ impl Reader {
     }
 
     /// What to connect to.
-    pub(super) fn host<'a>(&mut self, object: &'a Map<String, Value>, path: &str) -> Option<&'a str> {
+    pub(super) fn host<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        key: &str,
+        path: &str,
+    ) -> Option<&'a str> {
         const EXAMPLE: &str = r#""db.example.org""#;
-        let host = self.text(object, "host", path, EXAMPLE)?;
-        let path = format!("{path}.host");
+        let host = self.text(object, key, path, EXAMPLE)?;
         if host.is_empty() || host.len() > HOST_BYTES_MAX || host.chars().any(char::is_control) {
-            self.problem(path, &Value::from(host), "which is no host name or address", EXAMPLE);
+            let why = "which is no host name or address";
+            self.problem(format!("{path}.{key}"), &Value::from(host), why, EXAMPLE);
             return None;
         }
+        Some(host)
+    }
+
+    /// What to connect to in a list of the contract.
+    pub(super) fn contract_host<'a>(
+        &mut self,
+        object: &'a Map<String, Value>,
+        path: &str,
+    ) -> Option<&'a str> {
+        let host = self.host(object, "host", path)?;
         // The original takes it, and finds it down for ever.
-        let colons = host.matches(':').count();
-        if host.contains(|c: char| c == '/' || c.is_whitespace()) || colons == 1 {
+        if is_no_host(host) {
             let why = format!("is {}: only a host name or an address can be looked up", shown(&host.into()));
-            self.warn(path, why);
+            self.warn(format!("{path}.host"), why);
         }
         Some(host)
     }
@@ -291,6 +309,30 @@ impl Reader {
         }
         count
     }
+}
+
+/// Where keys are that nothing reads, and what may be meant by them.
+fn unknown_keys(
+    object: &Map<String, Value>,
+    path: &str,
+    known: &[&str],
+) -> impl Iterator<Item = (String, String)> {
+    object.keys().filter(|key| !known.contains(&key.as_str())).map(move |key| {
+        let hint = match known.iter().find(|known| !object.contains_key(**known) && is_meant(key, known)) {
+            Some(meant) => format!("; is `{meant}` meant?"),
+            None if path.is_empty() && HEARTBEAT_KEYS.contains(&key.as_str()) => {
+                "; its place is within `heartbeat`".to_owned()
+            }
+            None => String::new(),
+        };
+        let dot = if path.is_empty() { "" } else { "." };
+        (format!("{path}{dot}{}", escaped(key)), hint)
+    })
+}
+
+/// Whether a text is most likely a URL, or has a port in it: a name has neither, and an address several colons.
+pub(super) fn is_no_host(host: &str) -> bool {
+    host.contains(|c: char| c == '/' || c.is_whitespace()) || host.matches(':').count() == 1
 }
 
 /// A value as a message shows it: as JSON, on one line, shortened.

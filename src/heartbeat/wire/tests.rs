@@ -87,7 +87,7 @@ fn what_a_later_version_says_is_shown_as_far_as_it_is_known() {
     let body = r#"{"hosts":[],"rmq_consumers":{"queues_status":[],"services_status":[]},"new":1,
         "v2":{"publisher":"p","epoch":"e","started_at":"2026-11-23T16:24:49Z","uptime_ms":1,"sequence":1,
         "sent_at":"2026-11-23T16:24:49Z","interval_seconds":60,"novelty":{"x":[1]},
-        "components":[{"kind":"certificate","name":"c","outcome":"degraded","reason":"expiring",
+        "components":[{"kind":"certificate","name":"c","outcome":"degraded","reason":"quantum_flux",
                        "checked_at":"2026-11-23T16:24:49Z","days":3}]}}"#;
     let Ok(Message::V2(heartbeat)) = decode(body.as_bytes(), &Limits::default()) else { panic!("refused") };
     let component = &heartbeat.components[0];

@@ -1,0 +1,198 @@
+//! Whether a gRPC server says of itself, or of one of its services, that it serves: gRPC's own health protocol,
+//! `grpc.health.v1`.
+
+use std::error::Error;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
+use hyper::body;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tonic::{Code, Status};
+use tonic_prost::ProstCodec;
+use tower_service::Service;
+use tracing::debug;
+
+use super::secure::{SecureSpec, broken, lasts, secure, server_name};
+use super::{Seen, Verdict};
+use crate::heartbeat::Reason;
+use crate::tls::Trust;
+
+/// Longest answer that is read: the protocol's own has two bytes.
+const ANSWER_BYTES_MAX: usize = 4096;
+
+/// What is asked of a gRPC server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrpcSpec {
+    /// Host name or address.
+    pub host: Box<str>,
+    /// TCP port.
+    pub port: u16,
+    /// The service that is asked about; empty: the whole server.
+    pub service: Box<str>,
+    /// What its TLS must be; `None`: it is asked in the clear.
+    pub secure: Option<SecureSpec>,
+}
+
+impl GrpcSpec {
+    /// Who is asked, and about what.
+    pub fn target(&self) -> String {
+        let server = super::probe::endpoint(&self.host, self.port);
+        if self.service.is_empty() { server } else { format!("{server}/{}", self.service) }
+    }
+}
+
+/// `grpc.health.v1.HealthCheckRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckRequest {
+    #[prost(string, tag = "1")]
+    service: String,
+}
+
+/// `grpc.health.v1.HealthCheckResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct HealthCheckResponse {
+    #[prost(int32, tag = "1")]
+    status: i32,
+}
+
+/// `SERVING`, of the three statuses and those to come.
+const SERVING: i32 = 1;
+
+pub(super) async fn check(
+    spec: &GrpcSpec,
+    trust: &Trust,
+    end: Instant,
+    seen: &mut Seen,
+) -> Result<(), Verdict> {
+    let stream = seen.open(&spec.host, spec.port, end).await?;
+    let Some(tls) = &spec.secure else { return ask(spec, stream, "http").await };
+    let name = match &tls.server_name {
+        Some(name) => name.clone(),
+        None => server_name(&spec.host).map_err(|_| Verdict::down(Reason::Certificate))?,
+    };
+    let stream = secure(stream, name, trust, &[b"h2"], seen).await?;
+    ask(spec, stream, "https").await?;
+    lasts(seen.certificate_not_after, tls)
+}
+
+async fn ask(
+    spec: &GrpcSpec,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    scheme: &str,
+) -> Result<(), Verdict> {
+    let handshake =
+        http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(stream));
+    let (sender, connection) = handshake.await.map_err(|error| failed(&error))?;
+    let origin = Uri::builder().scheme(scheme).authority(super::probe::endpoint(&spec.host, spec.port));
+    let origin = origin.path_and_query("/").build().map_err(|_| Verdict::down(Reason::Protocol))?;
+    let mut grpc = Grpc::with_origin(Connection(sender), origin).max_decoding_message_size(ANSWER_BYTES_MAX);
+    let mut connection = pin!(connection);
+    let mut asking = pin!(async move {
+        grpc.ready().await.map_err(|error| failed(&error))?;
+        let request = tonic::Request::new(HealthCheckRequest { service: spec.service.as_ref().into() });
+        let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+        let codec = ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
+        let answer = grpc.unary(request, path, codec).await.map_err(|status| refused(&status))?;
+        if answer.into_inner().status == SERVING { Ok(()) } else { Err(Verdict::down(Reason::NotServing)) }
+    });
+    let mut is_open = true;
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut asking => return answer,
+            // What went wrong is told to who asks, too.
+            _ = &mut connection, if is_open => is_open = false,
+        }
+    }
+}
+
+/// What a status other than OK says.
+fn refused(status: &Status) -> Verdict {
+    debug!(%status, "No answer of a gRPC server");
+    // A status that this end made up of a broken connection has a cause.
+    if let Some(cause) = status.source() {
+        return cause_of(cause);
+    }
+    match status.code() {
+        // A service that the server does not know.
+        Code::NotFound => Verdict::down(Reason::NotServing),
+        _ => Verdict::down(Reason::Status),
+    }
+}
+
+fn failed(error: &hyper::Error) -> Verdict {
+    debug!(error = error as &dyn Error, "No gRPC with a component");
+    cause_of(error)
+}
+
+/// The first error of the system, or of TLS, that tells what happened. Whatever else HTTP/2 does not bear is no gRPC.
+fn cause_of(error: &(dyn Error + 'static)) -> Verdict {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(cause) = cause.downcast_ref::<io::Error>()
+            && (cause.raw_os_error().is_some()
+                || cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()))
+        {
+            return broken(cause);
+        }
+        next = cause.source();
+    }
+    Verdict::down(Reason::Protocol)
+}
+
+/// An HTTP/2 connection, as tonic calls one.
+struct Connection(http2::SendRequest<Body>);
+
+impl Service<Request<Body>> for Connection {
+    type Response = Response<body::Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.0.send_request(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_told_apart() {
+        for (code, reason) in [
+            (Code::NotFound, Reason::NotServing),
+            (Code::Unimplemented, Reason::Status),
+            (Code::Unauthenticated, Reason::Status),
+            (Code::Unavailable, Reason::Status),
+        ] {
+            assert_eq!(refused(&Status::new(code, "")), Verdict::down(reason), "{code:?}");
+        }
+        let cut = io::Error::from(rustix::io::Errno::CONNRESET);
+        assert_eq!(refused(&Status::from_error(cut.into())), Verdict::down(Reason::Reset));
+    }
+
+    #[test]
+    fn a_target_names_the_service() {
+        let spec = |service: &str| GrpcSpec {
+            host: "::1".into(),
+            port: 50051,
+            service: service.into(),
+            secure: None,
+        };
+        assert_eq!(spec("").target(), "[::1]:50051");
+        assert_eq!(spec("a.B").target(), "[::1]:50051/a.B");
+    }
+}

@@ -1,0 +1,152 @@
+//! What is right about an answer.
+
+use std::ops::RangeInclusive;
+
+use http::StatusCode;
+
+use crate::check::Verdict;
+use crate::check::pattern::TagPattern;
+use crate::heartbeat::Reason;
+
+/// Statuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusCodes(Vec<RangeInclusive<u16>>);
+
+impl StatusCodes {
+    /// Those of all ranges.
+    pub fn new(ranges: Vec<RangeInclusive<u16>>) -> Self {
+        Self(ranges)
+    }
+
+    /// Whether a status is one of them.
+    pub fn contains(&self, status: StatusCode) -> bool {
+        self.0.iter().any(|range| range.contains(&status.as_u16()))
+    }
+}
+
+/// 200 to 299.
+impl Default for StatusCodes {
+    fn default() -> Self {
+        Self(vec![200..=299])
+    }
+}
+
+/// What a body must hold, and must not.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BodyRules {
+    /// None of them may be found.
+    pub fail_if_matches: Vec<TagPattern>,
+    /// Each of them must be found.
+    pub fail_if_not_matches: Vec<TagPattern>,
+    /// How much of it is looked at.
+    pub bytes_max: usize,
+}
+
+/// How much of a body is looked at, unless it is set: a page of people has some hundred kilobytes.
+const BODY_BYTES: usize = 1 << 20;
+
+impl Default for BodyRules {
+    fn default() -> Self {
+        Self { fail_if_matches: Vec::new(), fail_if_not_matches: Vec::new(), bytes_max: BODY_BYTES }
+    }
+}
+
+impl BodyRules {
+    /// Whether the body needs to be read at all.
+    pub fn is_empty(&self) -> bool {
+        self.fail_if_matches.is_empty() && self.fail_if_not_matches.is_empty()
+    }
+
+    /// Judges what was read of a body. What is found settles a pattern; what is not found does so only in a body that
+    /// is whole. What cannot be decided is unknown, unless something else is wrong.
+    pub(super) fn judge(&self, text: &str, is_whole: bool) -> Result<(), Verdict> {
+        let found = |pattern: &TagPattern| match pattern.is_match(text) {
+            Ok(true) => Some(true),
+            Ok(false) => is_whole.then_some(false),
+            Err(_) => None,
+        };
+        let as_it_must = |wanted: bool| {
+            move |pattern: &TagPattern| match found(pattern) {
+                Some(found) if found == wanted => Verdict::UP,
+                Some(_) => Verdict::down(Reason::Content),
+                None => Verdict::unknown(Reason::Content),
+            }
+        };
+        let unwanted = self.fail_if_matches.iter().map(as_it_must(false));
+        let wanted = self.fail_if_not_matches.iter().map(as_it_must(true));
+        match unwanted.chain(wanted).max_by_key(|verdict| verdict.outcome) {
+            Some(worst) if worst != Verdict::UP => Err(worst),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Vec<TagPattern> {
+        texts.iter().map(|text| TagPattern::new(text).unwrap()).collect()
+    }
+
+    fn rules(unwanted: &[&str], wanted: &[&str]) -> BodyRules {
+        BodyRules {
+            fail_if_matches: patterns(unwanted),
+            fail_if_not_matches: patterns(wanted),
+            ..BodyRules::default()
+        }
+    }
+
+    const DOWN: Result<(), Verdict> = Err(Verdict::down(Reason::Content));
+    const UNKNOWN: Result<(), Verdict> = Err(Verdict::unknown(Reason::Content));
+
+    #[test]
+    fn statuses_are_ranges() {
+        let codes = StatusCodes::new(vec![200..=299, 401..=401]);
+        for (status, right) in
+            [(199, false), (200, true), (299, true), (300, false), (401, true), (402, false)]
+        {
+            assert_eq!(codes.contains(StatusCode::from_u16(status).unwrap()), right, "{status}");
+        }
+        assert!(StatusCodes::default().contains(StatusCode::NO_CONTENT));
+    }
+
+    #[test]
+    fn what_is_found_decides_and_what_is_not_only_in_a_whole_body() {
+        let rules = rules(&["error"], &["ready"]);
+        assert_eq!(rules.judge("all ready", true), Ok(()));
+        assert_eq!(rules.judge("ready, with an error", true), DOWN);
+        assert_eq!(rules.judge("starting", true), DOWN);
+        // The rest may hold it.
+        assert_eq!(rules.judge("all ready", false), UNKNOWN);
+        assert_eq!(rules.judge("starting", false), UNKNOWN);
+        assert_eq!(rules.judge("error", false), DOWN, "whatever else is in it");
+    }
+
+    #[test]
+    fn a_pattern_that_takes_too_long_is_undecided() {
+        let rules = rules(&[r"^(a|aa)+\1$"], &[]);
+        assert_eq!(rules.judge(&format!("{}b", "a".repeat(4000)), true), UNKNOWN);
+    }
+
+    proptest! {
+        /// As the words say, in a whole body.
+        #[test]
+        fn as_the_words_say(body in "[abc]{0,6}", unwanted in prop::collection::vec("[abc]{1,2}", 0..3), wanted in prop::collection::vec("[abc]{1,2}", 0..3)) {
+            let texts = |list: &[String]| list.iter().map(|text| TagPattern::new(text).unwrap()).collect();
+            let rules = BodyRules {
+                fail_if_matches: texts(&unwanted),
+                fail_if_not_matches: texts(&wanted),
+                ..BodyRules::default()
+            };
+            let right = !unwanted.iter().any(|text| body.contains(text)) && wanted.iter().all(|text| body.contains(text));
+            prop_assert_eq!(rules.judge(&body, true), if right { Ok(()) } else { DOWN });
+            // Of a part nothing is claimed that the rest could refute.
+            if rules.judge(&body, false) == DOWN {
+                prop_assert!(unwanted.iter().any(|text| body.contains(text)));
+            }
+        }
+    }
+}

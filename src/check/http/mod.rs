@@ -1,0 +1,138 @@
+//! Whether something answers over HTTP/1.1 as it should: with the right status, in time, and with a body that holds what it
+//! must and nothing that it must not.
+//!
+//! Each check has a connection of its own, so that it finds what a new client would find.
+
+mod exchange;
+mod judge;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use tokio::time::Instant;
+use url::Url;
+
+use super::secure::{SecureSpec, lasts};
+use super::{Seen, Verdict};
+use crate::heartbeat::Reason;
+use crate::tls::Trust;
+use exchange::{Answer, exchange};
+
+pub use judge::{BodyRules, StatusCodes};
+
+/// Redirects that one check follows at most, as blackbox_exporter and browsers have it within a factor of two.
+pub const REDIRECTS_MAX: usize = 10;
+
+/// What is asked over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpSpec {
+    /// What is asked for: by `http` or `https`, without a user.
+    pub url: Url,
+    /// How it is asked for.
+    pub method: Method,
+    /// What is sent along.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What is sent along and secret; to the host of `url` alone, wherever that may redirect to.
+    pub secrets: Vec<SecretHeader>,
+    /// The right statuses.
+    pub status: StatusCodes,
+    /// What the body must hold, and must not.
+    pub body: BodyRules,
+    /// Whether a redirect is followed, and not taken for the answer.
+    pub follow_redirects: bool,
+    /// The longest that an answer may take, the lookup of the name included.
+    pub duration_max: Option<Duration>,
+    /// What its TLS must be.
+    pub secure: SecureSpec,
+}
+
+/// A header whose value is in a file, which is read anew for each check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretHeader {
+    /// Which header.
+    pub name: HeaderName,
+    /// What is made of the file's text.
+    pub form: SecretForm,
+    /// The file.
+    pub file: PathBuf,
+}
+
+impl SecretHeader {
+    /// The key of the file by which it is configured.
+    pub fn key(&self) -> &'static str {
+        match self.form {
+            SecretForm::Plain => "header_files",
+            SecretForm::Bearer => "bearer_token_file",
+            SecretForm::Basic { .. } => "basic_auth",
+        }
+    }
+}
+
+/// What a header makes of a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretForm {
+    /// The secret itself.
+    Plain,
+    /// A token, with `Bearer` before it.
+    Bearer,
+    /// A password, with its user.
+    Basic {
+        /// Who has the password.
+        user: Box<str>,
+    },
+}
+
+impl HttpSpec {
+    /// The URL without what may hold secrets.
+    pub fn target(&self) -> String {
+        let mut shown = self.url.clone();
+        shown.set_query(None);
+        shown.set_fragment(None);
+        shown.into()
+    }
+}
+
+pub(super) async fn check(
+    spec: &HttpSpec,
+    trust: &Trust,
+    end: Instant,
+    seen: &mut Seen,
+) -> Result<(), Verdict> {
+    let start = Instant::now();
+    let mut answer = exchange(spec, &spec.url, trust, end, seen).await?;
+    let mut at = spec.url.clone();
+    let mut followed = 0;
+    while let Some(next) = answer.redirect.as_deref().filter(|_| spec.follow_redirects) {
+        followed += 1;
+        // Neither a circle nor a place that is none is an answer.
+        at = at.join(next).map_err(|_| Verdict::down(Reason::Protocol))?;
+        if followed > REDIRECTS_MAX || !matches!(at.scheme(), "http" | "https") {
+            return Err(Verdict::down(Reason::Status));
+        }
+        // Who answers, and with which certificate, is told of the place that is configured.
+        answer = exchange(spec, &at, trust, end, &mut Seen::default()).await?;
+    }
+    judge(spec, &answer, start.elapsed())?;
+    lasts(seen.certificate_not_after, &spec.secure)
+}
+
+fn judge(spec: &HttpSpec, answer: &Answer, took: Duration) -> Result<(), Verdict> {
+    let Answer { status, body, .. } = answer;
+    if !spec.status.contains(*status) {
+        return Err(Verdict::down(Reason::Status));
+    }
+    spec.body.judge(&String::from_utf8_lossy(&body.bytes), body.is_whole)?;
+    if spec.duration_max.is_some_and(|max| took > max) {
+        return Err(Verdict::down(Reason::Slow));
+    }
+    Ok(())
+}
+
+/// Whether a status leads elsewhere: the others of its hundred have no place to go to, or mean what the asker holds.
+fn is_redirect(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! TLS on a connection to a component, and what its certificate says.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tracing::debug;
+
+use super::open::verdict_of;
+use super::{Seen, Verdict};
+use crate::clock;
+use crate::heartbeat::{Reason, Timestamp};
+use crate::tls::{TlsFiles, Trust};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What is asked of a component's TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SecureSpec {
+    /// Whom to trust, and what to show.
+    pub files: TlsFiles,
+    /// The name that is sent, and that the certificate must be for. `None`: the host's, as it is connected to.
+    pub server_name: Option<ServerName<'static>>,
+    /// Days that the certificate must have left.
+    pub certificate_days_min: Option<u32>,
+}
+
+/// The name of a host as certificates have it: without the brackets around an IPv6 address, and without the dot that ends
+/// a name.
+///
+/// # Errors
+/// Where it is neither a name nor an address.
+pub fn server_name(host: &str) -> Result<ServerName<'static>, rustls::pki_types::InvalidDnsNameError> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(bare.strip_suffix('.').unwrap_or(bare).to_owned())
+}
+
+/// Makes a connection secure, and notes when the certificate ends.
+pub(super) async fn secure(
+    stream: TcpStream,
+    name: ServerName<'static>,
+    trust: &Trust,
+    protocols: &[&[u8]],
+    seen: &mut Seen,
+) -> Result<TlsStream<TcpStream>, Verdict> {
+    let handshake = trust.handshake(protocols).map_err(|error| {
+        debug!(error = &error as &dyn std::error::Error, "The files of TLS cannot be used for a check");
+        Verdict::unknown(Reason::Local)
+    })?;
+    let secured = TlsConnector::from(handshake.client()).connect(name, stream).await;
+    let looked = handshake.looked();
+    seen.certificate_not_after =
+        looked.not_after.map(|seconds| Timestamp::from_unix_ms(seconds.saturating_mul(1000)));
+    secured.map_err(|error| {
+        debug!(error = &error as &dyn std::error::Error, "No TLS with a component");
+        if looked.refused { Verdict::down(Reason::Certificate) } else { broken(&error) }
+    })
+}
+
+/// What an error of a connection with TLS says.
+pub(super) fn broken(error: &io::Error) -> Verdict {
+    let is_tls = error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+    // The peer closed the connection in the middle of the handshake; the TLS library has no type for it.
+    let is_cut = error.kind() == io::ErrorKind::UnexpectedEof;
+    if is_tls || is_cut || error.source().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        Verdict::down(Reason::Tls)
+    } else {
+        verdict_of(error)
+    }
+}
+
+/// Whether the certificate has the days left that it must have.
+pub(super) fn lasts(not_after: Option<Timestamp>, spec: &SecureSpec) -> Result<(), Verdict> {
+    lasts_from(clock::wall(), not_after, spec.certificate_days_min)
+}
+
+fn lasts_from(now: Timestamp, not_after: Option<Timestamp>, days_min: Option<u32>) -> Result<(), Verdict> {
+    let (Some(not_after), Some(days)) = (not_after, days_min) else { return Ok(()) };
+    if not_after < now.plus(DAY.saturating_mul(days)) { Err(Verdict::down(Reason::Expiring)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_lasts_as_long_as_it_must() {
+        let now = Timestamp::from_unix_ms(1_800_000_000_000);
+        let after = |days: u64| Some(now.plus(DAY * u32::try_from(days).unwrap()));
+        assert_eq!(lasts_from(now, after(20), Some(20)), Ok(()));
+        assert_eq!(lasts_from(now, after(19), Some(20)), Err(Verdict::down(Reason::Expiring)));
+        assert_eq!(lasts_from(now, after(0), None), Ok(()));
+        assert_eq!(lasts_from(now, None, Some(20)), Ok(()), "what was not seen is not judged");
+    }
+
+    #[test]
+    fn names_are_as_certificates_have_them() {
+        let name = |host| server_name(host).map(|name| name.to_str().into_owned());
+        assert_eq!(name("db.example.org.").unwrap(), "db.example.org");
+        assert_eq!(name("[::1]").unwrap(), "::1");
+        assert_eq!(name("127.0.0.1").unwrap(), "127.0.0.1");
+        assert!(name("a b").is_err());
+    }
+}
