@@ -13,6 +13,8 @@ mod canaries;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod checks;
+#[cfg(test)]
 mod clusters;
 #[cfg(test)]
 mod contract;

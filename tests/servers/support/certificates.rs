@@ -1,6 +1,7 @@
 //! Certificates made anew at each run, so that none expires in the repository.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -47,6 +48,47 @@ impl Certificates {
             client: write("client.pem", &client.0),
             client_key: write("client.key", &client.1),
         }
+    }
+}
+
+/// A CA of a test's own, which signs what the test asks for.
+pub struct Authority {
+    /// The CA's certificate.
+    pub ca: PathBuf,
+    folder: PathBuf,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// Makes one; its files bear its name.
+    pub fn make(folder: &Path, name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        let ca = folder.join(format!("{name}.pem"));
+        std::fs::write(&ca, params.self_signed(&key).unwrap().pem()).unwrap();
+        Self { ca, folder: folder.to_owned(), issuer: Issuer::new(params, key) }
+    }
+
+    /// A server's certificate that ends in so many days, and its key; the days may have passed.
+    pub fn server(&self, host: &str, days_left: i64) -> (PathBuf, PathBuf) {
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, host);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let now = SystemTime::now();
+        let day = Duration::from_secs(86_400);
+        params.not_before = (now - 1000 * day).into();
+        let left = day * u32::try_from(days_left.unsigned_abs()).unwrap();
+        params.not_after = if days_left < 0 { now - left } else { now + left }.into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let ca = self.ca.file_stem().unwrap().to_string_lossy();
+        let path = |ending: &str| self.folder.join(format!("{host}-{days_left}-by-{ca}.{ending}"));
+        std::fs::write(path("pem"), certificate.pem()).unwrap();
+        std::fs::write(path("key"), key.serialize_pem()).unwrap();
+        (path("pem"), path("key"))
     }
 }
 

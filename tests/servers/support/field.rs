@@ -68,18 +68,8 @@ impl Field {
 
     /// Waits until our subscriber shows a component as expected, in all of its metrics.
     pub async fn wait_shown(&self, publisher: &str, kind: &str, name: &str, shown: Shown) {
-        let labels = [("publisher", publisher), ("kind", kind), ("name", name)];
-        wait_until(&format!("{labels:?} is {shown:?}"), BOUND, async || {
-            let scrape = self.subscriber.metrics().await?;
-            let seen = seen(&scrape, &labels);
-            let expected = match shown {
-                Shown::Up => (Some(1.0), Some(0.0), None),
-                Shown::Down(reason) => (Some(0.0), Some(0.0), Some(reason.to_owned())),
-                Shown::Unknown(reason) => (None, Some(1.0), Some(reason.to_owned())),
-            };
-            if seen == expected { Ok(()) } else { Err(format!("{seen:?}")) }
-        })
-        .await;
+        wait_shown(&self.subscriber, &[("publisher", publisher), ("kind", kind), ("name", name)], shown)
+            .await;
     }
 
     /// Once no publisher runs: waits until both subscribers have taken the same messages, and asserts that Redis
@@ -111,6 +101,21 @@ impl Field {
         }
         assert_eq!(held, expected, "Redis is not as version 1 would have left it");
     }
+}
+
+/// Waits until a program shows a component as expected, in all of its metrics.
+pub async fn wait_shown(program: &Program, labels: &[(&str, &str)], shown: Shown) {
+    wait_until(&format!("{labels:?} is {shown:?}"), BOUND, async || {
+        let scrape = program.metrics().await?;
+        let seen = seen(&scrape, labels);
+        let expected = match shown {
+            Shown::Up => (Some(1.0), Some(0.0), None),
+            Shown::Down(reason) => (Some(0.0), Some(0.0), Some(reason.to_owned())),
+            Shown::Unknown(reason) => (None, Some(1.0), Some(reason.to_owned())),
+        };
+        if seen == expected { Ok(()) } else { Err(format!("{seen:?}")) }
+    })
+    .await;
 }
 
 /// `component_up`, `component_unknown` and the reason.

@@ -162,6 +162,12 @@ impl RabbitMq {
         &self.folder
     }
 
+    /// All that it logged.
+    pub fn log(&self) -> String {
+        let files = std::fs::read_dir(self.folder.join("log")).into_iter().flatten().flatten();
+        files.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default()).collect()
+    }
+
     /// Starts it, again on the same ports and data when it ran before, and waits until it serves.
     pub async fn start_again(&self) {
         self.launch();

@@ -136,6 +136,39 @@ impl Drop for FakeHttp {
     }
 }
 
+/// A port whose server greets whoever comes, as mail servers do, and leaves.
+pub struct Greeting {
+    /// Where.
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Greeting {
+    /// Opens one.
+    pub fn open() -> Self {
+        let address = loopback(free_port());
+        let listener = listen(address);
+        let task = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let _ = stream.write_all(b"220 mail.example.org ready\r\n").await;
+                    let _ = stream.shutdown().await;
+                    // Read to its end, so that the connection is not reset.
+                    let mut rest = [0; 1024];
+                    while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+                });
+            }
+        });
+        Self { address, task }
+    }
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 async fn serve(mut stream: tokio::net::TcpStream, answers: Arc<[(String, String)]>) {
     let mut request = Vec::new();
     let mut chunk = [0; 4096];
