@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use std::{env, fs};
 
-use heartbeat_bridge::config::{Kind, Scopes, Setting, settings};
+use heartbeat_bridge::config::{Kind, Scopes, Setting, settings, targets};
 use heartbeat_bridge::heartbeat::Reason;
 
 /// Set to 1, what follows from the program is written anew instead of compared.
@@ -145,6 +145,7 @@ fn pages_name_no_variable_that_there_is_not() {
         "CHANGELOG.md",
         "docs/commands.md",
         "docs/moving-over.md",
+        "docs/checks.md",
         "docs/clusters.md",
         "docs/configuration.md",
         "docs/least-privilege.md",
@@ -175,6 +176,43 @@ fn the_page_on_the_message_has_every_reason() {
     }
 }
 
+/// A key's row stands in the section of its list, in that of TLS, or before all of them; and no other key has one.
+#[test]
+fn the_page_on_checks_has_every_key() {
+    let text = text_of("docs/checks.md");
+    let rows_of = |section: &str| -> Vec<String> {
+        let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('|'));
+        let keys =
+            cells.flat_map(|(cell, _)| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>());
+        keys.collect()
+    };
+    let section = |kind: &str| {
+        let (_, rest) =
+            text.split_once(&format!("\n## {kind}\n")).unwrap_or_else(|| panic!("no section {kind}"));
+        rest.split("\n## ").next().unwrap()
+    };
+    let common = rows_of(text.split("\n## ").next().unwrap());
+    let (tls, shared) = section("tls").split_once("These keys").unwrap();
+    for (kind, keys) in targets::probe_keys() {
+        let own = rows_of(if kind == "tls" { tls } else { section(kind) });
+        let shared = if kind == "dns" { Vec::new() } else { rows_of(shared) };
+        let mut told = [&common[..], &own, &shared].concat();
+        let mut keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
+        told.sort();
+        keys.sort();
+        assert_eq!(told, keys, "the keys of {kind} in docs/checks.md");
+    }
+}
+
+/// The page's own example, as a publisher would read it.
+#[test]
+fn the_example_on_the_page_on_checks_is_read() {
+    let text = text_of("docs/checks.md");
+    let example = text.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (targets, warnings) = targets::parse(example, targets::Form::Yaml).unwrap();
+    assert_eq!((targets.hosts.len(), targets.probes.len(), warnings), (1, 4, Vec::new()));
+}
+
 #[test]
 fn links_between_pages_lead_somewhere() {
     for name in [
@@ -183,6 +221,7 @@ fn links_between_pages_lead_somewhere() {
         "CHANGELOG.md",
         "docs/commands.md",
         "docs/moving-over.md",
+        "docs/checks.md",
         "docs/clusters.md",
         "docs/metrics.md",
         "docs/message.md",
