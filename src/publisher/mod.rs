@@ -13,8 +13,10 @@ mod once;
 mod outgoing;
 pub mod reload;
 mod round;
+mod sending;
 mod trace;
 mod track;
+mod turns;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,28 +27,25 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::amqp::publish::PublishFailure;
-use crate::build_info::VERSION;
 use crate::check::management::ManagementClient;
 use crate::clock::{self, SteadyWall};
 use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
-use crate::heartbeat::{Component, Epoch, Heartbeat, PublisherId, PublisherTotals, Window};
+use crate::heartbeat::{Epoch, PublisherId, Window};
 use crate::signing::SigningKey;
-use crate::trace::TRACEPARENT;
 use crate::watched::Held;
 
 use components::{Components, Difference};
 use jobs::{JobLineEnd, Jobs};
 use memory::Memory;
 use metrics::Metrics;
-use outgoing::outgoing;
 use reload::Wanted;
 use round::Plan;
 use trace::Waiting;
-use track::{Observation, Turn};
+use track::Observation;
 
 pub use drill::{Drill, Stage};
 pub use link::{InProcessEnd, Link};
@@ -89,12 +88,6 @@ pub type KeyInUse = watch::Receiver<Held<SigningKey>>;
 
 /// Results that wait to be noted.
 const RESULTS_MAX: usize = 256;
-
-/// After a turn, this is waited for others that turn with it.
-const TURN_SETTLES: Duration = Duration::from_millis(100);
-
-/// Shortest time between two heartbeats that turns cause: flapping must not flood the broker.
-const TURN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How much longer than its checks a round may take before the beat does not wait for it.
 const ROUND_SLACK: Duration = Duration::from_secs(1);
@@ -314,135 +307,6 @@ impl Emitter {
         if self.last_sent.is_some() {
             self.beat_due = true;
             self.beat_at = Instant::now();
-        }
-    }
-
-    fn note(&mut self, seen: &Observation) {
-        if let Some((tracked, turn)) = self.components.note(seen)
-            && let Some(now) = tracked.component(&self.wall)
-        {
-            self.turned(&turn, &now);
-        }
-    }
-
-    /// Looks at how every job is by now.
-    fn judge_jobs(&mut self) {
-        let now = clock::boot_ms();
-        let judged: Vec<_> = self.jobs.judge(now).collect();
-        for judged in judged {
-            if let Some((tracked, turn)) = self.components.judge(&judged)
-                && let Some(now) = tracked.component(&self.wall)
-            {
-                self.turned(&turn, &now);
-            }
-        }
-        let wait = self.jobs.turn_at(now).map(|at| Duration::from_millis(at.abs_diff(now)));
-        self.jobs_due = wait.and_then(|wait| Instant::now().checked_add(wait));
-    }
-
-    /// Says that a component turned, and has it told soon.
-    fn turned(&mut self, turn: &Turn, now: &Component) {
-        if turn.was.is_some() || now.reason.is_some() {
-            info!(
-                kind = now.key.kind.as_str(),
-                name = &*now.key.name,
-                queue = &*now.key.queue,
-                was = turn.was.map_or("new", |(outcome, _)| outcome.as_str()),
-                was_reason = turn.was.and_then(|(_, reason)| reason).map_or("", |reason| reason.as_str()),
-                outcome = now.outcome.as_str(),
-                reason = now.reason.map_or("", |reason| reason.as_str()),
-                lasted_seconds = turn.lasted.as_secs(),
-                "Component changed"
-            );
-        }
-        // Before the first heartbeat everything turns; the first round's end tells it all.
-        if turn.was.is_some() && self.last_sent.is_some() {
-            let settled = Instant::now() + TURN_SETTLES;
-            let spaced = self.last_sent.map_or(settled, |last| last + TURN_INTERVAL);
-            let due = settled.max(spaced);
-            self.turn_due = Some(self.turn_due.map_or(due, |held| held.min(due)));
-        }
-    }
-
-    /// Sends a snapshot of now; one at a time, and the next is of then.
-    fn publish(&mut self) {
-        if self.publishing.is_some() {
-            return;
-        }
-        let now = Instant::now();
-        if self.beat_due {
-            self.beat_due = false;
-            self.beat_at = (self.beat_at + self.publish_interval).max(now);
-        }
-        // Jobs are as they are now; a machine that slept hears of the time that passed here.
-        self.judge_jobs();
-        self.turn_due = None;
-        self.last_sent = Some(now);
-        let boot = clock::boot();
-        if let Some(step_ms) = self.wall.check(clock::wall(), boot) {
-            warn!(step_ms, "The clock was stepped; times that were told before move with it");
-        }
-        let mut heartbeat = self.snapshot(boot);
-        let begun = self.tracing.begin(self.components.each(), boot, &self.wall);
-        let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
-        self.waiting = self.tracing.attach(begun, &mut heartbeat);
-        let message = outgoing(&heartbeat, self.signing_key().as_deref(), context);
-        let link = self.link.clone();
-        self.publishing = Some(Box::pin(async move { link.publish(message).await }));
-    }
-
-    /// The key that signs, as its file was read last.
-    fn signing_key(&self) -> Option<Arc<SigningKey>> {
-        let held = self.signing_key.as_ref()?.borrow();
-        self.metrics.signing_key_read.set(i64::from(held.current));
-        Some(Arc::clone(&held.value))
-    }
-
-    fn snapshot(&self, boot: Duration) -> Heartbeat {
-        let link = *self.link.state().borrow();
-        Heartbeat {
-            publisher: self.id.clone(),
-            epoch: self.epoch.clone(),
-            started_at: self.wall.at(self.began),
-            uptime: boot.saturating_sub(self.began),
-            sequence: self.sequence + 1,
-            sent_at: self.wall.at(boot),
-            // Checked more seldom than told, it is as old as its checks.
-            interval: self.publish_interval.max(self.probe_interval),
-            version: VERSION.into(),
-            totals: PublisherTotals {
-                publish_failures: self.publish_failures,
-                reconnects: link.reconnects,
-                blocked_seconds: link.blocked_for.as_secs_f64(),
-            },
-            components: self.components.told(&self.wall),
-            maintenance: maintenance::carried(&self.planned, &self.commanded.borrow(), self.wall.at(boot)),
-            trace: None,
-        }
-    }
-
-    fn confirmed(&mut self, result: Result<(), PublishFailure>) {
-        if let Some(waiting) = self.waiting.take() {
-            let now = self.wall.at(clock::boot());
-            self.tracing.end(waiting, now.unix_ms(), result);
-        }
-        match result {
-            Ok(()) => {
-                self.sequence += 1;
-                self.metrics.published.inc();
-                if std::mem::take(&mut self.failing) {
-                    info!("Heartbeats are confirmed again");
-                }
-            }
-            Err(failure) => {
-                // A number that left the process is used up: two messages never share one.
-                self.sequence += u64::from(failure.was_sent());
-                self.publish_failures += 1;
-                self.metrics.failed(failure);
-                if !std::mem::replace(&mut self.failing, true) {
-                    warn!(reason = failure.as_str(), "Heartbeat not confirmed; the next one supersedes it");
-                }
-            }
         }
     }
 }

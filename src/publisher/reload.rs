@@ -13,7 +13,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::check::management::ManagementClient;
 use crate::clock;
@@ -23,6 +23,12 @@ use crate::watched::Stamp;
 /// How often is looked whether the file changed, where it is watched. It has to look the same twice: while it is being
 /// written it may be a shorter one that is valid.
 pub const LOOKS_EVERY: Duration = Duration::from_secs(2);
+
+/// Why the file is read when nobody asked for it.
+const CHANGE: &str = "change";
+
+/// What came of a file that says what it said before.
+const UNCHANGED: &str = "nothing has changed";
 
 /// Requests that wait for their turn.
 const REQUESTS_MAX: usize = 4;
@@ -166,7 +172,7 @@ impl Reloader {
         let Some(watching) = &mut self.watching else { return };
         let settled = std::mem::replace(&mut watching.looked, now) == now;
         if settled && watching.read != now {
-            let _ = self.reload("change").await;
+            let _ = self.reload(CHANGE).await;
         }
     }
 
@@ -187,6 +193,10 @@ impl Reloader {
         let file = self.path.display();
         self.metrics.note(reloaded.is_ok());
         match &reloaded {
+            // Nobody asked.
+            Ok(outcome) if cause == CHANGE && outcome == UNCHANGED => {
+                debug!(%file, "Configuration file says the same")
+            }
             Ok(outcome) => info!(%file, cause, outcome, "Configuration file read anew"),
             Err(error) => {
                 error!(%file, cause, error, "Configuration file cannot be used; what it said before still counts");
@@ -197,7 +207,7 @@ impl Reloader {
 
     fn put_in_force(&mut self, targets: Targets, warnings: &[Warning]) -> Reloaded {
         if *self.wanted.borrow().targets == targets {
-            return Ok("nothing has changed".into());
+            return Ok(UNCHANGED.into());
         }
         for Warning { path, why } in warnings {
             warn!(place = path, reason = why, "Odd entry in the configuration file");

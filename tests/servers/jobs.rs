@@ -119,6 +119,17 @@ async fn a_job_is_shown_late_failed_and_overrunning() {
     assert_eq!(field.redis.keys("queue:*").await, Vec::<String>::new());
 }
 
+/// Moves every moment of the boot clock in a state file.
+fn shift(file: &mut Value, by: i64) {
+    for (key, value) in file.as_object_mut().unwrap() {
+        match (key.as_str(), value.as_i64()) {
+            ("boot_ms" | "since" | "heard" | "running", Some(moment)) => *value = json!(moment + by),
+            _ if value.is_object() => shift(value, by),
+            _ => {}
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_and_a_reload_forget_nothing() {
     let field = Field::start(RabbitMq::vhost().await).await;
@@ -154,9 +165,28 @@ async fn a_restart_and_a_reload_forget_nothing() {
     let gone = [("kind", "job"), ("name", "runs")];
     field.subscriber.wait_absent(BOUND, "heartbeat_component_checks_total", &gone).await;
 
-    // A file that is none costs the memory, and not the start.
     assert_eq!(ours.terminate(BOUND).await, Some(0));
     assert!(!socket(&ours).exists(), "taken away in order");
+    // As it would be if the machine had run for eleven days and been started anew since.
+    let mut file: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    shift(&mut file, 1_000_000_000);
+    file["clock"]["boot_id"] = json!("another run of the machine");
+    std::fs::write(&state, file.to_string()).unwrap();
+    let waited = ours.log().matches("reason=waiting").count();
+    ours.start_again();
+    field.wait_shown(ID, "job", "failed", Shown::Down("failed")).await;
+    field.wait_shown(ID, "job", "good", Shown::Up).await;
+    wait_until("the new process hears", BOUND, async || match post(&ours, "/jobs/failed/success", "") {
+        (true, _) => Ok(()),
+        (_, said) => Err(said),
+    })
+    .await;
+    field.wait_shown(ID, "job", "failed", Shown::Up).await;
+    // That of `new`, which was never heard of.
+    assert_eq!(ours.log().matches("reason=waiting").count(), waited + 1, "{}", ours.log());
+
+    // A file that is none costs the memory, and not the start.
+    assert_eq!(ours.terminate(BOUND).await, Some(0));
     std::fs::write(&state, "{\"jobs\": ").unwrap();
     ours.start_again();
     ours.wait_log(BOUND, "The state file cannot be used").await;
