@@ -55,6 +55,7 @@ fn component(key: ComponentKey, outcome: Outcome, reason: Option<Reason>) -> Com
         checks_total: None,
         failures_total: None,
         figures: None,
+        certificate_not_after: None,
     }
 }
 
@@ -66,6 +67,7 @@ fn heartbeat() -> Heartbeat {
     (full.changed_at, full.last_up_at) = (Some(at), Some(at));
     (full.last_down_at, full.last_unknown_at) = (Some(at), Some(at));
     (full.duration_seconds, full.checks_total, full.failures_total) = (Some(0.25), Some(42), Some(7));
+    full.certificate_not_after = Some(at);
     let mut queue = component(ComponentKey::queue("inbox"), Outcome::Up, None);
     queue.figures =
         Some(QueueFigures { messages: Some(3), consumers: Some(1), source: FigureSource::Management });

@@ -86,6 +86,7 @@ impl Fleet {
                 checks_total: Some(*sequence),
                 failures_total: Some(if up { 0 } else { *sequence }),
                 figures: None,
+                certificate_not_after: None,
             }
         };
         Heartbeat {

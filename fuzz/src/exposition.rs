@@ -67,6 +67,9 @@ fn component(line: &str) -> Option<Value> {
         wire["changed_at"] = json!(at(i64::from(figures)));
         wire["last_up_at"] = json!(at(i64::from(figures) * 3));
     }
+    if figures & 8 != 0 {
+        wire["certificate_not_after"] = json!(at(i64::from(figures) * 5));
+    }
     if figures & 4 != 0 {
         wire["checks_total"] = json!(u64::MAX - u64::from(figures));
         wire["failures_total"] = json!(figures);
@@ -152,6 +155,7 @@ fn holds_component(left: &mut Shown, publisher: &PublisherView, view: &Component
     row("component_last_change_timestamp_seconds", seconds(component.changed_at));
     row("component_last_up_timestamp_seconds", seconds(component.last_up_at));
     row("component_maintenance_end_timestamp_seconds", seconds(view.maintenance));
+    row("component_certificate_not_after_timestamp_seconds", seconds(component.certificate_not_after));
     let current = view.is_current();
     row("component_check_duration_seconds", component.duration_seconds.filter(|_| current));
     row("component_checks_total", component.checks_total.map(|total| total as f64));

@@ -248,6 +248,13 @@ pub(super) const COMPONENTS: &[ComponentRow] = &[
     },
     ComponentRow {
         family: seconds(
+            "heartbeat_component_certificate_not_after_timestamp_seconds",
+            "When the certificate ends that a check of the component saw last; of what is checked with TLS.",
+        ),
+        value: |view| moment(view.component.certificate_not_after),
+    },
+    ComponentRow {
+        family: seconds(
             "heartbeat_component_maintenance_end_timestamp_seconds",
             "When the window of maintenance of the component, or of its publisher, ends, by the store's clock; only while one \
              is on.",

@@ -187,6 +187,8 @@ pub struct Component<S = Arc<str>> {
     pub failures_total: Option<u64>,
     /// Figures of a queue, where some source told them.
     pub figures: Option<QueueFigures>,
+    /// When the certificate ends that was seen last, of what is checked with TLS.
+    pub certificate_not_after: Option<Timestamp>,
 }
 
 impl<S> Component<S> {
@@ -206,6 +208,7 @@ impl<S> Component<S> {
             checks_total: self.checks_total,
             failures_total: self.failures_total,
             figures: self.figures,
+            certificate_not_after: self.certificate_not_after,
         }
     }
 }
@@ -242,6 +245,7 @@ impl Component {
             checks_total: Some(1),
             failures_total: Some(0),
             figures: None,
+            certificate_not_after: None,
         }
     }
 }

@@ -195,6 +195,7 @@ struct Component<'a> {
     check_failures: Option<u64>,
     messages: Option<u64>,
     consumers: Option<u64>,
+    certificate_not_after: Option<String>,
 }
 
 fn time(at: Option<Timestamp>) -> Option<String> {
@@ -256,6 +257,8 @@ impl<'a> Component<'a> {
             check_failures: component.failures_total,
             messages: figures.and_then(|figures| figures.messages),
             consumers: figures.and_then(|figures| figures.consumers),
+            // By the clock of whoever issued it.
+            certificate_not_after: time(component.certificate_not_after),
         }
     }
 }

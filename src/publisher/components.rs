@@ -136,7 +136,10 @@ mod tests {
 
     fn note(components: &mut Components, key: ComponentKey, verdict: Verdict, second: u64) -> bool {
         let (at, took) = (Duration::from_secs(second), Duration::from_millis(1));
-        components.note(&Observation { key, verdict, took, at, peer: None, figures: None }).is_some()
+        let (peer, figures, certificate_not_after) = (None, None, None);
+        components
+            .note(&Observation { key, verdict, took, at, peer, figures, certificate_not_after })
+            .is_some()
     }
 
     fn told(components: &Components) -> Vec<Component> {

@@ -118,6 +118,7 @@ fn component(stage: Stage, before: Option<Component>, now: Timestamp) -> Option<
         checks_total: None,
         failures_total: None,
         figures: None,
+        certificate_not_after: None,
     })
 }
 

@@ -190,8 +190,16 @@ fn passive_of(state: QueueState) -> Passive {
 }
 
 fn observation(key: ComponentKey, checked: Checked) -> Observation {
-    let Checked { outcome, reason, took, peer, .. } = checked;
-    Observation { key, verdict: Verdict { outcome, reason }, took, at: clock::boot(), peer, figures: None }
+    let Checked { outcome, reason, took, peer, certificate_not_after } = checked;
+    Observation {
+        key,
+        verdict: Verdict { outcome, reason },
+        took,
+        at: clock::boot(),
+        peer,
+        figures: None,
+        certificate_not_after,
+    }
 }
 
 fn observations(queue: QueueChecked, took: Duration, peer: Option<SocketAddr>) -> Vec<Observation> {
@@ -204,6 +212,7 @@ fn observations(queue: QueueChecked, took: Duration, peer: Option<SocketAddr>) -
         at,
         peer,
         figures,
+        certificate_not_after: None,
     };
     for listener in &queue.listeners {
         let key = ComponentKey::consumer(&listener.name, &queue.name);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::jobs::Judged;
 use crate::check::Verdict;
 use crate::clock::SteadyWall;
-use crate::heartbeat::{CheckSpan, Component, ComponentKey, Outcome, QueueFigures, Reason};
+use crate::heartbeat::{CheckSpan, Component, ComponentKey, Outcome, QueueFigures, Reason, Timestamp};
 use crate::trace::span_id;
 
 /// One component as it is being checked.
@@ -53,6 +53,8 @@ pub(super) struct Observation {
     pub peer: Option<SocketAddr>,
     /// Figures of a queue.
     pub figures: Option<QueueFigures>,
+    /// When the certificate ends that was seen.
+    pub certificate_not_after: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,7 @@ struct Shown {
     last_unknown: Option<Duration>,
     took: Option<Duration>,
     figures: Option<QueueFigures>,
+    certificate_not_after: Option<Timestamp>,
 }
 
 /// What is to be shown from now on.
@@ -78,6 +81,7 @@ struct Latest {
     took: Option<Duration>,
     peer: Option<SocketAddr>,
     figures: Option<QueueFigures>,
+    certificate_not_after: Option<Timestamp>,
 }
 
 /// A component that turned.
@@ -125,8 +129,11 @@ impl Tracked {
 
     /// Takes a check in; says if what is shown turned.
     pub(super) fn note(&mut self, seen: &Observation) -> Option<Turn> {
+        // A connection that failed before it showed a certificate takes nothing away from what is known of it.
+        let mut held = self.shown.filter(|_| seen.verdict.outcome != Outcome::Up);
         if let Some(target) = self.next_target.take() {
             self.target = target;
+            held = None;
         }
         self.checks += 1;
         self.untold = true;
@@ -139,6 +146,9 @@ impl Tracked {
             took: Some(seen.took),
             peer: seen.peer,
             figures: seen.figures,
+            certificate_not_after: seen
+                .certificate_not_after
+                .or(held.and_then(|held| held.certificate_not_after)),
         })
     }
 
@@ -147,11 +157,19 @@ impl Tracked {
         (self.checks, self.failures) = (judged.runs, judged.failures);
         let at = Duration::from_millis(judged.at.unsigned_abs());
         let (verdict, found) = (judged.verdict, judged.verdict);
-        self.show(Latest { verdict, found, at, took: judged.took, peer: None, figures: None })
+        self.show(Latest {
+            verdict,
+            found,
+            at,
+            took: judged.took,
+            peer: None,
+            figures: None,
+            certificate_not_after: None,
+        })
     }
 
     fn show(&mut self, latest: Latest) -> Option<Turn> {
-        let Latest { verdict, found, at, took, peer, figures } = latest;
+        let Latest { verdict, found, at, took, peer, figures, certificate_not_after } = latest;
         let before = self.shown;
         let turned = before.is_none_or(|before| before.verdict != verdict);
         let outcome_turned = before.is_none_or(|before| before.verdict.outcome != verdict.outcome);
@@ -169,6 +187,7 @@ impl Tracked {
             last_unknown: last(Outcome::Unknown, before.map(|before| before.last_unknown)),
             took,
             figures,
+            certificate_not_after,
         });
         turned.then(|| Turn {
             was: before.map(|before| (before.verdict.outcome, before.verdict.reason)),
@@ -231,6 +250,7 @@ impl Tracked {
             checks_total: Some(self.checks),
             failures_total: Some(self.failures),
             figures: shown.figures,
+            certificate_not_after: shown.certificate_not_after,
         })
     }
 }
@@ -248,7 +268,15 @@ mod tests {
         let at = Duration::from_secs(second);
         let key = tracked.key.clone();
         let took = Duration::from_millis(1);
-        tracked.note(&Observation { key, verdict, took, at, peer: None, figures: None })
+        tracked.note(&Observation {
+            key,
+            verdict,
+            took,
+            at,
+            peer: None,
+            figures: None,
+            certificate_not_after: None,
+        })
     }
 
     fn shown(tracked: &Tracked) -> Component {
@@ -297,6 +325,30 @@ mod tests {
         note(&mut component, REFUSED, 20);
         let (_, span) = component.check_span().unwrap();
         assert_eq!(span.found, Some((Outcome::Down, Some(Reason::Refused))), "still shown as up");
+    }
+
+    #[test]
+    fn a_certificate_that_was_seen_is_told_until_another_is_or_none_is_needed() {
+        let mut component = tracked(1, 1);
+        let (first, second) = (Timestamp::from_unix_ms(1000), Timestamp::from_unix_ms(2000));
+        let mut see = |verdict: Verdict, certificate_not_after: Option<Timestamp>| {
+            let (key, at, took) = (component.key.clone(), Duration::ZERO, Duration::ZERO);
+            component.note(&Observation {
+                key,
+                verdict,
+                took,
+                at,
+                peer: None,
+                figures: None,
+                certificate_not_after,
+            });
+            shown(&component).certificate_not_after
+        };
+        assert_eq!(see(REFUSED, None), None);
+        assert_eq!(see(Verdict::UP, Some(first)), Some(first));
+        assert_eq!(see(REFUSED, None), Some(first));
+        assert_eq!(see(REFUSED, Some(second)), Some(second));
+        assert_eq!(see(Verdict::UP, None), None, "it is asked in the clear now");
     }
 
     #[test]

@@ -120,7 +120,7 @@ mod tests {
         (
             (keys(), prop::option::of("\\PC{0,40}")),
             outcomes,
-            (times(), maybe(), maybe(), maybe(), maybe(), maybe()),
+            (times(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe()),
             (prop::option::of(durations), count(), count(), figures),
         )
             .prop_map(
@@ -143,6 +143,7 @@ mod tests {
                             consumers,
                             source,
                         }),
+                        certificate_not_after: at.6,
                     };
                     ComponentState { component, seen: at.5 }
                 },

@@ -190,6 +190,7 @@ fn first_state(said: &LegacyComponent) -> Component<&str> {
         checks_total: None,
         failures_total: None,
         figures: None,
+        certificate_not_after: None,
     }
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn component(
             checks_total: Some(100),
             failures_total: Some(0),
             figures: None,
+            certificate_not_after: None,
         },
         seen: Some(ago(4)),
     }

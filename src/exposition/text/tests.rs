@@ -107,8 +107,9 @@ fn what_is_stale_keeps_its_reason_times_and_counters_only() {
         "heartbeat_component_checks_total",
         "heartbeat_component_check_failures_total",
     ] {
-        assert_eq!(of_stale(kept).len(), 2, "{kept}");
+        assert_eq!(of_stale(kept).len(), 3, "{kept}");
     }
+    assert_eq!(of_stale("heartbeat_component_certificate_not_after_timestamp_seconds").len(), 1);
     assert_eq!(of_stale("heartbeat_publisher_up"), [0.0]);
 }
 

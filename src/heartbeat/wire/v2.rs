@@ -122,6 +122,8 @@ pub(crate) struct WireComponent<'a, T> {
     /// Who told `messages` and `consumers`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     source: Option<Text<'a>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate_not_after: Option<T>,
 }
 
 /// Components as they are written.
@@ -276,6 +278,7 @@ impl<'a, T: Time> From<Component<&'a str>> for WireComponent<'a, T> {
             messages: figures.and_then(|figures| figures.messages),
             consumers: figures.and_then(|figures| figures.consumers),
             source: figures.map(|figures| figures.source.as_str().into()),
+            certificate_not_after: written(component.certificate_not_after),
         }
     }
 }
@@ -322,6 +325,7 @@ impl<T: Time> WireComponent<'_, T> {
             checks_total: self.checks_total,
             failures_total: self.failures_total,
             figures,
+            certificate_not_after: maybe_time("certificate_not_after", self.certificate_not_after.as_ref())?,
         })
     }
 }

@@ -25,6 +25,7 @@ mod has {
     pub(super) const FIGURES: u16 = 1 << 12;
     pub(super) const MESSAGES: u16 = 1 << 13;
     pub(super) const CONSUMERS: u16 = 1 << 14;
+    pub(super) const CERTIFICATE: u16 = 1 << 15;
 }
 
 const NANOSECONDS: f64 = 1e9;
@@ -100,6 +101,7 @@ impl Writer {
             (has::FIGURES, figures.is_some()),
             (has::MESSAGES, figures.is_some_and(|figures| figures.messages.is_some())),
             (has::CONSUMERS, figures.is_some_and(|figures| figures.consumers.is_some())),
+            (has::CERTIFICATE, component.certificate_not_after.is_some()),
         ];
         let flags = there.iter().fold(0, |flags, (flag, there)| if *there { flags | flag } else { flags });
         self.values.extend_from_slice(&u16::to_le_bytes(flags));
@@ -147,6 +149,9 @@ impl Writer {
         ];
         for count in counts.into_iter().flatten() {
             self.number(count);
+        }
+        if let Some(at) = component.certificate_not_after {
+            self.signed(at.unix_ms() - checked_ms);
         }
     }
 
@@ -251,6 +256,10 @@ impl<'a> Reader<'a> {
         let mut count = |flag: u16| if has(flag) { self.number().map(Some) } else { Some(None) };
         let (checks_total, failures_total) = (count(has::CHECKS)?, count(has::FAILURES)?);
         let (messages, consumers) = (count(has::MESSAGES)?, count(has::CONSUMERS)?);
+        let certificate_not_after = match has(has::CERTIFICATE) {
+            true => Some(Timestamp::from_unix_ms(checked_ms + self.signed()?)),
+            false => None,
+        };
         let component = Component {
             key: ComponentKey { kind, name, queue },
             target,
@@ -269,6 +278,7 @@ impl<'a> Reader<'a> {
                 consumers,
                 source: source_of(head >> 4 & 3),
             }),
+            certificate_not_after,
         };
         Some(ComponentState { component, seen })
     }

@@ -1,7 +1,7 @@
 //! Snapshots for the tests of whatever is made of them.
 
 use super::*;
-use crate::heartbeat::{ComponentKey, FigureSource, QueueFigures, Window};
+use crate::heartbeat::{ComponentKey, FigureSource, Kind, QueueFigures, Window};
 use crate::state::components::ComponentState;
 use crate::state::hearing::Spans;
 use crate::state::verdict::Ages;
@@ -19,6 +19,7 @@ pub(crate) fn component(
     reason: Option<Reason>,
     checked_now: bool,
 ) -> ComponentState {
+    let is_secure = matches!(key.kind, Kind::Other(_));
     ComponentState {
         component: Component {
             key,
@@ -38,6 +39,7 @@ pub(crate) fn component(
                 consumers: Some(0),
                 source: FigureSource::Management,
             }),
+            certificate_not_after: is_secure.then(|| at(-20 * 86_400_000)),
         },
         seen: Some(if checked_now { at(0) } else { Timestamp::EPOCH }),
     }
@@ -112,6 +114,7 @@ pub(crate) fn snapshot() -> Snapshot {
     stale.told = told(&[
         component(ComponentKey::host("db"), Up, None, true),
         component(ComponentKey::queue("files"), Down, Some(Reason::Refused), true),
+        component(ComponentKey::other("tls", "front"), Down, Some(Reason::Expiring), true),
     ]);
     stale.verdict = Verdict::Unknown(Reason::Stale);
     let window = Window::new((at(60_000), at(-600_000)), Some("new disks"), &[]).unwrap();
@@ -126,6 +129,7 @@ pub(crate) fn snapshot() -> Snapshot {
         checks_total: None,
         failures_total: None,
         figures: None,
+        certificate_not_after: None,
         ..component(ComponentKey::queue("inbox"), Up, None, true).component
     };
     original.told = told(&[ComponentState { component: unjudged, seen: None }]);

@@ -1,3 +1,5 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::json;
 
 use super::{checking, named, wait_all};
@@ -71,6 +73,24 @@ async fn a_certificate_is_to_be_trusted_for_its_name_and_to_last() {
         ("refused", Down("refused")),
     ];
     wait_all(&program, "tls", &expected).await;
+    let scrape = program.metrics().await.unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    for (name, days) in
+        [("good", Some(90.0)), ("soon", Some(5.0)), ("expired", Some(-1.0)), ("elsewhere", Some(90.0))]
+    {
+        let ends = scrape.value(
+            "heartbeat_component_certificate_not_after_timestamp_seconds",
+            &[("kind", "tls"), ("name", name)],
+        );
+        let left = ends.map(|ends| ((ends - now) / 86_400.0).round());
+        assert_eq!(left, days, "{name}");
+    }
+    // Of what nobody vouches for, and of what was not seen, nothing is told.
+    for name in ["untrusted", "no tls", "refused"] {
+        let labels = [("kind", "tls"), ("name", name)];
+        let ends = scrape.value("heartbeat_component_certificate_not_after_timestamp_seconds", &labels);
+        assert_eq!(ends, None, "{name}");
+    }
     // What this machine lacks says nothing of the others.
     std::fs::rename(&ours.ca, folder.join("away")).unwrap();
     wait_all(&program, "tls", &[("good", Unknown("local")), ("refused", Down("refused"))]).await;
