@@ -17,12 +17,15 @@ use super::secure::{SecureSpec, lasts};
 use super::{Seen, Verdict};
 use crate::heartbeat::Reason;
 use crate::tls::Trust;
-use exchange::{Answer, exchange};
+use exchange::{Body, exchange};
 
 pub use judge::{BodyRules, StatusCodes};
 
 /// Redirects that one check follows at most, as blackbox_exporter and browsers have it within a factor of two.
 pub const REDIRECTS_MAX: usize = 10;
+
+/// Length of a body that is judged within a fraction of a millisecond.
+const BODY_BYTES_AT_ONCE: usize = 64 << 10;
 
 /// What is asked over HTTP.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,20 +116,27 @@ pub(super) async fn check(
         // Who answers, and with which certificate, is told of the place that is configured.
         answer = exchange(spec, &at, trust, end, &mut Seen::default()).await?;
     }
-    judge(spec, &answer, start.elapsed())?;
-    lasts(seen.certificate_not_after, &spec.secure)
-}
-
-fn judge(spec: &HttpSpec, answer: &Answer, took: Duration) -> Result<(), Verdict> {
-    let Answer { status, body, .. } = answer;
-    if !spec.status.contains(*status) {
+    let took = start.elapsed();
+    if !spec.status.contains(answer.status) {
         return Err(Verdict::down(Reason::Status));
     }
-    spec.body.judge(&String::from_utf8_lossy(&body.bytes), body.is_whole)?;
+    judge_body(&spec.body, answer.body).await?;
     if spec.duration_max.is_some_and(|max| took > max) {
         return Err(Verdict::down(Reason::Slow));
     }
-    Ok(())
+    lasts(seen.certificate_not_after, &spec.secure)
+}
+
+/// Judges a long body on a thread of its own: the publisher has one for everything else.
+async fn judge_body(rules: &BodyRules, body: Body) -> Result<(), Verdict> {
+    let judge =
+        |rules: &BodyRules, body: &Body| rules.judge(&String::from_utf8_lossy(&body.bytes), body.is_whole);
+    if body.bytes.len() <= BODY_BYTES_AT_ONCE {
+        return judge(rules, &body);
+    }
+    let rules = rules.clone();
+    let judged = tokio::task::spawn_blocking(move || judge(&rules, &body)).await;
+    judged.unwrap_or(Err(Verdict::unknown(Reason::Local)))
 }
 
 /// Whether a status leads elsewhere: the others of its hundred have no place to go to, or mean what the asker holds.

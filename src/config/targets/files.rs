@@ -61,3 +61,52 @@ fn of_tls(path: &str, error: &TlsError) -> Problem {
     let why = format!("cannot be used: {}", Chain(error as &dyn Error));
     Problem { path: format!("{path}.{key}"), value: None, why, example: r#""/etc/heartbeat/ca.pem""# }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::targets::{Form, parse};
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_told_by_its_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(path("empty"), "").unwrap();
+        std::fs::write(path("garbage"), "canary").unwrap();
+        let params = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap();
+        let ca = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(path("ca"), ca.pem()).unwrap();
+        let file = json!({"heartbeat": {
+            "http": [
+                {"url": "http://a/", "bearer_token_file": path("garbage")},
+                {"url": "http://b/", "bearer_token_file": path("empty")},
+                {"url": "http://c/", "header_files": {"X-Key": path("gone")}},
+                {"url": "https://d/", "ca_file": path("ca")},
+            ],
+            "tls": [
+                {"host": "a", "port": 1, "ca_file": path("ca")},
+                {"host": "b", "port": 1, "ca_file": path("garbage")},
+                {"host": "c", "port": 1, "ca_file": path("ca"), "cert_file": path("ca"), "key_file": path("gone")},
+            ],
+            "grpc": [{"host": "a", "port": 1, "tls": true, "ca_file": path("gone")}],
+        }});
+        let (targets, _) = parse(&file.to_string(), Form::JsonFirst).unwrap();
+        let problems = unusable(&targets);
+        let said: Vec<(&str, bool)> = problems
+            .iter()
+            .map(|problem| (problem.path.as_str(), problem.to_string().contains("canary")))
+            .collect();
+        let expected = [
+            "heartbeat.http[1].bearer_token_file",
+            "heartbeat.http[2].header_files",
+            "heartbeat.tls[1].ca_file",
+            "heartbeat.tls[2].key_file",
+            "heartbeat.grpc[0].ca_file",
+        ];
+        assert_eq!(said, expected.map(|path| (path, false)));
+        assert!(problems[0].why.ends_with("nothing can be used: the file is empty"), "{}", problems[0].why);
+        assert!(problems[2].why.ends_with("garbage holds no certificate in PEM form"), "{}", problems[2].why);
+    }
+}
