@@ -7,7 +7,7 @@ use super::{ProbeTarget, Problem, Targets};
 use crate::check::probe::ProbeSpec;
 use crate::secret::Secret;
 use crate::telemetry::Chain;
-use crate::tls::{TlsError, TlsFile, Trust};
+use crate::tls::{TlsError, TlsFile, TlsFiles, Trust};
 
 /// What is wrong with them, in the order of the targets.
 pub(super) fn unusable(targets: &Targets) -> Vec<Problem> {
@@ -22,6 +22,7 @@ pub(super) fn unusable(targets: &Targets) -> Vec<Problem> {
         *index += 1;
         if let Some(files) = spec.secure().map(|secure| &secure.files)
             && !sound.contains(&files)
+            && (is_secure(spec) || *files != TlsFiles::default())
         {
             match Trust::new(files.clone()).handshake(&[]) {
                 Ok(_) => sound.push(files),
@@ -50,6 +51,11 @@ pub(super) fn unusable(targets: &Targets) -> Vec<Problem> {
     problems
 }
 
+/// Whether each check is made with TLS: a page that is asked for in the clear may redirect there, or never.
+fn is_secure(spec: &ProbeSpec) -> bool {
+    !matches!(spec, ProbeSpec::Http(spec) if spec.url.scheme() == "http")
+}
+
 const SECRET: &str = "a file that holds the secret and nothing else";
 
 fn of_tls(path: &str, error: &TlsError) -> Problem {
@@ -68,6 +74,16 @@ mod tests {
 
     use super::*;
     use crate::config::targets::{Form, parse};
+
+    #[test]
+    fn a_page_in_the_clear_needs_no_roots() {
+        let read = |entry: serde_json::Value| {
+            let file = json!({"heartbeat": {"http": [entry]}}).to_string();
+            parse(&file, Form::JsonFirst).unwrap().0.probes.remove(0).spec
+        };
+        assert!(!is_secure(&read(json!({"url": "http://a/", "follow_redirects": true}))));
+        assert!(is_secure(&read(json!({"url": "https://a/"}))));
+    }
 
     #[test]
     fn a_file_that_cannot_be_used_is_told_by_its_key() {
