@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation, KeysCommand};
+use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation, KeysCommand, MaintenanceCommand};
 use heartbeat_bridge::config::{
     self, Config, LogConfig, LogLevel, Problems, ProcessEnvironment, Role, RoleConfig, Warning,
 };
@@ -54,6 +54,7 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Drill { down_for, silent_for } => drill(*down_for, *silent_for, invocation),
         Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
+        Command::Maintenance(command) => maintenance(command, invocation),
         Command::Healthcheck { role, ready } => {
             config::health_file(*role, &invocation.flags, &ProcessEnvironment)
                 .map(|file| healthcheck(&file, *ready))
@@ -147,6 +148,12 @@ fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Res
     let code = role::forget(config, publisher, clock_set_back);
     log::flush();
     Ok(code)
+}
+
+fn maintenance(command: &MaintenanceCommand, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = config::load_local(&invocation.flags, &ProcessEnvironment)?;
+    warn_of(&warnings);
+    Ok(role::maintenance(&config, command, &mut terminal()))
 }
 
 fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {

@@ -7,6 +7,7 @@ mod flags;
 mod forget;
 mod healthcheck;
 mod keys;
+mod maintenance;
 mod roles;
 
 use std::ffi::OsString;
@@ -20,6 +21,7 @@ use crate::config::settings::{self, HEARTBEAT_MODE};
 use crate::config::{Flags, Role};
 
 pub use keys::KeysCommand;
+pub use maintenance::MaintenanceCommand;
 
 use flags::{check_arg, hidden_setting_args};
 
@@ -40,6 +42,7 @@ const COMMANDS: &[Entry] = &[
     drill::DRILL,
     forget::FORGET,
     keys::KEYS,
+    maintenance::MAINTENANCE,
     healthcheck::HEALTHCHECK,
 ];
 
@@ -95,6 +98,8 @@ pub enum Command {
     },
     /// Make or show the key that signs.
     Keys(KeysCommand),
+    /// Begin, end or show windows of maintenance.
+    Maintenance(MaintenanceCommand),
     /// Say by the exit code whether a role is well.
     Healthcheck {
         /// Which role. `None`: the mode decides.

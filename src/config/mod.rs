@@ -189,6 +189,22 @@ pub fn load_forget(flags: &Flags, source: &dyn Source) -> Result<(ForgetConfig, 
     reader.finish(config)
 }
 
+/// Reads where the publisher on this machine listens, for `heartbeat maintenance`.
+///
+/// # Errors
+/// Every problem that there is.
+pub fn load_local(flags: &Flags, source: &dyn Source) -> Result<(LocalConfig, Vec<Warning>), Problems> {
+    let mut reader = Reader::new(Scopes::MAINTENANCE, flags, source);
+    let r = &mut reader;
+    let config = local::local(r);
+    if config.is_none() {
+        let why = "it is not set: the publisher listens nowhere, and cannot be told";
+        r.problem(&settings::LOCAL_LISTEN_ADDRESS, None, why);
+    }
+    let nowhere = LocalConfig { listen: LocalAddress::Unix(PathBuf::new()), token: None };
+    reader.finish(config.unwrap_or(nowhere))
+}
+
 /// Reads what `heartbeat keys` needs.
 ///
 /// # Errors

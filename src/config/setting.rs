@@ -72,6 +72,8 @@ impl Scopes {
     pub const KEYS: Self = Self(1 << 5);
     /// `heartbeat doctor`, besides what the role reads that it looks after.
     pub const DOCTOR: Self = Self(1 << 6);
+    /// `heartbeat maintenance`.
+    pub const MAINTENANCE: Self = Self(1 << 9);
     /// Every role.
     pub const ROLES: Self = Self::PUBLISHER.and(Self::SUBSCRIBER).and(Self::STANDALONE);
 

@@ -2,62 +2,112 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
+use super::memory::Memory;
 use crate::config::targets::PlannedWindow;
 use crate::heartbeat::maintenance::{WINDOWS_MAX, to_come};
 use crate::heartbeat::{Timestamp, Window};
 
+/// What is kept of windows is under this name in the memory.
+const SUBJECT: &str = "maintenance";
+
 /// Where windows are begun and ended while the publisher runs. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Commanded(Arc<watch::Sender<Vec<Window>>>);
+pub struct Commanded(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    windows: watch::Sender<Vec<Window>>,
+    memory: Memory,
+}
 
 /// There are as many as a heartbeat carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there are {WINDOWS_MAX} windows already; end one first")]
 pub struct TooMany;
 
+/// A window as it is remembered, and told to whoever asks.
+#[derive(Debug, Deserialize, Serialize)]
+struct Written {
+    begins_at: String,
+    ends_at: String,
+    comment: Option<String>,
+    components: Vec<String>,
+}
+
 impl Commanded {
-    /// With those that were begun before, as far as they are not over.
-    pub fn new(begun: Vec<Window>, now: Timestamp) -> Self {
-        Self(Arc::new(watch::Sender::new(to_come(begun, now))))
+    /// With those that a process before remembered, as far as they are not over.
+    pub fn recalled(memory: Memory, now: Timestamp) -> Self {
+        let written: Vec<Written> = memory
+            .recalled()
+            .subject(SUBJECT)
+            .and_then(|value| serde_json::from_value(value.clone()).ok())
+            .unwrap_or_default();
+        let windows = to_come(written.iter().filter_map(Written::read), now);
+        // Without, the next that is written of other subjects would forget them.
+        let _ = memory.keep(SUBJECT, written_of(&windows));
+        Self(Arc::new(Inner { windows: watch::Sender::new(windows), memory }))
     }
 
-    /// Begins one, or plans it. Those that are over make room.
+    /// Begins one, or plans it. Those that are over make room. The task says whether a restart will remember it.
     ///
     /// # Errors
     /// Where there is no room.
-    pub fn begin(&self, window: Window, now: Timestamp) -> Result<(), TooMany> {
+    pub fn begin(&self, window: Window, now: Timestamp) -> Result<JoinHandle<bool>, TooMany> {
         let mut begun = Err(TooMany);
-        self.0.send_if_modified(|windows| {
+        self.0.windows.send_if_modified(|windows| {
             windows.retain(|window| now < window.ends_at());
             if windows.len() < WINDOWS_MAX {
                 windows.push(window);
-                begun = Ok(());
+                begun = Ok(self.0.memory.keep(SUBJECT, written_of(windows)));
             }
             begun.is_ok()
         });
         begun
     }
 
-    /// Ends all of them; says how many there were that were not over.
-    pub fn end(&self, now: Timestamp) -> usize {
+    /// Ends all of them; says how many there were that were not over. The task is as in [`Commanded::begin`].
+    pub fn end(&self, now: Timestamp) -> (usize, JoinHandle<bool>) {
         let mut ended = 0;
-        self.0.send_if_modified(|windows| {
+        self.0.windows.send_if_modified(|windows| {
             ended = windows.drain(..).filter(|window| now < window.ends_at()).count();
             ended > 0
         });
-        ended
+        (ended, self.0.memory.keep(SUBJECT, written_of(&self.0.windows.borrow())))
     }
 
     /// Those that are not over.
     pub fn windows(&self, now: Timestamp) -> Vec<Window> {
-        to_come(self.0.borrow().iter().cloned(), now)
+        to_come(self.0.windows.borrow().iter().cloned(), now)
     }
 
     /// Wakes up at each change.
     pub fn watch(&self) -> watch::Receiver<Vec<Window>> {
-        self.0.subscribe()
+        self.0.windows.subscribe()
+    }
+}
+
+/// Windows as JSON: a list of objects with `begins_at`, `ends_at`, `comment` and `components`.
+pub fn written_of(windows: &[Window]) -> Value {
+    let written = windows.iter().map(|window| Written {
+        begins_at: window.begins_at().to_rfc3339(),
+        ends_at: window.ends_at().to_rfc3339(),
+        comment: window.comment().map(str::to_owned),
+        components: window.components().iter().map(|name| name.to_string()).collect(),
+    });
+    // Texts and lists of texts can always be written.
+    serde_json::to_value(written.collect::<Vec<_>>()).unwrap_or_default()
+}
+
+impl Written {
+    fn read(&self) -> Option<Window> {
+        let time = |text: &str| Timestamp::parse_rfc3339(text).ok();
+        let names: Vec<&str> = self.components.iter().map(String::as_str).collect();
+        Window::new((time(&self.begins_at)?, time(&self.ends_at)?), self.comment.as_deref(), &names).ok()
     }
 }
 
@@ -79,31 +129,49 @@ mod tests {
         Window::new((at(begins), at(ends)), None, &[]).unwrap()
     }
 
-    #[test]
-    fn what_is_begun_is_carried_until_it_ends() {
-        let commanded = Commanded::new(vec![window(1, 5), window(1, 50)], at(10));
+    fn memory(path: Option<&std::path::Path>) -> Memory {
+        let publisher = crate::heartbeat::PublisherId::new("oslo").unwrap();
+        Memory::read(path.map(Into::into), publisher, &mut prometheus_client::registry::Registry::default())
+    }
+
+    #[tokio::test]
+    async fn what_is_begun_is_carried_until_it_ends() {
+        let commanded = Commanded::recalled(memory(None), at(10));
         let mut seen = commanded.watch();
-        assert_eq!(commanded.windows(at(10)), [window(1, 50)], "what is over is not begun again");
-        commanded.begin(window(10, 20), at(10)).unwrap();
+        let _ = commanded.begin(window(1, 50), at(10)).unwrap();
+        let _ = commanded.begin(window(10, 20), at(10)).unwrap();
         assert!(seen.has_changed().unwrap());
         let planned = PlannedWindow { first: window(30, 40), every: None };
-        let carried = |now| carried(std::slice::from_ref(&planned), &seen.borrow_and_update(), at(now));
-        let mut carried = carried;
+        let mut carried = |now| carried(std::slice::from_ref(&planned), &seen.borrow_and_update(), at(now));
         assert_eq!(carried(10), [window(10, 20), window(30, 40), window(1, 50)]);
         assert_eq!(carried(20), [window(30, 40), window(1, 50)]);
-        assert_eq!(commanded.end(at(20)), 1);
-        assert_eq!(commanded.end(at(20)), 0);
+        assert_eq!(commanded.end(at(20)).0, 1);
+        assert_eq!(commanded.end(at(20)).0, 0);
         assert_eq!(commanded.windows(at(20)), []);
     }
 
-    #[test]
-    fn there_is_room_for_as_many_as_are_carried() {
-        let commanded = Commanded::new(Vec::new(), at(0));
+    #[tokio::test]
+    async fn there_is_room_for_as_many_as_are_carried() {
+        let commanded = Commanded::recalled(memory(None), at(0));
         for ends in 1..=16 {
-            commanded.begin(window(0, ends), at(0)).unwrap();
+            let _ = commanded.begin(window(0, ends), at(0)).unwrap();
         }
-        assert_eq!(commanded.begin(window(0, 99), at(0)), Err(TooMany));
-        commanded.begin(window(0, 99), at(1)).unwrap();
+        assert_eq!(commanded.begin(window(0, 99), at(0)).err(), Some(TooMany));
+        assert!(commanded.begin(window(0, 99), at(1)).is_ok());
         assert_eq!(commanded.windows(at(1)).len(), 16);
+    }
+
+    #[tokio::test]
+    async fn a_restart_remembers_what_is_not_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let commanded = Commanded::recalled(memory(Some(&path)), at(0));
+        let named = Window::new((at(0), at(100)), Some("new disks"), &["db"]).unwrap();
+        let _ = commanded.begin(window(0, 10), at(0)).unwrap();
+        assert!(commanded.begin(named.clone(), at(0)).unwrap().await.unwrap());
+        let again = Commanded::recalled(memory(Some(&path)), at(10));
+        assert_eq!(again.windows(at(10)), [named]);
+        assert!(again.end(at(20)).1.await.unwrap());
+        assert_eq!(Commanded::recalled(memory(Some(&path)), at(20)).windows(at(20)), []);
     }
 }

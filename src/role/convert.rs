@@ -168,7 +168,7 @@ pub(super) fn emitter(
         management,
         tracing,
         signing_key,
-        maintenance: publisher::Commanded::new(Vec::new(), clock::wall()),
+        maintenance: publisher::Commanded::recalled(told.1.clone(), clock::wall()),
         changes: None,
         jobs: told.0,
         memory: told.1,

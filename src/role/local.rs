@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
+use ::http::StatusCode;
 use tracing::info;
 
 use super::{StartError, web};
+use crate::clock;
 use crate::config::{LocalAddress, LocalConfig};
-use crate::http::{self, Answer, PostHandler, ReadyHandler, Server};
+use crate::http::{self, Answer, Page, PageQuestion, PostHandler, ReadyHandler, Server};
+use crate::publisher::{Commanded, written_of};
 
 /// Takes its socket or port, so that one that is in use ends the start.
 pub(super) async fn bind(
     config: &LocalConfig,
     posts: PostHandler,
+    maintenance: Commanded,
     ready: ReadyHandler,
     metrics: http::Metrics,
 ) -> Result<Server, StartError> {
@@ -26,7 +30,10 @@ pub(super) async fn bind(
         connections_per_client_max: http::CONNECTIONS_MAX,
         ..http::Config::on(listen)
     };
-    let pages = Arc::new(|_| Answer::Nothing);
+    let pages = Arc::new(move |question: PageQuestion| match question.path.as_str() {
+        "maintenance" => Answer::Ready(windows(&maintenance)),
+        _ => Answer::Nothing,
+    });
     let handlers = http::Handlers { metrics: None, ready, pages, posts: Some(posts) };
     let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;
     let token = config.token.is_some();
@@ -39,4 +46,11 @@ pub(super) async fn bind(
         }
     }
     Ok(server)
+}
+
+/// The windows that were begun by command and are not over, as JSON.
+fn windows(maintenance: &Commanded) -> Page {
+    let windows = written_of(&maintenance.windows(clock::wall()));
+    let (status, content_type) = (StatusCode::OK, "application/json");
+    Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
 }

@@ -8,6 +8,8 @@ mod drill;
 mod forget;
 mod keys;
 mod local;
+mod local_client;
+mod maintenance;
 mod pages;
 mod posts;
 mod publisher;
@@ -35,6 +37,7 @@ pub use check::check;
 pub use doctor::doctor;
 pub use drill::drill;
 pub use keys::{KeysError, Said, run as keys};
+pub use maintenance::maintenance;
 
 /// Everything went as it should.
 pub const EXIT_OK: u8 = 0;

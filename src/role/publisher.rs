@@ -48,6 +48,7 @@ pub(super) async fn run(
     let (jobs, heard) = JobLine::new();
     let memory = Memory::read(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
     let mut checks = convert::emitter(&emitter, targets, tracing, key_in_use, (heard, memory), &expiry)?;
+    let commanded = checks.maintenance.clone();
     let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
     let local_config = emitter.local;
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
@@ -60,8 +61,8 @@ pub(super) async fn run(
     let metrics = serves.then(|| http::Metrics::register(&mut registry));
     let local = match (&local_config, &metrics) {
         (Some(config), Some(metrics)) => {
-            let posts = posts::local(reloading.reloads.clone(), jobs);
-            let server = local::bind(config, posts, Arc::clone(&ready), metrics.clone()).await?;
+            let posts = posts::local(reloading.reloads.clone(), jobs, commanded.clone());
+            let server = local::bind(config, posts, commanded, Arc::clone(&ready), metrics.clone()).await?;
             Some(tokio::spawn(server.serve(stop_late.clone())))
         }
         _ => None,

@@ -70,6 +70,7 @@ pub(super) async fn run(
     let memory = Memory::read(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
     let tracing = convert::tracing(&otlp, destination);
     let mut checks = convert::emitter(&emitter, targets, tracing, None, (heard, memory), &expiry)?;
+    let commanded = checks.maintenance.clone();
     let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
     let local_config = emitter.local;
     let emitter = Emitter::new(checks, link, pulse.clone(), &mut registry);
@@ -79,8 +80,8 @@ pub(super) async fn run(
     let local = match &local_config {
         None => None,
         Some(config) => {
-            let posts = posts::local(reloading.reloads.clone(), jobs);
-            Some(local::bind(config, posts, Arc::clone(&shown.ready), metrics.clone()).await?)
+            let posts = posts::local(reloading.reloads.clone(), jobs, commanded.clone());
+            Some(local::bind(config, posts, commanded, Arc::clone(&shown.ready), metrics.clone()).await?)
         }
     };
     let shown = Shown { posts: Some(posts::exposed(reloading.reloads.clone())), ..shown };

@@ -37,6 +37,8 @@ mod jobs;
 #[cfg(test)]
 mod kills;
 #[cfg(test)]
+mod maintenance;
+#[cfg(test)]
 mod management;
 #[cfg(test)]
 mod otlp;

@@ -1,5 +1,7 @@
 //! What can be posted where: the routing tables.
 
+mod maintenance;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use http::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use crate::http::{Deed, PostHandler, Said};
+use crate::publisher::Commanded;
 use crate::publisher::jobs::{JobLine, Unheard, Word};
 use crate::publisher::reload::Reloads;
 
@@ -22,12 +25,14 @@ pub(super) fn exposed(reloads: Reloads) -> PostHandler {
 }
 
 /// What it does for those on its machine, besides.
-pub(super) fn local(reloads: Reloads, jobs: JobLine) -> PostHandler {
+pub(super) fn local(reloads: Reloads, jobs: JobLine, commanded: Commanded) -> PostHandler {
     Arc::new(move |path: &str| {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts[..] {
             ["-", "reload"] => Some(reload(reloads.clone())),
             ["jobs", name, word] => Some(job(jobs.clone(), name, word)),
+            ["maintenance", "begin"] => Some(maintenance::begin(commanded.clone())),
+            ["maintenance", "end"] => Some(maintenance::end(commanded.clone())),
             _ => None,
         }
     })
@@ -80,13 +85,21 @@ fn remark(body: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::registry::Registry;
+
     use super::*;
+    use crate::clock;
+    use crate::heartbeat::PublisherId;
+    use crate::publisher::memory::Memory;
 
     #[tokio::test]
     async fn each_path_has_its_deed_and_others_have_none() {
         let (jobs, heard) = JobLine::new();
         drop(heard);
-        let find = local(Reloads::to_nobody(), jobs);
+        let publisher = PublisherId::new("oslo").unwrap();
+        let maintenance =
+            Commanded::recalled(Memory::read(None, publisher, &mut Registry::default()), clock::wall());
+        let find = local(Reloads::to_nobody(), jobs, maintenance);
         for path in [
             "/",
             "/jobs",
@@ -104,6 +117,8 @@ mod tests {
             ("/jobs/%ff/success", 400),
             ("/jobs/backup/finish", 404),
             ("/-/reload", 500),
+            ("/maintenance/begin", 400),
+            ("/maintenance/end", 200),
         ] {
             let said = find(path).unwrap()(Bytes::new()).await;
             assert_eq!(said.status.as_u16(), status, "{path}: {said:?}");
