@@ -49,7 +49,7 @@ impl Commanded {
             .unwrap_or_default();
         let windows = to_come(written.iter().filter_map(Written::read), now);
         // Without, the next that is written of other subjects would forget them.
-        let _ = memory.keep(SUBJECT, written_of(&windows));
+        drop(memory.keep(SUBJECT, written_of(&windows)));
         Self(Arc::new(Inner { windows: watch::Sender::new(windows), memory }))
     }
 
@@ -138,8 +138,8 @@ mod tests {
     async fn what_is_begun_is_carried_until_it_ends() {
         let commanded = Commanded::recalled(memory(None), at(10));
         let mut seen = commanded.watch();
-        let _ = commanded.begin(window(1, 50), at(10)).unwrap();
-        let _ = commanded.begin(window(10, 20), at(10)).unwrap();
+        drop(commanded.begin(window(1, 50), at(10)).unwrap());
+        drop(commanded.begin(window(10, 20), at(10)).unwrap());
         assert!(seen.has_changed().unwrap());
         let planned = PlannedWindow { first: window(30, 40), every: None };
         let mut carried = |now| carried(std::slice::from_ref(&planned), &seen.borrow_and_update(), at(now));
@@ -154,7 +154,7 @@ mod tests {
     async fn there_is_room_for_as_many_as_are_carried() {
         let commanded = Commanded::recalled(memory(None), at(0));
         for ends in 1..=16 {
-            let _ = commanded.begin(window(0, ends), at(0)).unwrap();
+            drop(commanded.begin(window(0, ends), at(0)).unwrap());
         }
         assert_eq!(commanded.begin(window(0, 99), at(0)).err(), Some(TooMany));
         assert!(commanded.begin(window(0, 99), at(1)).is_ok());
@@ -167,7 +167,7 @@ mod tests {
         let path = folder.path().join("state.json");
         let commanded = Commanded::recalled(memory(Some(&path)), at(0));
         let named = Window::new((at(0), at(100)), Some("new disks"), &["db"]).unwrap();
-        let _ = commanded.begin(window(0, 10), at(0)).unwrap();
+        drop(commanded.begin(window(0, 10), at(0)).unwrap());
         assert!(commanded.begin(named.clone(), at(0)).unwrap().await.unwrap());
         let again = Commanded::recalled(memory(Some(&path)), at(10));
         assert_eq!(again.windows(at(10)), [named]);
