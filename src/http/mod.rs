@@ -1,9 +1,8 @@
 //! The HTTP server: what a scraper, a probe of an orchestrator and a passer-by may ask.
 //!
 //! HTTP/1.1: `GET` and `HEAD`, and `POST` where something can be done. It knows no formats: what it serves comes from
-//! [`Handlers`]. Nothing that
-//! a client does or omits holds a connection, a body or memory without a bound: connections are counted, and
-//! one too many is told so at once; a request must be whole in time; an answer must be taken in time.
+//! [`Handlers`]. Nothing that a client does or omits holds a connection, a body or memory without a bound: connections are
+//! counted, and one too many is told so at once; a request must be whole in time; an answer must be taken in time.
 //!
 //! The way of a request, each step in its own file:
 //!
@@ -13,8 +12,11 @@
 //!                                              │                           └▶ posts
 //!                                           reload (the web configuration's files)
 //! ```
+//!
+//! [`ask`] is the other end, for commands that speak to the server of a publisher on this machine.
 
 mod aside;
+pub mod ask;
 mod auth;
 mod bearer;
 mod body;

@@ -4,10 +4,10 @@ use http::Method;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
 
-use super::local_client::ask;
 use super::{EXIT_FAILURE, EXIT_OK, with_runtime};
 use crate::cli::MaintenanceCommand;
 use crate::config::LocalConfig;
+use crate::http::ask::ask;
 use crate::telemetry::{Chain, visible};
 use crate::terminal::{Cell, Table, Terminal};
 

@@ -8,7 +8,6 @@ mod drill;
 mod forget;
 mod keys;
 mod local;
-mod local_client;
 mod maintenance;
 mod pages;
 mod posts;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use ::http::{Method, Request, StatusCode};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
@@ -21,7 +21,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub enum NoAnswer {
     /// Nobody listens there, or it may not be reached.
     #[error("could not connect to {address}: is the publisher running, with the same LOCAL_LISTEN_ADDRESS?")]
     Connect {
@@ -45,7 +45,7 @@ pub(super) enum NoAnswer {
 ///
 /// # Errors
 /// Says why there is no answer.
-pub(super) async fn ask(
+pub async fn ask(
     config: &LocalConfig,
     method: Method,
     path: &str,
