@@ -295,6 +295,22 @@ mod tests {
         assert!(verdicts(&odd, now).iter().all(|(_, outcome, _)| *outcome == Outcome::Unknown));
     }
 
+    /// Whoever has the answer can lose the power.
+    #[tokio::test]
+    async fn what_is_answered_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (line, mut end) = JobLine::new();
+        let mut jobs = Jobs::new(&[target("backup", 100)], memory(&folder), 0);
+        let hearing = async { jobs.hear(end.recv().await.unwrap(), 5_000) };
+        let (told, ()) = tokio::join!(line.tell("backup", Word::Ping, ""), hearing);
+        assert_eq!(told, Ok(true));
+        let text = std::fs::read_to_string(folder.path().join("state.json")).unwrap();
+        let file: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(file["jobs"]["backup"]["heard"], 5_000);
+        drop(end);
+        assert_eq!(line.tell("backup", Word::Ping, "").await, Err(Unheard::Busy));
+    }
+
     #[tokio::test]
     async fn another_file_keeps_what_stays_under_its_new_terms() {
         let folder = tempfile::tempdir().unwrap();
