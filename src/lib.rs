@@ -39,6 +39,7 @@
 //! - [`exposition`]: the view as text for Prometheus, and as metrics for OTLP.
 //! - [`page`]: the view for people and their scripts: pages, JSON, badges.
 //! - [`http`]: the server that hands it out.
+//! - [`status`]: what a terminal shows of it, asked from there.
 //! - [`otlp`]: metrics, traces and log records to a collector.
 //! - [`telemetry`]: the program's own log and metrics.
 //! - [`config`] and [`cli`]: the table of settings, the files, the command line.
@@ -79,6 +80,7 @@ pub mod role;
 pub mod secret;
 pub mod signing;
 pub mod state;
+pub mod status;
 pub mod store;
 pub mod subscriber;
 pub mod telemetry;

@@ -7,11 +7,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use heartbeat_bridge::cli::{self, Command, EXIT_USAGE, Invocation, KeysCommand, MaintenanceCommand};
+use heartbeat_bridge::cli::{
+    self, Command, EXIT_USAGE, Invocation, KeysCommand, MaintenanceCommand, StatusCommand,
+};
 use heartbeat_bridge::config::{
     self, Config, LogConfig, LogLevel, Problems, ProcessEnvironment, Role, RoleConfig, Warning,
 };
 use heartbeat_bridge::otlp::Otlp;
+use heartbeat_bridge::role::Asked;
+use heartbeat_bridge::status::Question;
 use heartbeat_bridge::telemetry::{Chain, log};
 use heartbeat_bridge::terminal::Terminal;
 use heartbeat_bridge::{health, role, tls};
@@ -52,6 +56,7 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Check { role, once } => check(*role, *once, invocation),
         Command::Doctor { role } => doctor(*role, invocation),
         Command::Drill { down_for, silent_for } => drill(*down_for, *silent_for, invocation),
+        Command::Status(command) => status(command, invocation),
         Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
         Command::Maintenance(command) => maintenance(command, invocation),
@@ -113,6 +118,18 @@ fn doctor(named: Option<Role>, invocation: &Invocation) -> Result<u8, Problems> 
     Ok(code)
 }
 
+fn status(command: &StatusCommand, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = config::load_status(&invocation.flags, &ProcessEnvironment)?;
+    warn_of(&warnings);
+    init_log_of_command(LogConfig::default());
+    let StatusCommand { search, states, json, watch } = command.clone();
+    let asked = Asked { question: Question { search, states }, json, every: watch };
+    role::status(&config, &asked, &mut terminal()).or_else(|error| {
+        eprintln!("heartbeat: {}", Chain(&error));
+        Ok(role::EXIT_NOT_ASKED)
+    })
+}
+
 fn warn_of(warnings: &[Warning]) {
     for warning in warnings {
         eprintln!("warning: {warning}");
@@ -122,8 +139,8 @@ fn warn_of(warnings: &[Warning]) {
 /// Where commands write that answer whoever called them.
 fn terminal() -> Terminal {
     let out = std::io::stdout();
-    let colours = out.is_terminal() && config::allows_colours(&ProcessEnvironment);
-    Terminal::new(Box::new(out), colours)
+    let is_screen = out.is_terminal();
+    Terminal::new(Box::new(out), is_screen, config::allows_colours(&ProcessEnvironment))
 }
 
 /// A command says itself what it finds. Whoever asks for all of the log sees it, too.

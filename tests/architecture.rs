@@ -21,6 +21,7 @@ const ORDER: &[&str] = &[
     "state",
     "exposition",
     "page",
+    "status",
     "clock",
     "health",
     "otlp",
@@ -123,7 +124,15 @@ fn fred_is_named_by_the_store_in_redis_alone() {
 fn the_http_server_is_named_by_http_alone() {
     only_under(&["http"], &["hyper::server", "hyper::body::Incoming"]);
     only_under(
-        &["http", "check/http", "check/grpc.rs", "check/management", "otlp/transport", "tls/https.rs"],
+        &[
+            "http",
+            "check/http",
+            "check/grpc.rs",
+            "check/management",
+            "otlp/transport",
+            "tls/https.rs",
+            "status/client.rs",
+        ],
         &["hyper::", "use hyper", "hyper_util::", "http_body_util::"],
     );
 }

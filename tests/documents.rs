@@ -88,6 +88,7 @@ fn readers(scopes: Scopes) -> String {
         (Scopes::FORGET, "forget"),
         (Scopes::HEALTHCHECK, "healthcheck"),
         (Scopes::KEYS, "keys"),
+        (Scopes::STATUS, "status"),
     ];
     let named: Vec<&str> =
         all.iter().filter(|(scope, _)| scopes.meets(*scope)).map(|(_, name)| *name).collect();

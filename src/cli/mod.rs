@@ -9,6 +9,7 @@ mod healthcheck;
 mod keys;
 mod maintenance;
 mod roles;
+mod status;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::config::{Flags, Role};
 
 pub use keys::KeysCommand;
 pub use maintenance::MaintenanceCommand;
+pub use status::StatusCommand;
 
 use flags::{check_arg, hidden_setting_args};
 
@@ -39,6 +41,7 @@ const COMMANDS: &[Entry] = &[
     roles::STANDALONE,
     check::CHECK,
     doctor::DOCTOR,
+    status::STATUS,
     drill::DRILL,
     forget::FORGET,
     keys::KEYS,
@@ -82,6 +85,8 @@ pub enum Command {
         /// Which role. `None`: the mode decides.
         role: Option<Role>,
     },
+    /// Show how all publishers are.
+    Status(StatusCommand),
     /// Play an outage that is marked as a drill.
     Drill {
         /// How long its component is down.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::page::Standing;
 
 fn parse(args: &[&str]) -> Result<Invocation, CliExit> {
     parse_args(["heartbeat"].iter().chain(args).map(OsString::from))
@@ -25,6 +26,15 @@ fn commands() {
         (&["check", "--once", "--rabbitmq.host=a"], Command::Check { role: None, once: true }),
         (&["doctor"], Command::Doctor { role: None }),
         (&["doctor", "publisher"], Command::Doctor { role: Some(Role::Publisher) }),
+        (
+            &["status", "--state=down,silent", "--state=up", "--watch", "--json"],
+            Command::Status(StatusCommand {
+                search: String::new(),
+                states: vec![Standing::Down, Standing::Silent, Standing::Up],
+                json: true,
+                watch: Some(Duration::from_secs(5)),
+            }),
+        ),
         (&["forget", "oslo"], Command::Forget { publisher: "oslo".into(), clock_set_back: false }),
         (&["healthcheck"], Command::Healthcheck { role: None, ready: false }),
         (
@@ -65,6 +75,8 @@ fn wrong_command_lines_end_with_64() {
         &["--rabbitmq.host=a", "publisher"],
         &["forget"],
         &["healthcheck", "nobody"],
+        &["status", "--state=red"],
+        &["status", "--watch=0"],
         &["healthcheck", "--config.check"],
     ] {
         let exit = parse(args).expect_err("refused");

@@ -19,6 +19,7 @@ mod service_manager;
 mod setting;
 pub mod settings;
 mod source;
+mod status;
 pub mod targets;
 pub mod web;
 
@@ -152,6 +153,18 @@ fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
     let (problems, warnings) = hints::unread_variables(r, exports);
     r.problems.extend(problems);
     r.warnings.extend(warnings);
+}
+
+/// Reads what `heartbeat status` needs.
+///
+/// # Errors
+/// Every problem that there is.
+pub fn load_status(flags: &Flags, source: &dyn Source) -> Result<(StatusConfig, Vec<Warning>), Problems> {
+    let mut reader = Reader::new(Scopes::STATUS, flags, source);
+    let r = &mut reader;
+    let config = status::status(r);
+    note_misspelt_variables(r, false);
+    reader.finish(config)
 }
 
 /// Reads what `heartbeat doctor` needs to look after a role.

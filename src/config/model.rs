@@ -425,6 +425,19 @@ pub struct ForgetConfig {
     pub store: RedisConfig,
 }
 
+/// What `heartbeat status` needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatusConfig {
+    /// Where the subscriber is.
+    pub url: http::Uri,
+    /// User and password, where it asks for them.
+    pub login: Option<(String, SecretSource)>,
+    /// Whom to trust, where it is asked by https.
+    pub tls: Option<TlsConfig>,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
 /// What `heartbeat doctor` needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DoctorConfig {

@@ -25,6 +25,8 @@ pub enum Heading {
     Limits,
     /// The exposition.
     Web,
+    /// Which subscriber is asked for the fleet.
+    Status,
     /// Logs.
     Logging,
     /// What leaves by OTLP.
@@ -45,6 +47,7 @@ impl Heading {
             Self::Authenticity => "Authentic heartbeats",
             Self::Limits => "Limits",
             Self::Web => "Web",
+            Self::Status => "Asking a subscriber",
             Self::Logging => "Logging",
             Self::OpenTelemetry => "OpenTelemetry",
         }
@@ -74,6 +77,8 @@ impl Scopes {
     pub const DOCTOR: Self = Self(1 << 6);
     /// `heartbeat maintenance`.
     pub const MAINTENANCE: Self = Self(1 << 9);
+    /// `heartbeat status`.
+    pub const STATUS: Self = Self(1 << 7);
     /// Every role.
     pub const ROLES: Self = Self::PUBLISHER.and(Self::SUBSCRIBER).and(Self::STANDALONE);
 

@@ -19,6 +19,7 @@ const DEMANDS: (Heading, Scopes) = (Heading::Authenticity, Scopes::SUBSCRIBER);
 const LOCAL: (Heading, Scopes) = (Heading::Local, EMITS.and(Scopes::MAINTENANCE));
 const LIMITS: (Heading, Scopes) = (Heading::Limits, SHOWS);
 const WEB: (Heading, Scopes) = (Heading::Web, Scopes::ROLES);
+const STATUS: (Heading, Scopes) = (Heading::Status, Scopes::STATUS);
 const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET));
 
 const EMITS: Scopes = Scopes::PUBLISHER.and(Scopes::STANDALONE);
@@ -281,6 +282,23 @@ settings! {
         .derived_from("none, http for everybody").such_as("/etc/heartbeat/web.yml").that_protects();
     WEB_HEALTH_WITHOUT_AUTH = new("web.health-without-auth", WEB, Kind::Boolean, "false",
         "Whether /-/healthy and /-/ready answer without the password that WEB_CONFIG_FILE asks for");
+
+    STATUS_URL = new("status.url", STATUS, Kind::Text("URL"), "http://localhost:11911",
+        "Address of a subscriber, or of standalone, with what its paths begin with where a proxy adds that").or_flag("url");
+    STATUS_USER = new("status.user", STATUS, Kind::Text("USER"), "",
+        "User, where the subscriber asks for one").derived_from("none").such_as("prometheus");
+    STATUS_PASSWORD = new("status.password", STATUS, Kind::Secret, "",
+        "Password of STATUS_USER");
+    STATUS_CA_CERT_PATH = new("status.ca-cert-path", STATUS, Kind::File, "",
+        "PEM file with the only roots that the subscriber is trusted by")
+        .derived_from("the system's roots").such_as("/etc/heartbeat/ca.pem").that_protects();
+    STATUS_CLIENT_CERT_PATH = new("status.client-cert-path", STATUS, Kind::File, "",
+        "PEM file with the client's certificate and its chain").such_as("/etc/heartbeat/client.pem");
+    STATUS_CLIENT_KEY_PATH = new("status.client-key-path", STATUS, Kind::File, "",
+        "PEM file with the client's key (PKCS#8, PKCS#1 or SEC1, not encrypted)")
+        .such_as("/etc/heartbeat/client.key");
+    STATUS_TIMEOUT = new("status.timeout", STATUS, time_ms(100, HOUR * 1000), "10s",
+        "Longest wait for an answer");
 
     LOG_LEVEL = new("log.level", LOG, Kind::Text("LEVEL"), "info",
         "Least severity that is logged: debug, info, warn or error");

@@ -14,6 +14,7 @@ mod posts;
 mod publisher;
 mod reload;
 mod standalone;
+mod status;
 mod subscriber;
 mod web;
 
@@ -37,6 +38,7 @@ pub use doctor::doctor;
 pub use drill::drill;
 pub use keys::{KeysError, Said, run as keys};
 pub use maintenance::maintenance;
+pub use status::{Asked, EXIT_NOT_ASKED, status};
 
 /// Everything went as it should.
 pub const EXIT_OK: u8 = 0;

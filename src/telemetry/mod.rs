@@ -10,4 +10,4 @@ mod visible;
 
 pub use chain::Chain;
 pub(crate) use line::is_dangerous;
-pub use visible::visible;
+pub use visible::{visible, visible_json};

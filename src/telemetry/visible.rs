@@ -1,6 +1,7 @@
 //! Names as a person can tell them apart: what turns text round or is not seen is shown by its number, as in the log.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 
 use super::is_dangerous;
 
@@ -16,9 +17,36 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     shown.into()
 }
 
+/// JSON on one line, in which nothing deceives whoever has it on a terminal: it says the same to every parser.
+pub fn visible_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // Between tokens; within strings they are escaped.
+            '\n' | '\r' | '\t' => shown.push(' '),
+            c if is_dangerous(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(shown, "\\u{unit:04x}");
+                }
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_says_the_same_on_one_line() {
+        let json = "{\n\t\"a\": \"\u{202e}\u{9b}\u{e0041}b\"}";
+        let shown = visible_json(json);
+        assert_eq!(shown, "{  \"a\": \"\\u202e\\u009b\\udb40\\udc41b\"}");
+        let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(read(&shown), read(json));
+    }
 
     #[test]
     fn what_deceives_is_shown_by_its_number() {

@@ -48,14 +48,15 @@ impl Style {
 /// Where a command's text goes.
 pub struct Terminal {
     out: Box<dyn Write + Send>,
+    is_screen: bool,
     colours: bool,
     closed: bool,
 }
 
 impl Terminal {
-    /// Text goes to `out`, in colours or without.
-    pub fn new(out: Box<dyn Write + Send>, colours: bool) -> Self {
-        Self { out, colours, closed: false }
+    /// Text goes to `out`, a screen or not; on a screen, in colours where its owner wants them.
+    pub fn new(out: Box<dyn Write + Send>, is_screen: bool, wants_colours: bool) -> Self {
+        Self { out, is_screen, colours: is_screen && wants_colours, closed: false }
     }
 
     /// Writes a line, or several, at once.
@@ -64,12 +65,20 @@ impl Terminal {
         self.closed |= written.is_err();
     }
 
+    /// Makes room for what will be drawn again and again.
+    pub fn clear(&mut self) {
+        if self.is_screen {
+            let cleared = self.out.write_all(b"\x1b[2J\x1b[H");
+            self.closed |= cleared.is_err();
+        }
+    }
+
     /// Begins anew at the top, where that is a screen; elsewhere, an empty line parts one from the next.
     pub fn redraw(&mut self, text: &str) {
         // Home, the text, and whatever is left below it away: nothing flickers.
         let lines = text.replace('\n', "\u{1b}[K\n");
         let text =
-            if self.colours { format!("\u{1b}[H{lines}\u{1b}[K\u{1b}[J") } else { format!("{text}\n") };
+            if self.is_screen { format!("\u{1b}[H{lines}\u{1b}[K\u{1b}[J") } else { format!("{text}\n") };
         self.line(&text);
     }
 
@@ -155,19 +164,19 @@ mod tests {
     #[test]
     fn colours_are_there_only_where_they_are_seen() {
         let kept = Kept::default();
-        for colours in [true, false] {
-            let mut terminal = Terminal::new(Box::new(kept.clone()), colours);
+        for (is_screen, wanted) in [(true, true), (true, false), (false, true)] {
+            let mut terminal = Terminal::new(Box::new(kept.clone()), is_screen, wanted);
             let text = terminal.paint(Style::Bad, "down");
             terminal.line(&text);
             assert_eq!(terminal.paint(Style::Bad, ""), "");
             assert_eq!(terminal.paint(Style::Plain, "x"), "x");
         }
-        assert_eq!(kept.0.lock().unwrap().as_slice(), b"\x1b[31mdown\x1b[0m\ndown\n");
+        assert_eq!(kept.0.lock().unwrap().as_slice(), b"\x1b[31mdown\x1b[0m\ndown\ndown\n");
     }
 
     #[test]
     fn a_reader_that_went_away_is_noticed() {
-        let mut terminal = Terminal::new(Box::new(Gone), false);
+        let mut terminal = Terminal::new(Box::new(Gone), false, false);
         assert!(!terminal.is_closed());
         terminal.line("x");
         assert!(terminal.is_closed());

@@ -85,10 +85,10 @@ mod tests {
         table.push(["blåbær".into(), Cell::new(Style::Bad, "down"), "refused".into()]);
         table.push(["漢字".into(), "up".into(), "".into()]);
         table.push(["".into(), "\u{1b}[2J".into(), "x".into()]);
-        let plain = Terminal::new(Box::new(std::io::sink()), false);
+        let plain = Terminal::new(Box::new(std::io::sink()), false, false);
         let wanted = "NAME    STATE      WHY\nblåbær  down       refused\n漢字    up\n        \\u{1b}[2J  x";
         assert_eq!(table.render(&plain), wanted);
-        let coloured = Terminal::new(Box::new(std::io::sink()), true);
+        let coloured = Terminal::new(Box::new(std::io::sink()), true, true);
         let shown = table.render(&coloured);
         assert!(shown.contains("blåbær  \u{1b}[31mdown\u{1b}[0m       refused\n"), "{shown:?}");
     }

@@ -37,6 +37,8 @@ pub enum Peer {
     Redis,
     /// An OTLP receiver.
     Otlp,
+    /// A subscriber that is asked for the fleet.
+    Subscriber,
 }
 
 impl Peer {
@@ -47,6 +49,8 @@ impl Peer {
             Self::Management => (Certificate::Management, Certificate::RabbitMqClient),
             Self::Redis => (Certificate::Redis, Certificate::RedisClient),
             Self::Otlp => (Certificate::Otlp, Certificate::OtlpClient),
+            // Whoever asks ends before anything of it expires.
+            Self::Subscriber => (Certificate::Web, Certificate::Web),
         }
     }
 }

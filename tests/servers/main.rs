@@ -73,6 +73,8 @@ mod several_queues;
 #[cfg(test)]
 mod shards;
 #[cfg(test)]
+mod status;
+#[cfg(test)]
 mod stores;
 #[cfg(test)]
 mod support;

@@ -1,0 +1,137 @@
+//! Asks a subscriber over HTTP.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+use crate::secret::SecretSource;
+use crate::tls::PeerTls;
+use crate::tls::https::{Connector, Version};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Longest answer. A page of the API has some megabytes at most.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Where a subscriber is, and who asks it.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its address, `http` or `https`, up to what its paths begin with.
+    pub url: Uri,
+    /// User and password, where it asks for them.
+    pub login: Option<(String, SecretSource)>,
+    /// Whom to trust, for `https`.
+    pub tls: Option<PeerTls>,
+    /// Longest wait for an answer.
+    pub limit: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// It could not be reached.
+    #[error("could not ask the subscriber at {url}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// Why not.
+        source: BoxError,
+    },
+    /// It took too long.
+    #[error("the subscriber did not answer within {limit:?}")]
+    Deadline {
+        /// How long it was waited for.
+        limit: Duration,
+    },
+    /// It asks for a password.
+    #[error(
+        "the subscriber at {url} let nobody in with {}: set STATUS_USER and STATUS_PASSWORD (or STATUS_PASSWORD_FILE)",
+        if *.with_password { "this user and password" } else { "no password" }
+    )]
+    Denied {
+        /// Where.
+        url: String,
+        /// Whether one was given.
+        with_password: bool,
+    },
+    /// It answered something else.
+    #[error("{url} answered with status {status}: is it a subscriber, or standalone?")]
+    Status {
+        /// Where.
+        url: String,
+        /// With what.
+        status: u16,
+    },
+    /// It answered in another form.
+    #[error("what answered is no subscriber's API")]
+    NotOurs(#[source] serde_json::Error),
+    /// The question cannot be sent.
+    #[error("the question cannot be sent to {url}")]
+    Request {
+        /// Where.
+        url: String,
+        /// Why not.
+        source: BoxError,
+    },
+}
+
+/// Asks one subscriber.
+pub struct Client {
+    http: HyperClient<Connector, Empty<Bytes>>,
+    base: String,
+    login: Option<(String, SecretSource)>,
+}
+
+impl Client {
+    /// Makes one; it connects when first asked.
+    pub fn new(config: &Config) -> Self {
+        let connector = Connector::new(config.tls.as_ref(), Version::Http1);
+        Self {
+            http: HyperClient::builder(TokioExecutor::new()).build(connector),
+            base: config.url.to_string().trim_end_matches('/').to_owned(),
+            login: config.login.clone(),
+        }
+    }
+
+    /// Where it asks, for people.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// The answer to a query, `?` and what follows.
+    pub(super) async fn get(&self, query: &str) -> Result<Value, StatusError> {
+        let url = || self.base.clone();
+        let mut request = Request::get(format!("{}/api/v1/publishers{query}", self.base))
+            .header(ACCEPT, "application/json")
+            .body(Empty::new())
+            .map_err(|error| StatusError::Request { url: url(), source: error.into() })?;
+        if let Some((user, password)) = &self.login {
+            let text = format!("Basic {}", BASE64.encode(format!("{user}:{}", password.read().expose())));
+            let mut value = HeaderValue::from_str(&text)
+                .map_err(|error| StatusError::Request { url: url(), source: error.into() })?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        let unreachable = |source: BoxError| StatusError::Unreachable { url: url(), source };
+        let response = self.http.request(request).await.map_err(|error| unreachable(error.into()))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED => {
+                return Err(StatusError::Denied { url: url(), with_password: self.login.is_some() });
+            }
+            // A redirect is not followed: it would carry the password along.
+            status => return Err(StatusError::Status { url: url(), status: status.as_u16() }),
+        }
+        let body =
+            Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(unreachable)?;
+        serde_json::from_slice(&body.to_bytes()).map_err(StatusError::NotOurs)
+    }
+}
