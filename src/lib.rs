@@ -35,6 +35,7 @@
 //! - [`check`]: how components are asked.
 //! - [`doctor`]: what is wrong on the way to a broker and a store.
 //! - [`publisher`]: rounds, turns and beats.
+//! - [`tap`]: heartbeats as they pass, for people.
 //! - [`subscriber`]: messages into the store, the store into a view.
 //! - [`exposition`]: the view as text for Prometheus, and as metrics for OTLP.
 //! - [`page`]: the view for people and their scripts: pages, JSON, badges.
@@ -83,6 +84,7 @@ pub mod state;
 pub mod status;
 pub mod store;
 pub mod subscriber;
+pub mod tap;
 pub mod telemetry;
 pub mod terminal;
 pub mod tls;

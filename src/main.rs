@@ -57,6 +57,7 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Doctor { role } => doctor(*role, invocation),
         Command::Drill { down_for, silent_for } => drill(*down_for, *silent_for, invocation),
         Command::Status(command) => status(command, invocation),
+        Command::Tap { count, json } => tap(*count, *json, invocation),
         Command::Forget { publisher, clock_set_back } => forget(publisher, *clock_set_back, invocation),
         Command::Keys(command) => keys(*command, invocation),
         Command::Maintenance(command) => maintenance(command, invocation),
@@ -128,6 +129,18 @@ fn status(command: &StatusCommand, invocation: &Invocation) -> Result<u8, Proble
         eprintln!("heartbeat: {}", Chain(&error));
         Ok(role::EXIT_NOT_ASKED)
     })
+}
+
+fn tap(count: Option<u64>, json: bool, invocation: &Invocation) -> Result<u8, Problems> {
+    let (config, warnings) = config::load_tap(&invocation.flags, &ProcessEnvironment)?;
+    warn_of(&warnings);
+    init_log_of_command(config.log);
+    let told = role::tap(&config, count, json, &mut terminal()).or_else(|error| {
+        eprintln!("heartbeat: {}", Chain(&error));
+        Ok(role::EXIT_FAILURE)
+    });
+    log::flush();
+    told
 }
 
 fn warn_of(warnings: &[Warning]) {

@@ -27,6 +27,7 @@ const ORDER: &[&str] = &[
     "otlp",
     "store",
     "amqp",
+    "tap",
     "check",
     "doctor",
     "config",

@@ -89,6 +89,7 @@ fn readers(scopes: Scopes) -> String {
         (Scopes::HEALTHCHECK, "healthcheck"),
         (Scopes::KEYS, "keys"),
         (Scopes::STATUS, "status"),
+        (Scopes::TAP, "tap"),
     ];
     let named: Vec<&str> =
         all.iter().filter(|(scope, _)| scopes.meets(*scope)).map(|(_, name)| *name).collect();

@@ -4,7 +4,7 @@
 //! built, used until anything at all goes wrong with it, and built anew: [`connection`] opens
 //! one, [`topology`] makes exchange, queue and binding, [`publish`] sends with confirms,
 //! [`consume`] takes deliveries, and [`acks`] says which of them may be let go.
-//! [`probe`] asks what changes nothing.
+//! [`probe`] asks what changes nothing, and [`tap`] gets a copy of what passes.
 
 pub mod acks;
 pub mod connection;
@@ -18,6 +18,7 @@ pub mod probe;
 pub mod publish;
 mod queues;
 mod send;
+pub mod tap;
 mod topology;
 
 pub use connection::{Config, Mechanism};

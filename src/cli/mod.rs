@@ -10,6 +10,7 @@ mod keys;
 mod maintenance;
 mod roles;
 mod status;
+mod tap;
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -42,6 +43,7 @@ const COMMANDS: &[Entry] = &[
     check::CHECK,
     doctor::DOCTOR,
     status::STATUS,
+    tap::TAP,
     drill::DRILL,
     forget::FORGET,
     keys::KEYS,
@@ -87,6 +89,13 @@ pub enum Command {
     },
     /// Show how all publishers are.
     Status(StatusCommand),
+    /// Show heartbeats as they pass.
+    Tap {
+        /// How many; all that come, where it is not told.
+        count: Option<u64>,
+        /// As JSON.
+        json: bool,
+    },
     /// Play an outage that is marked as a drill.
     Drill {
         /// How long its component is down.

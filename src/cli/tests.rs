@@ -35,6 +35,8 @@ fn commands() {
                 watch: Some(Duration::from_secs(5)),
             }),
         ),
+        (&["tap"], Command::Tap { count: None, json: false }),
+        (&["tap", "--count=3", "--json"], Command::Tap { count: Some(3), json: true }),
         (&["forget", "oslo"], Command::Forget { publisher: "oslo".into(), clock_set_back: false }),
         (&["healthcheck"], Command::Healthcheck { role: None, ready: false }),
         (
@@ -77,6 +79,8 @@ fn wrong_command_lines_end_with_64() {
         &["healthcheck", "nobody"],
         &["status", "--state=red"],
         &["status", "--watch=0"],
+        &["tap", "--count=0"],
+        &["tap", "--rabbitmq.queue=inbox"],
         &["healthcheck", "--config.check"],
     ] {
         let exit = parse(args).expect_err("refused");

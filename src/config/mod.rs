@@ -155,6 +155,23 @@ fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
     r.warnings.extend(warnings);
 }
 
+/// Reads what `heartbeat tap` needs.
+///
+/// # Errors
+/// Every problem that there is.
+pub fn load_tap(flags: &Flags, source: &dyn Source) -> Result<(TapConfig, Vec<Warning>), Problems> {
+    let mut reader = Reader::new(Scopes::TAP, flags, source);
+    let r = &mut reader;
+    let config = TapConfig {
+        log: sections::log(r),
+        amqp: sections::amqp(r).0,
+        message_bytes: r.number(&settings::LIMIT_MESSAGE_BYTES),
+        components_per_message: r.number(&settings::LIMIT_COMPONENTS_PER_MESSAGE),
+    };
+    note_misspelt_variables(r, false);
+    reader.finish(config)
+}
+
 /// Reads what `heartbeat status` needs.
 ///
 /// # Errors

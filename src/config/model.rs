@@ -425,6 +425,19 @@ pub struct ForgetConfig {
     pub store: RedisConfig,
 }
 
+/// What `heartbeat tap` needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapConfig {
+    /// How to log.
+    pub log: LogConfig,
+    /// Where heartbeats pass.
+    pub amqp: AmqpConfig,
+    /// Longest message that a subscriber takes.
+    pub message_bytes: usize,
+    /// Most components in a message that a subscriber takes.
+    pub components_per_message: usize,
+}
+
 /// What `heartbeat status` needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatusConfig {

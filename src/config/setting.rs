@@ -79,6 +79,8 @@ impl Scopes {
     pub const MAINTENANCE: Self = Self(1 << 9);
     /// `heartbeat status`.
     pub const STATUS: Self = Self(1 << 7);
+    /// `heartbeat tap`.
+    pub const TAP: Self = Self(1 << 8);
     /// Every role.
     pub const ROLES: Self = Self::PUBLISHER.and(Self::SUBSCRIBER).and(Self::STANDALONE);
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::setting::{Heading, Kind, Scopes, Setting};
 
 const PROCESS: (Heading, Scopes) = (Heading::Process, Scopes::ROLES);
-const RABBIT: (Heading, Scopes) = (Heading::RabbitMq, Scopes::ROLES);
+const RABBIT: (Heading, Scopes) = (Heading::RabbitMq, Scopes::ROLES.and(Scopes::TAP));
+const QUEUES: (Heading, Scopes) = (Heading::RabbitMq, Scopes::ROLES);
 const MANAGEMENT: (Heading, Scopes) = (Heading::Management, EMITS.and(Scopes::DOCTOR));
 const REDIS: (Heading, Scopes) = (Heading::Redis, Scopes::SUBSCRIBER.and(Scopes::FORGET));
 const CHECKS: (Heading, Scopes) = (Heading::Checks, EMITS);
@@ -18,9 +19,10 @@ const PROVES: (Heading, Scopes) = (Heading::Authenticity, Scopes::PUBLISHER.and(
 const DEMANDS: (Heading, Scopes) = (Heading::Authenticity, Scopes::SUBSCRIBER);
 const LOCAL: (Heading, Scopes) = (Heading::Local, EMITS.and(Scopes::MAINTENANCE));
 const LIMITS: (Heading, Scopes) = (Heading::Limits, SHOWS);
+const LIMITS_OF_MESSAGES: (Heading, Scopes) = (Heading::Limits, SHOWS.and(Scopes::TAP));
 const WEB: (Heading, Scopes) = (Heading::Web, Scopes::ROLES);
 const STATUS: (Heading, Scopes) = (Heading::Status, Scopes::STATUS);
-const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET));
+const LOG: (Heading, Scopes) = (Heading::Logging, Scopes::ROLES.and(Scopes::FORGET).and(Scopes::TAP));
 
 const EMITS: Scopes = Scopes::PUBLISHER.and(Scopes::STANDALONE);
 const CONNECTS: Scopes = Scopes::PUBLISHER.and(Scopes::SUBSCRIBER);
@@ -113,15 +115,15 @@ settings! {
         "Virtual host");
     RABBITMQ_EXCHANGE = new("rabbitmq.exchange", RABBIT, Kind::Required("EXCHANGE"), "my_topic_exchange",
         "Exchange of the heartbeats; must not be empty");
-    RABBITMQ_QUEUE = new("rabbitmq.queue", RABBIT, Kind::Required("QUEUE"), "my_queue",
+    RABBITMQ_QUEUE = new("rabbitmq.queue", QUEUES, Kind::Required("QUEUE"), "my_queue",
         "Queue of the heartbeats; must not be empty");
     RABBITMQ_QUEUE_TYPE = new("rabbitmq.queue-type", (Heading::RabbitMq, CONNECTS), Kind::Text("TYPE"), "",
         "What the queue is to be where it is created: classic or quorum; one that stands is used as it is")
         .derived_from("the broker's own, with no argument").such_as("quorum");
-    RABBITMQ_QUEUES = new("rabbitmq.queues", RABBIT, Kind::List("QUEUES"), "",
+    RABBITMQ_QUEUES = new("rabbitmq.queues", QUEUES, Kind::List("QUEUES"), "",
         "Queues that share the heartbeats out by publisher, separated by commas, each with a single active consumer")
         .derived_from("RABBITMQ_QUEUE alone").such_as("heartbeat-1,heartbeat-2,heartbeat-3");
-    RABBITMQ_SPREAD_EXCHANGE = new("rabbitmq.spread-exchange", RABBIT, Kind::Text("EXCHANGE"), "heartbeat-spread",
+    RABBITMQ_SPREAD_EXCHANGE = new("rabbitmq.spread-exchange", QUEUES, Kind::Text("EXCHANGE"), "heartbeat-spread",
         "Consistent-hash exchange between RABBITMQ_EXCHANGE and RABBITMQ_QUEUES");
     RABBITMQ_ROUTING_KEY = new("rabbitmq.routing-key", RABBIT, Kind::Required("KEY"), "service.heartbeat",
         "Key from the exchange to the queue; must not be empty");
@@ -257,9 +259,9 @@ settings! {
 
     BATCH_MAX_PUBLISHERS = new("batch.max-publishers", LIMITS, Kind::Number(1, 65_535), "4096",
         "Most publishers that are stored in one round trip");
-    LIMIT_MESSAGE_BYTES = new("limit.message-bytes", LIMITS, Kind::Bytes(1024, MESSAGE_BYTES_MAX), "1MiB",
+    LIMIT_MESSAGE_BYTES = new("limit.message-bytes", LIMITS_OF_MESSAGES, Kind::Bytes(1024, MESSAGE_BYTES_MAX), "1MiB",
         "Longest message; longer ones are refused").that_protects();
-    LIMIT_COMPONENTS_PER_MESSAGE = new("limit.components-per-message", LIMITS, Kind::Number(1, COUNT_MAX), "2000",
+    LIMIT_COMPONENTS_PER_MESSAGE = new("limit.components-per-message", LIMITS_OF_MESSAGES, Kind::Number(1, COUNT_MAX), "2000",
         "Most components in one message").that_protects();
     LIMIT_PUBLISHERS = new("limit.publishers", LIMITS, Kind::Number(1, COUNT_MAX), "10000",
         "Most publishers that are shown; further ones are dropped and counted").that_protects();

@@ -163,7 +163,12 @@ fn every_default_parses() {
     for nothing in [": 0,", ": 0ns", "\"\"", "listen: []"] {
         assert!(!text.contains(nothing), "{nothing} in {text}");
     }
-    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 11);
+    assert_eq!(settings::ALL.iter().filter(|s| s.default.is_empty() && s.derived.is_empty()).count(), 14);
+    let (config, _) = load_status(&Flags::new(), &with(&[])).unwrap();
+    assert_eq!(config.url.to_string(), "http://localhost:11911/");
+    assert_eq!((config.timeout.as_secs(), config.login), (10, None));
+    let (config, _) = load_tap(&Flags::new(), &with(&[])).unwrap();
+    assert_eq!((config.message_bytes, config.components_per_message), (1 << 20, 2000));
 }
 
 #[test]

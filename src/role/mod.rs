@@ -16,6 +16,7 @@ mod reload;
 mod standalone;
 mod status;
 mod subscriber;
+mod tap;
 mod web;
 
 use std::path::PathBuf;
@@ -39,6 +40,7 @@ pub use drill::drill;
 pub use keys::{KeysError, Said, run as keys};
 pub use maintenance::maintenance;
 pub use status::{Asked, EXIT_NOT_ASKED, status};
+pub use tap::tap;
 
 /// Everything went as it should.
 pub const EXIT_OK: u8 = 0;

@@ -79,6 +79,8 @@ mod stores;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tap;
+#[cfg(test)]
 mod tls;
 #[cfg(test)]
 mod upgrade;
