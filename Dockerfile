@@ -35,7 +35,7 @@ FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57
 ARG HEARTBEAT_BUILD_REVISION=unknown
 ARG HEARTBEAT_BUILD_DATE=unknown
 LABEL org.opencontainers.image.title="Heartbeat" \
-      org.opencontainers.image.description="Sees into a secluded network: heartbeats over RabbitMQ, latest state in Redis, Prometheus metrics outside" \
+      org.opencontainers.image.description="Sees into a secluded network: heartbeats over RabbitMQ, shown to Prometheus" \
       org.opencontainers.image.source="https://github.com/ELIXIR-NO/heartbeat-bridge" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="0.1.0" \

@@ -1,6 +1,6 @@
 # `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help up test chaos clusters bench fuzz deny install
+.PHONY: help up test chaos clusters bench fuzz deny install package
 MAKEFLAGS += --no-print-directory
 
 help: ## Say what there is
@@ -41,6 +41,9 @@ clusters: install ## Kill, freeze and part every process of three RabbitMQ, six 
 
 fuzz: ## Run each fuzz target for a minute, or for SECONDS=...
 	@scripts/fuzz.sh $(or $(SECONDS),60)
+
+package: install ## Build the Debian package, and install, start, upgrade and remove it on a fresh Debian of its own (root)
+	@scripts/try-package.sh
 
 deny: ## Look for known holes, licences that do not fit, second versions and strange sources in what is built in
 	@scripts/deny.sh

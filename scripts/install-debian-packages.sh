@@ -16,6 +16,8 @@ readonly DEFAULT_PACKAGES=(
   gcc libc6-dev make
   # Tests look at the page in a browser.
   chromium chromium-driver
+  # Tests have shells complete commands, and look at the manual and at systemd's units.
+  bash zsh fish mandoc systemd
   # Tests give programs other clocks, and other names of hosts.
   libfaketime libnss-wrapper
   # The scripts ask servers with curl; cargo and curl trust what ca-certificates holds.

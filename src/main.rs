@@ -65,6 +65,11 @@ fn run(invocation: &Invocation) -> u8 {
             config::health_file(*role, &invocation.flags, &ProcessEnvironment)
                 .map(|file| healthcheck(&file, *ready))
         }
+        Command::Completions(shell) => {
+            print!("{}", cli::completions(*shell));
+            Ok(role::EXIT_OK)
+        }
+        Command::Manual { of, folder } => Ok(manual(of, folder.as_deref())),
     };
     done.unwrap_or_else(|problems| {
         eprint!("{problems}");
@@ -209,6 +214,28 @@ fn init_log(config: LogConfig, beside: Option<log::Beside>, warnings: &[Warning]
     }
     for warning in warnings {
         warn!(setting = warning.name, reason = warning.text, "Odd setting");
+    }
+}
+
+fn manual(of: &[String], folder: Option<&Path>) -> u8 {
+    if let Some(folder) = folder {
+        return match cli::write_pages(folder) {
+            Ok(()) => role::EXIT_OK,
+            Err(error) => {
+                eprintln!("heartbeat: the pages cannot be written to {}: {error}", folder.display());
+                role::EXIT_FAILURE
+            }
+        };
+    }
+    match cli::page(of) {
+        Some(page) => {
+            print!("{}", page.text);
+            role::EXIT_OK
+        }
+        None => {
+            eprintln!("heartbeat: there is no command {}", of.join(" "));
+            EXIT_USAGE
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The table of settings as flags, and as what stands below them in `--help`.
 
-use clap::{Arg, ArgAction};
+use clap::{Arg, ArgAction, ValueHint};
 
 use crate::config::settings;
 use crate::config::{Kind, Scopes, Setting};
@@ -51,6 +51,7 @@ pub(super) fn setting_arg(setting: &'static Setting) -> Arg {
         // A bare flag means true; a value must cling to it, or it would swallow what follows.
         Kind::Boolean => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
         Kind::List(_) => arg.action(ArgAction::Append),
+        Kind::File => arg.value_hint(ValueHint::FilePath),
         _ => arg,
     }
 }

@@ -1,6 +1,7 @@
 //! The command line, built from the table of settings: a file for each family of commands.
 
 mod check;
+mod completions;
 mod doctor;
 mod drill;
 mod flags;
@@ -8,11 +9,13 @@ mod forget;
 mod healthcheck;
 mod keys;
 mod maintenance;
+mod manual;
 mod roles;
 mod status;
 mod tap;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -22,8 +25,10 @@ use crate::build_info;
 use crate::config::settings::{self, HEARTBEAT_MODE};
 use crate::config::{Flags, Role};
 
+pub use completions::{Shell, completions};
 pub use keys::KeysCommand;
 pub use maintenance::MaintenanceCommand;
+pub use manual::{Page, page, write_pages};
 pub use status::StatusCommand;
 
 use flags::{check_arg, hidden_setting_args};
@@ -49,6 +54,8 @@ const COMMANDS: &[Entry] = &[
     keys::KEYS,
     maintenance::MAINTENANCE,
     healthcheck::HEALTHCHECK,
+    completions::COMPLETIONS,
+    manual::MAN,
 ];
 
 /// One command.
@@ -120,6 +127,15 @@ pub enum Command {
         role: Option<Role>,
         /// Whether it must be ready too, and not just alive.
         ready: bool,
+    },
+    /// Print what has a shell complete commands.
+    Completions(Shell),
+    /// Print a page of the manual.
+    Manual {
+        /// The words of the command that it is of; none: the program.
+        of: Vec<String>,
+        /// Write all pages there instead.
+        folder: Option<PathBuf>,
     },
 }
 

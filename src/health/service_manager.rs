@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -20,6 +20,9 @@ use super::{Condition, Health};
 
 /// How often is looked whether there is something to tell.
 const LOOKS_EVERY: Duration = Duration::from_secs(2);
+
+/// How often before it runs: those that come after it wait for that.
+const LOOKS_FIRST_EVERY: Duration = Duration::from_millis(50);
 
 /// Signs of life within the time that the manager waits for one: two may be lost.
 const SIGNS: u32 = 3;
@@ -95,11 +98,10 @@ impl ServiceManager {
     pub async fn tell(self, health: Health, stop: CancellationToken, end: CancellationToken) {
         let Some(line) = self.0 else { return };
         let mut report = Report::new(line.config.watchdog);
-        let mut tick = interval(report.sign_every.map_or(LOOKS_EVERY, |every| every.min(LOOKS_EVERY)));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = Instant::now();
         loop {
             tokio::select! {
-                _ = tick.tick() => {}
+                () = sleep_until(look_at) => {}
                 () = stop.cancelled(), if !report.stopping => report.stopping = true,
                 () = end.cancelled() => return,
             }
@@ -108,6 +110,7 @@ impl ServiceManager {
             if line.send(&then.news(&health.condition(), Instant::now())) {
                 report = then;
             }
+            look_at = Instant::now() + report.looks_every();
         }
     }
 }
@@ -163,6 +166,11 @@ impl Report {
             status: String::new(),
             told_stopping: false,
         }
+    }
+
+    fn looks_every(&self) -> Duration {
+        let every = if self.running { LOOKS_EVERY } else { LOOKS_FIRST_EVERY };
+        self.sign_every.map_or(every, |sign_every| sign_every.min(every))
     }
 
     /// What the manager does not know yet.
