@@ -505,6 +505,35 @@ fn one_round_of_checks_is_shown_as_it_was_read() {
     golden("check-once-down.txt", &shown);
 }
 
+/// What a terminal gets to see, by `script`, which makes one.
+fn on_a_terminal(args: &str, variables: &[(&str, &str)]) -> String {
+    let program = env!("CARGO_BIN_EXE_heartbeat");
+    let output = Command::new("script")
+        .args(["-qec", &format!("'{program}' {args}"), "/dev/null"])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .output()
+        .expect("script is part of every Debian");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+#[test]
+fn colours_are_for_terminals_whose_owner_wants_them() {
+    let dir = TempDir::new().expect("a folder");
+    let text = r#"{"heartbeat": {"hosts": [{"name": "nobody", "host": "127.0.0.1", "port": 1}]}}"#;
+    let args = format!("check publisher --once --config.file={}", write(&dir, "publisher.json", text));
+    let id = ("PUBLISHER_ID", "oslo");
+    assert!(on_a_terminal(&args, &[id]).contains("\u{1b}[31mdown\u{1b}[0m"));
+    for variable in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let shown = on_a_terminal(&args, &[id, variable]);
+        assert!(shown.contains("down") && !shown.contains('\u{1b}'), "{variable:?}: {shown:?}");
+    }
+    let words: Vec<&str> = args.split(' ').collect();
+    assert!(!run(&words, &[id]).printed().contains('\u{1b}'));
+}
+
 #[test]
 fn wrong_command_lines_end_with_64() {
     for args in [&["nonsense"][..], &["publisher", "--redis.host=x"], &["forget"], &["--log.level"]] {

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 use crate::amqp::{self, Node};
 use crate::check::management::ManagementClient;
-use crate::store::{RedisConfig, Topology};
+use crate::store::RedisConfig;
 use crate::terminal::Terminal;
 use crate::tls::PeerTls;
 
@@ -134,15 +134,6 @@ fn word(name: &str) -> String {
 /// When a step has to end that begins now.
 fn end_of_step() -> Instant {
     Instant::now() + STEP
-}
-
-/// The servers of a topology that are connected to, and what they are.
-fn servers(topology: &Topology) -> (&'static str, &[(String, u16)]) {
-    match topology {
-        Topology::Single { node, .. } => ("Redis", std::slice::from_ref(node)),
-        Topology::Sentinel { nodes, .. } => ("the Sentinel", nodes),
-        Topology::Cluster { nodes } => ("the node of the cluster", nodes),
-    }
 }
 
 #[cfg(test)]

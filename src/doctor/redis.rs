@@ -6,35 +6,41 @@ use super::clocks::Clocks;
 use super::protocol::Protocol;
 use super::reach::{Reached, Server};
 use super::report::{Fault, Report};
-use super::{Redis, servers, word};
-use crate::store::StoreError;
+use super::{Redis, word};
 use crate::store::probe::{Facts, RedisProbe, Right, Stage};
+use crate::store::{StoreError, Topology};
 use crate::telemetry::Chain;
 
 const REST: [&str; 4] = ["permissions", "service", "version", "eviction"];
 
+/// The servers of a topology that are connected to, each and what it is called, and what they lead to.
+fn servers(topology: &Topology) -> (&'static str, &[(String, u16)], &'static str) {
+    match topology {
+        Topology::Single { node, .. } => ("Redis", std::slice::from_ref(node), "Redis"),
+        Topology::Sentinel { nodes, .. } => ("Sentinel", nodes, "Redis, to which the Sentinels lead"),
+        Topology::Cluster { nodes } => ("Node of the cluster", nodes, "Redis Cluster"),
+    }
+}
+
 /// Walks to Redis, and tells of it what matters here.
 pub(super) async fn examine(redis: &Redis, report: &mut Report<'_>, clocks: &mut Clocks) {
-    let (name, nodes) = servers(&redis.config.topology);
+    let (name, nodes, whole) = servers(&redis.config.topology);
     let mut reached = None;
     for (host, port) in nodes {
         let server = server(redis, name, host, *port);
-        let title = if name == "Redis" { "Redis" } else { "Redis, by the server" };
-        report.part(&format!("{title} at {}", server.target()));
-        match server.reach(report).await {
-            Some(found) => {
-                server.tell_tls(report, &found);
-                reached.get_or_insert((server, found));
-            }
-            None => report.skip(&["login"]),
+        report.part(&format!("{name} at {}", server.target()));
+        if let Some(found) = server.reach(report).await {
+            server.tell_tls(report, &found);
+            reached.get_or_insert((server, found));
         }
     }
     let Some((server, found)) = reached else {
+        report.skip(&["login"]);
         report.skip(&REST);
         return;
     };
-    if nodes.len() > 1 {
-        report.part(&format!("Redis, which {name}s lead to"));
+    if name != whole {
+        report.part(whole);
     }
     let probe = match RedisProbe::open(&redis.config).await {
         Ok(probe) => probe,

@@ -92,6 +92,23 @@ async fn heartbeats_are_told_as_they_pass_and_stay_in_their_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn behind_several_queues_all_are_seen() {
+    const QUEUES: &str = "one,two,three";
+    let bridge = Bridge::without_queue(RabbitMq::spreading().await.new_vhost().await).await;
+    let _subscriber = bridge.subscriber().env("RABBITMQ_QUEUES", QUEUES).start_ready().await;
+    let mut tap = tap(&bridge).env("RABBITMQ_QUEUES", QUEUES).arg("--count=30").start();
+    wait_for_tap(&bridge.vhost, &tap).await;
+    let mut fleet: Vec<Simulated> =
+        (0..30).map(|number| Simulated::small(&format!("p-{number:02}"))).collect();
+    let sender = bridge.sender();
+    sender.send_named(fleet.iter_mut().map(|publisher| (publisher.id.clone(), publisher.beat()))).await;
+    assert_eq!(tap.exit_code(SOON).await, Some(0), "{}", tap.log());
+    let log = tap.log();
+    let missing: Vec<&str> = fleet.iter().map(|one| &*one.id).filter(|id| !log.contains(*id)).collect();
+    assert!(missing.is_empty(), "{missing:?} in {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whole_messages_are_told_as_json() {
     let bridge = Bridge::new().await;
     let mut tap = tap(&bridge).arg("--count=2").arg("--json").start();

@@ -103,3 +103,20 @@ async fn what_redis_is() {
     let replica = Redis::replica_of(&redis).await;
     at(&subscriber, &replica).examine().await.is("redis-replica", 2, Some("service"));
 }
+
+#[tokio::test]
+async fn by_sentinels() {
+    let subscriber = subscriber().await;
+    let primary = Redis::start().await;
+    let _replica = Redis::replica_of(&primary).await;
+    let sentinel = Redis::sentinel_of(&primary).await;
+    let port = free_port();
+    let nodes = format!("127.0.0.1:{port},127.0.0.1:{}", sentinel.port);
+    let patient = subscriber
+        .env("REDIS_MODE", "sentinel")
+        .env("REDIS_NODES", &nodes)
+        .called(&port.to_string(), "26378")
+        .called(&sentinel.port.to_string(), "26379");
+    // One of them is away, and the other leads on.
+    patient.examine().await.is("redis-sentinels", 2, Some("TCP"));
+}
