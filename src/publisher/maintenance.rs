@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -10,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::memory::Memory;
 use crate::config::targets::PlannedWindow;
 use crate::heartbeat::maintenance::{WINDOWS_MAX, to_come};
+use crate::heartbeat::wire::{decode_windows, encode_windows};
 use crate::heartbeat::{Timestamp, Window};
 
 /// What is kept of windows is under this name in the memory.
@@ -30,26 +30,14 @@ struct Inner {
 #[error("there are {WINDOWS_MAX} windows already; end one first")]
 pub struct TooMany;
 
-/// A window as it is remembered, and told to whoever asks.
-#[derive(Debug, Deserialize, Serialize)]
-struct Written {
-    begins_at: String,
-    ends_at: String,
-    comment: Option<String>,
-    components: Vec<String>,
-}
-
 impl Commanded {
     /// With those that a process before remembered, as far as they are not over.
     pub fn recalled(memory: Memory, now: Timestamp) -> Self {
-        let written: Vec<Written> = memory
-            .recalled()
-            .subject(SUBJECT)
-            .and_then(|value| serde_json::from_value(value.clone()).ok())
-            .unwrap_or_default();
-        let windows = to_come(written.iter().filter_map(Written::read), now);
+        let kept_before = memory.recalled().subject(SUBJECT);
+        let kept_before = kept_before.and_then(|value| serde_json::value::to_raw_value(value).ok());
+        let windows = to_come(kept_before.iter().flat_map(|raw| decode_windows(raw)), now);
         // Without, the next that is written of other subjects would forget them.
-        drop(memory.keep(SUBJECT, written_of(&windows)));
+        drop(memory.keep(SUBJECT, kept(&windows)));
         Self(Arc::new(Inner { windows: watch::Sender::new(windows), memory }))
     }
 
@@ -63,7 +51,7 @@ impl Commanded {
             windows.retain(|window| now < window.ends_at());
             if windows.len() < WINDOWS_MAX {
                 windows.push(window);
-                begun = Ok(self.0.memory.keep(SUBJECT, written_of(windows)));
+                begun = Ok(self.0.memory.keep(SUBJECT, kept(windows)));
             }
             begun.is_ok()
         });
@@ -77,7 +65,7 @@ impl Commanded {
             ended = windows.drain(..).filter(|window| now < window.ends_at()).count();
             ended > 0
         });
-        (ended, self.0.memory.keep(SUBJECT, written_of(&self.0.windows.borrow())))
+        (ended, self.0.memory.keep(SUBJECT, kept(&self.0.windows.borrow())))
     }
 
     /// Those that are not over.
@@ -91,24 +79,10 @@ impl Commanded {
     }
 }
 
-/// Windows as JSON: a list of objects with `begins_at`, `ends_at`, `comment` and `components`.
-pub fn written_of(windows: &[Window]) -> Value {
-    let written = windows.iter().map(|window| Written {
-        begins_at: window.begins_at().to_rfc3339(),
-        ends_at: window.ends_at().to_rfc3339(),
-        comment: window.comment().map(str::to_owned),
-        components: window.components().iter().map(|name| name.to_string()).collect(),
-    });
-    // Texts and lists of texts can always be written.
-    serde_json::to_value(written.collect::<Vec<_>>()).unwrap_or_default()
-}
-
-impl Written {
-    fn read(&self) -> Option<Window> {
-        let time = |text: &str| Timestamp::parse_rfc3339(text).ok();
-        let names: Vec<&str> = self.components.iter().map(String::as_str).collect();
-        Window::new((time(&self.begins_at)?, time(&self.ends_at)?), self.comment.as_deref(), &names).ok()
-    }
+/// Windows as they are kept.
+fn kept(windows: &[Window]) -> Value {
+    // What was just written as JSON is JSON.
+    serde_json::from_str(encode_windows(windows).get()).unwrap_or_default()
 }
 
 /// What a heartbeat made at `now` carries of both.

@@ -49,7 +49,7 @@ use track::Observation;
 
 pub use drill::{Drill, Stage};
 pub use link::{InProcessEnd, Link};
-pub use maintenance::{Commanded, TooMany, written_of};
+pub use maintenance::{Commanded, TooMany};
 pub use once::{Found, check_once};
 pub use trace::Tracing;
 

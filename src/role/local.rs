@@ -8,8 +8,9 @@ use tracing::info;
 use super::{StartError, web};
 use crate::clock;
 use crate::config::{LocalAddress, LocalConfig};
+use crate::heartbeat::wire::encode_windows;
 use crate::http::{self, Answer, Page, PageQuestion, PostHandler, ReadyHandler, Server};
-use crate::publisher::{Commanded, written_of};
+use crate::publisher::Commanded;
 
 /// Takes its socket or port, so that one that is in use ends the start.
 pub(super) async fn bind(
@@ -50,7 +51,7 @@ pub(super) async fn bind(
 
 /// The windows that were begun by command and are not over, as JSON.
 fn windows(maintenance: &Commanded) -> Page {
-    let windows = written_of(&maintenance.windows(clock::wall()));
+    let windows = encode_windows(&maintenance.windows(clock::wall()));
     let (status, content_type) = (StatusCode::OK, "application/json");
-    Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
+    Page { status, content_type, content_policy: None, body: format!("{}\n", windows.get()).into() }
 }

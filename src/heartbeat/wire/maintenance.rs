@@ -1,4 +1,4 @@
-//! The value of `maintenance` in version 2. What cannot be read of it is left out, and the heartbeat counts without it: a
+//! The value of `maintenance` in version 2, and of what else tells of windows as a heartbeat does. What cannot be read of it is left out, and the heartbeat counts without it: a
 //! window that is not understood keeps nobody from being called.
 
 use std::borrow::Cow;
@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::heartbeat::Timestamp;
 use crate::heartbeat::maintenance::{WINDOWS_MAX, Window};
-use crate::heartbeat::{Heartbeat, Timestamp};
 
 #[derive(Deserialize, Serialize)]
 struct Wire<'a> {
@@ -21,13 +21,11 @@ struct Wire<'a> {
     components: Vec<Cow<'a, str>>,
 }
 
-/// Writes the windows, if there are any.
-pub(super) fn encode(heartbeat: &Heartbeat) -> Option<Box<RawValue>> {
-    if heartbeat.maintenance.is_empty() {
-        return None;
-    }
-    let windows: Vec<Wire<'_>> = heartbeat.maintenance.iter().map(Wire::from).collect();
-    serde_json::value::to_raw_value(&windows).ok()
+/// Writes windows as JSON: a list of objects with `begins_at`, `ends_at` and, where there are any, `comment` and `components`.
+pub fn encode_windows(windows: &[Window]) -> Box<RawValue> {
+    let written: Vec<Wire<'_>> = windows.iter().map(Wire::from).collect();
+    // Texts and lists of texts can always be written.
+    serde_json::value::to_raw_value(&written).unwrap_or_default()
 }
 
 impl<'a> From<&'a Window> for Wire<'a> {
@@ -42,7 +40,7 @@ impl<'a> From<&'a Window> for Wire<'a> {
 }
 
 /// Reads the windows that are some.
-pub(super) fn decode(raw: &RawValue) -> Vec<Window> {
+pub fn decode_windows(raw: &RawValue) -> Vec<Window> {
     let each: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
     each.into_iter().filter_map(read).take(WINDOWS_MAX).collect()
 }

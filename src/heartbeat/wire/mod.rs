@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{Heartbeat, Message};
 
+pub use maintenance::{decode_windows, encode_windows};
 pub use trace::TRACE_BYTES_MAX;
 
 /// `type` property of our messages.
@@ -150,7 +151,8 @@ pub fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
 }
 
 fn encode_with(heartbeat: &Heartbeat, trace: Option<&RawValue>) -> Vec<u8> {
-    let maintenance = maintenance::encode(heartbeat);
+    let maintenance = Some(&heartbeat.maintenance).filter(|windows| !windows.is_empty());
+    let maintenance = maintenance.map(|windows| encode_windows(windows));
     let v2 = v2::Wire::new(heartbeat, maintenance.as_deref(), trace);
     let message = OutgoingMessage { v1: v1::Outgoing::from(heartbeat), v2 };
     // Writing to memory cannot fail, and the map keys are all strings.

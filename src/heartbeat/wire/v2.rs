@@ -249,7 +249,7 @@ impl Wire<'_, Read> {
                 blocked_seconds: self.blocked_seconds_total,
             },
             components,
-            maintenance: self.maintenance.map(super::maintenance::decode).unwrap_or_default(),
+            maintenance: self.maintenance.map(super::decode_windows).unwrap_or_default(),
             trace: trace.map(Box::new),
         })
     }
