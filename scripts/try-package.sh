@@ -126,6 +126,9 @@ main() {
   follow "The publisher"
   wait_for 30 "the publisher is ready" is heartbeat-publisher StatusText Ready
   wait_for 30 "a heartbeat is shown" shows 'heartbeat_component_up{publisher="oslo",kind="host",name="redis",queue=""} 1'
+  # The file is written every two seconds.
+  wait_for 10 "the health file says that the subscriber is ready" \
+    inside env HEALTH_FILE=/run/heartbeat-subscriber/health heartbeat healthcheck --ready 2> /dev/null
   follow "Look after them"
   say "resident: publisher $(resident publisher) kB, subscriber $(resident subscriber) kB"
   watchdog_bites
