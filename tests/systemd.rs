@@ -79,6 +79,9 @@ fn the_units_differ_in_their_role_alone() {
         let service = text.split_once("[Service]").unwrap().1.to_owned();
         // A subscriber has no file that is read anew when it is told to.
         let service = service.replace("ExecReload=/bin/kill -HUP $MAINPID\n", "").replace(" /bin/kill ", " ");
+        // Nor does it remember anything itself: that is what Redis is for.
+        let service = service.replace(" PUBLISHER_STATE_FILE=%S/heartbeat-ROLE/state.json", "");
+        let service = service.replace("StateDirectory=heartbeat-ROLE\nStateDirectoryMode=0700\n", "");
         service.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(neutral(Role::Publisher), neutral(Role::Subscriber));
@@ -93,7 +96,9 @@ fn the_units_and_the_program_agree() {
         assert_eq!(value(&unit, "Type"), "notify");
         assert_eq!(value(&unit, "RestartPreventExitStatus"), EXIT_USAGE.to_string());
         assert_eq!(value(&unit, "RuntimeDirectory"), name);
-        assert_eq!(value(&unit, "Environment"), format!("HEALTH_FILE=%t/{name}/health"));
+        let state = format!(" PUBLISHER_STATE_FILE=%S/{name}/state.json");
+        let state = if role == Role::Publisher { state } else { String::new() };
+        assert_eq!(value(&unit, "Environment"), format!("HEALTH_FILE=%t/{name}/health{state}"));
         assert_eq!(value(&unit, "EnvironmentFile"), format!("/etc/heartbeat/{}.env", role.as_str()));
         let grace = humantime::parse_duration(settings::SHUTDOWN_GRACE.default).unwrap();
         let stop: u64 = value(&unit, "TimeoutStopSec").parse().unwrap();
