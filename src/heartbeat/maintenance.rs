@@ -120,12 +120,16 @@ impl Window {
     }
 }
 
-/// Those that are not over at `now`, each once, the first to end first, at most [`WINDOWS_MAX`].
+/// Those that are not over at `now`, each once, at most [`WINDOWS_MAX`]: those that are on, and then those that end first. In
+/// the order of their ends.
 pub fn to_come(windows: impl IntoIterator<Item = Window>, now: Timestamp) -> Vec<Window> {
     let mut windows: Vec<Window> = windows.into_iter().filter(|window| now < window.ends_at).collect();
     windows.sort();
     windows.dedup();
+    // What is on counts more than what is planned.
+    windows.sort_by_key(|window| !window.is_on(now));
     windows.truncate(WINDOWS_MAX);
+    windows.sort();
     windows
 }
 
@@ -173,5 +177,9 @@ mod tests {
         let carried = to_come(many.clone().chain(many), at(3));
         let ends: Vec<i64> = carried.iter().map(|window| window.ends_at().unix_ms() / 1000).collect();
         assert_eq!(ends, (4..20).collect::<Vec<_>>());
+        // One that is on has its place, however many are planned before its end.
+        let planned = (5..40).map(|begins| window(begins, begins + 1, &[]).unwrap());
+        let carried = to_come(planned.chain([window(1, 100, &[]).unwrap()]), at(3));
+        assert_eq!((carried.len(), carried[15].ends_at()), (16, at(100)));
     }
 }

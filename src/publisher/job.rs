@@ -85,14 +85,21 @@ impl Job {
 
     /// Takes in what it says.
     pub(super) fn hear(&mut self, word: Word, now: Millis) {
-        self.told.heard = Some(now);
         if word == Word::Start {
-            self.told.running = Some(now);
+            // A run that never ended, killed perhaps, did not end well.
+            if self.told.running.replace(now).is_some() {
+                self.ended(Word::Fail);
+            }
             return;
         }
+        self.told.heard = Some(now);
         if let Some(began) = self.told.running.take() {
             self.told.took = Some(Duration::from_millis(now.saturating_sub(began).unsigned_abs()));
         }
+        self.ended(word);
+    }
+
+    fn ended(&mut self, word: Word) {
         self.told.failed = word == Word::Fail;
         self.runs += 1;
         self.failures += u64::from(self.told.failed);
@@ -100,11 +107,13 @@ impl Job {
 
     /// How it is.
     pub(super) fn verdict(&self, now: Millis) -> Verdict {
-        let is_past = self.ends_at() <= now;
+        if self.told.running.is_some() && self.ends_at() <= now {
+            return Verdict::down(Reason::Overrunning);
+        }
+        // That it runs says nothing yet: until a run has ended well, it is as it was when it began.
+        let judged_at = self.told.running.unwrap_or(now);
         match self.told {
-            Told { running: Some(_), .. } if is_past => Verdict::down(Reason::Overrunning),
-            _ if is_past => Verdict::down(Reason::Late),
-            // Until a run has ended well, it is not known to be well again.
+            _ if self.due_at() <= judged_at => Verdict::down(Reason::Late),
             Told { failed: true, .. } => Verdict::down(Reason::Failed),
             Told { heard: None, .. } => Verdict::unknown(Reason::Waiting),
             Told { .. } => Verdict::UP,
@@ -118,11 +127,13 @@ impl Job {
 
     /// Until when it may be silent. While it runs, that is all that is asked of it.
     fn ends_at(&self) -> Millis {
-        let JobTerms { period, grace, max_runtime } = self.terms;
-        match self.told {
-            Told { running: Some(began), .. } => after(began, max_runtime),
-            Told { heard, since, .. } => after(heard.unwrap_or(since), period.saturating_add(grace)),
-        }
+        self.told.running.map_or(self.due_at(), |began| after(began, self.terms.max_runtime))
+    }
+
+    /// When it is late, unless a run begins before.
+    fn due_at(&self) -> Millis {
+        let last = self.told.heard.unwrap_or(self.told.since);
+        after(last, self.terms.period.saturating_add(self.terms.grace))
     }
 
     /// What is to be remembered of it.
@@ -183,10 +194,7 @@ mod tests {
         // However long it is over its time, it runs.
         check(&words, &[(1000, OVERRUNNING)]);
         check(&[(0, Word::Start), (50, Word::Success)], &[(30, OVERRUNNING), (50, Verdict::UP)]);
-        check(
-            &[(0, Word::Start), (50, Word::Start)],
-            &[(49, OVERRUNNING), (50, Verdict::UP), (80, OVERRUNNING)],
-        );
+        check(&[(0, Word::Start), (50, Word::Start)], &[(49, OVERRUNNING), (50, FAILED), (80, OVERRUNNING)]);
     }
 
     #[test]
@@ -251,18 +259,22 @@ mod tests {
             }
             now += later;
             let ended = heard.iter().rev().find(|(_, word)| *word != Word::Start);
-            let expected = match heard.last() {
-                Some((at, Word::Start)) if now - at >= 30_000 => OVERRUNNING,
-                Some((at, word)) if *word != Word::Start && now - at >= 110_000 => LATE,
-                None if now >= 110_000 => LATE,
-                None => WAITING,
-                Some(_) if ended.is_some_and(|(_, word)| *word == Word::Fail) => FAILED,
+            let runs = heard.last().filter(|(_, word)| *word == Word::Start).map(|(at, _)| *at);
+            let cut_off = |pair: &[(Millis, Word)]| pair[0].1 == Word::Start && pair[1].1 == Word::Start;
+            let is_cut_off = heard.len() > 1 && cut_off(&heard[heard.len() - 2..]);
+            let expected = match ended {
+                _ if runs.is_some_and(|began| now - began >= 30_000) => OVERRUNNING,
+                _ if runs.unwrap_or(now) - ended.map_or(0, |(at, _)| *at) >= 110_000 => LATE,
+                _ if is_cut_off => FAILED,
+                Some((_, Word::Fail)) => FAILED,
                 Some(_) => Verdict::UP,
+                None => WAITING,
             };
             prop_assert_eq!(job.verdict(now), expected);
-            let ends = heard.iter().filter(|(_, word)| *word != Word::Start);
+            let ends = heard.iter().filter(|(_, word)| *word != Word::Start).count();
             let bad = heard.iter().filter(|(_, word)| *word == Word::Fail).count();
-            prop_assert_eq!(job.totals(), (ends.count() as u64, bad as u64));
+            let cut_off = heard.windows(2).filter(|pair| cut_off(pair)).count();
+            prop_assert_eq!(job.totals(), ((ends + cut_off) as u64, (bad + cut_off) as u64));
         }
 
         /// All times of the boot clock moved by the same, as a reboot moves them: nothing else matters.

@@ -215,8 +215,9 @@ impl Emitter {
                     self.confirmed(result);
                 }
                 wanted = changed(&mut self.changes) => self.adopt(wanted),
-                // Told at once, since the work begins.
-                Ok(()) = self.commanded.changed() => self.turn_due = Some(Instant::now()),
+                Ok(()) = self.commanded.changed() => self.windows_changed(),
+                // However long a round takes, the pulse goes on.
+                () = tokio::time::sleep(self.publish_interval.min(self.probe_interval)) => {}
                 Some(heard) = self.heard.recv() => {
                     self.jobs.hear(heard, clock::boot_ms());
                     self.judge_jobs();

@@ -41,6 +41,14 @@ impl Emitter {
         self.jobs_due = wait.and_then(|wait| Instant::now().checked_add(wait));
     }
 
+    /// Tells at once, since the work begins, that a window of maintenance was begun or ended. The first heartbeat, which has all
+    /// components, tells it anyway.
+    pub(super) fn windows_changed(&mut self) {
+        if let Some(last) = self.last_sent {
+            self.turn_due = Some((last + TURN_INTERVAL).max(Instant::now()));
+        }
+    }
+
     /// Says that a component turned, and has it told soon.
     fn turned(&mut self, turn: &Turn, now: &Component) {
         if turn.was.is_some() || now.reason.is_some() {

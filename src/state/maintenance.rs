@@ -43,7 +43,10 @@ impl Maintenance {
 
 /// Windows as they are kept: by the store's clock, which is `ahead_ms` before the publisher's. `None` where there are none.
 pub(super) fn kept(windows: &[Window], ahead_ms: i64) -> Option<Arc<[Window]>> {
-    (!windows.is_empty()).then(|| windows.iter().map(|window| window.by_a_clock_ahead(ahead_ms)).collect())
+    let moved = windows.iter().map(|window| window.by_a_clock_ahead(ahead_ms));
+    // At the ends of time nothing may be left of one.
+    let kept: Arc<[Window]> = moved.filter(|window| window.begins_at() < window.ends_at()).collect();
+    (!kept.is_empty()).then_some(kept)
 }
 
 #[cfg(test)]

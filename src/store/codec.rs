@@ -221,7 +221,7 @@ pub fn decode(text: &str) -> Option<Record> {
             forgotten_at: time(stored.forgotten_at),
             conflict_at: time(stored.conflict_at),
             trace: stored.trace.as_deref().and_then(TraceContext::parse),
-            maintenance: windows(&stored.maintenance)?,
+            maintenance: windows(&stored.maintenance),
             recent: stored.recent.map_or(Recent::NOTHING, Recent::from_stored),
         }
         .into(),
@@ -271,13 +271,10 @@ impl<'a> From<&'a Window> for StoredWindow<'a> {
     }
 }
 
-/// Windows, if all of them are some; `Some(None)` where there are none.
-fn windows(stored: &[StoredWindow<'_>]) -> Option<Option<Arc<[Window]>>> {
-    if stored.len() > WINDOWS_MAX {
-        return None;
-    }
-    let windows: Option<Arc<[Window]>> = stored.iter().map(StoredWindow::read).collect();
-    Some(Some(windows?).filter(|windows| !windows.is_empty()))
+/// Those of the windows that are some; a record is worth more than a window that was spoilt.
+fn windows(stored: &[StoredWindow<'_>]) -> Option<Arc<[Window]>> {
+    let windows: Arc<[Window]> = stored.iter().filter_map(StoredWindow::read).take(WINDOWS_MAX).collect();
+    (!windows.is_empty()).then_some(windows)
 }
 
 impl StoredWindow<'_> {
@@ -508,12 +505,15 @@ mod tests {
             ("/v2/version", "a\nb".into()),
             ("/v2/blocked_seconds", (-1.0).into()),
             ("/components", many(&good["components"][0], 2)),
-            ("/maintenance/0/ends_at", i64::MAX.into()),
-            ("/maintenance/0/comment", "a\nb".into()),
-            ("/maintenance", many(&good["maintenance"][0], 17)),
         ] {
             assert_eq!(spoilt(pointer, value), None, "{pointer}");
         }
+        // Of windows only what is spoilt is left out.
+        let kept =
+            |spoilt: Option<Record>| spoilt.unwrap().rare.maintenance.as_deref().map_or(0, <[Window]>::len);
+        assert_eq!(kept(spoilt("/maintenance/0/ends_at", i64::MAX.into())), 0);
+        assert_eq!(kept(spoilt("/maintenance/0/comment", "a\nb".into())), 0);
+        assert_eq!(kept(spoilt("/maintenance", many(&good["maintenance"][0], 17))), WINDOWS_MAX);
         let counts = spoilt("/duplicates", u64::MAX.into()).unwrap().counts;
         assert_eq!(counts.duplicates, COUNT_MAX);
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use fancy_regex::Regex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::alertmanager::{Alertmanager, Webhook};
 use crate::support::bridge::{Bridge, QUEUE, SOON};
@@ -44,7 +44,7 @@ struct Scenario {
     prometheus: Prometheus,
     alertmanager: Alertmanager,
     _webhook: Webhook,
-    _kept: (Accepting, lapin::Connection),
+    _kept: (Accepting, lapin::Connection, Program),
 }
 
 impl Scenario {
@@ -71,8 +71,21 @@ impl Scenario {
         let subscribers = [subscriber().await, subscriber().await];
         let hosts = [host("db", db.address), host("s3", closed.address)];
         let queues = [listener("files", "^ingest", "ingest"), listener(QUEUE, "^nobody", "verify")];
-        let publisher: Setup = bridge.publisher("oslo", &config(&hosts, &queues).to_string());
+        let broker = RabbitMq::shared().await;
+        let mut checked = config(&hosts, &queues);
+        checked["heartbeat"]["tls"] = json!([{
+            "name": "broker", "host": "localhost", "port": broker.ports.amqps,
+            "ca_file": broker.certificates.ca.to_str().unwrap(),
+        }]);
+        let begins = jiff::Timestamp::now().to_string();
+        let window = json!([{"begins": begins, "lasts": "1h", "components": ["db"]}]);
+        checked["heartbeat"]["maintenance"] = window.clone();
+        let publisher: Setup = bridge.publisher("oslo", &checked.to_string());
         let publisher = publisher.listening().start_ready().await;
+        // One that is worked on as a whole.
+        let mut worked_on = json!({"heartbeat": {"maintenance": window}});
+        worked_on["heartbeat"]["maintenance"][0]["components"] = json!([]);
+        let worked_on = bridge.publisher("hamar", &worked_on.to_string()).start();
         let mut unknown = Simulated::new("trondheim");
         unknown.components[1].outcome = "unknown";
         let mut silent = Simulated::new("bergen");
@@ -88,7 +101,7 @@ impl Scenario {
             publisher.http()
         );
         let prometheus = pace.start_prometheus(&subscribers, alertmanager.address, &emitter).await;
-        let kept = (db, consumer);
+        let kept = (db, consumer, worked_on);
         Self { bridge, publisher, subscribers, prometheus, alertmanager, _webhook: webhook, _kept: kept }
     }
 
@@ -283,7 +296,7 @@ fn missing(question: &Question, known: &BTreeMap<String, BTreeSet<String>>) -> V
         Err(error) => return vec![error],
     };
     let mut missing = Vec::new();
-    let mut labels = BTreeSet::new();
+    let mut labels = asked.made.clone();
     for (metric, matched) in &asked.metrics {
         let Some(has) = known.get(metric) else {
             missing.push(format!("{}: there is no {metric}", question.place));

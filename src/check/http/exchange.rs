@@ -83,7 +83,8 @@ fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Empty<By
     headers.insert(header::USER_AGENT, user_agent());
     headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    for (name, value) in &spec.headers {
+    // The host that is configured is that of the place that is configured.
+    for (name, value) in spec.headers.iter().filter(|(name, _)| is_home || *name != header::HOST) {
         headers.insert(name, value.clone());
     }
     if is_home {
@@ -178,7 +179,14 @@ fn failed(error: &hyper::Error) -> Verdict {
     let mut next = error.source();
     while let Some(cause) = next {
         if let Some(cause) = cause.downcast_ref::<io::Error>() {
-            return broken(cause);
+            // Those of the system and of TLS; hyper has others of its own for a body that is none.
+            let inner = cause.get_ref();
+            if cause.raw_os_error().is_some() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
+                return broken(cause);
+            }
+            if cause.kind() == io::ErrorKind::UnexpectedEof {
+                return Verdict::down(Reason::Reset);
+            }
         }
         next = cause.source();
     }

@@ -58,8 +58,11 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
     let duration_max = entry.time("max_duration");
     let secure = entry.secure();
     let url = url?;
-    if url.scheme() == "http" && !follow_redirects {
-        for key in TLS_KEYS.iter().filter(|key| entry.has(key)).copied().collect::<Vec<_>>() {
+    if url.scheme() == "http" {
+        // Where a redirect leads to https, roots and a client's certificate count there; these two are of this URL alone.
+        let of_this_url = |key: &&str| matches!(*key, "server_name" | "min_certificate_days");
+        let idle = TLS_KEYS.iter().filter(|key| !follow_redirects || of_this_url(key));
+        for key in idle.copied().filter(|key| entry.has(key)).collect::<Vec<_>>() {
             entry.problem(key, "which has no effect: the URL is one of http", "no such key");
         }
     }
@@ -67,11 +70,9 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
         && secure.server_name.is_none()
         && url.host_str().is_none_or(|host| server_name(host).is_err())
     {
-        entry.problem(
-            "url",
-            "whose host is no name for a certificate; a `server_name` beside it would do",
-            EXAMPLE,
-        );
+        let path = format!("{}.url", entry.path);
+        let why = "has a host that is no name for a certificate; a `server_name` beside it would do";
+        entry.reader.amiss(path, why, EXAMPLE);
     }
     if method == Method::HEAD && !body.is_empty() {
         entry.problem("method", "which brings no body that could be judged", r#""GET""#);
@@ -85,14 +86,15 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
 fn url(entry: &mut Entry<'_>) -> Option<Url> {
     const URL: &str = r#""https://api.example.org/health""#;
     let text = entry.text("url", URL)?;
+    // What is wrong with it is told without it, where it may hold a password.
     let url = match Url::parse(text) {
         Ok(url) => url,
         Err(error) => {
-            entry.problem("url", format!("which is no URL: {error}"), URL);
+            let path = format!("{}.url", entry.path);
+            entry.reader.amiss(path, format!("is no URL: {error}"), URL);
             return None;
         }
     };
-    // What is wrong with it is told without it, where it may hold a password.
     if !url.username().is_empty() || url.password().is_some() {
         let path = format!("{}.url", entry.path);
         let why = "names a user, which belongs in `basic_auth`";
@@ -100,7 +102,8 @@ fn url(entry: &mut Entry<'_>) -> Option<Url> {
         return None;
     }
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-        entry.problem("url", "which is no URL of http or https with a host", URL);
+        let path = format!("{}.url", entry.path);
+        entry.reader.amiss(path, "is no URL of http or https with a host", URL);
         return None;
     }
     Some(url)

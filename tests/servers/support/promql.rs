@@ -11,6 +11,8 @@ pub struct Asked {
     pub metrics: BTreeMap<String, BTreeSet<String>>,
     /// Labels of some of them.
     pub labels: BTreeSet<String>,
+    /// Labels that it makes itself.
+    pub made: BTreeSet<String>,
 }
 
 impl Asked {
@@ -36,7 +38,14 @@ impl Asked {
             Expr::Unary(unary) => self.walk(&unary.expr),
             Expr::Paren(paren) => self.walk(&paren.expr),
             Expr::Subquery(subquery) => self.walk(&subquery.expr),
-            Expr::Call(call) => call.args.args.iter().for_each(|argument| self.walk(argument)),
+            Expr::Call(call) => {
+                call.args.args.iter().for_each(|argument| self.walk(argument));
+                if let ("label_replace", Some(Expr::StringLiteral(label))) =
+                    (call.func.name, call.args.args.get(1).map(AsRef::as_ref))
+                {
+                    self.made.insert(label.val.clone());
+                }
+            }
             Expr::VectorSelector(selector) => self.select(selector),
             Expr::MatrixSelector(matrix) => self.select(&matrix.vs),
             Expr::NumberLiteral(_) | Expr::StringLiteral(_) | Expr::Extension(_) => {}
@@ -89,5 +98,7 @@ fn names_and_labels_are_found_everywhere() {
     let label = BTreeSet::from(["e".to_owned()]);
     let names = ["a_b_d", "a_c_d"].map(|name| (name.to_owned(), label.clone()));
     assert_eq!(asked.metrics, BTreeMap::from(names));
+    let made = Asked::of("label_replace(m, \"drill\", \"true\", \"a\", \"b.*\")").unwrap().made;
+    assert_eq!(made, BTreeSet::from(["drill".to_owned()]));
     assert!(Asked::of("sum(").is_err());
 }
