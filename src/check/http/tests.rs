@@ -31,3 +31,30 @@ fn secrets_become_the_headers_that_servers_know() {
     assert_eq!(value(form, "open sesame").unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
     assert_eq!(value(SecretForm::Plain, "a\nb"), None);
 }
+
+/// What comes back from a server that answers so, and then ends.
+async fn answered(bytes: &'static [u8]) -> Result<(), Verdict> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _ = socket.read(&mut [0; 1024]).await;
+        socket.write_all(bytes).await.unwrap();
+        socket.shutdown().await.unwrap();
+    });
+    let pattern = crate::check::pattern::TagPattern::new("never there").unwrap();
+    let body = BodyRules { fail_if_matches: vec![pattern], ..BodyRules::default() };
+    let spec = HttpSpec { body, ..spec(&url) };
+    let end = Instant::now() + std::time::Duration::from_secs(20);
+    check(&spec, &Trust::new(crate::tls::TlsFiles::default()), end, &mut Seen::default()).await
+}
+
+#[tokio::test]
+async fn a_body_that_is_none_is_the_servers_fault_by_its_own_reason() {
+    let chunked = answered(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;
+    assert_eq!(chunked, Err(Verdict::down(Reason::Protocol)));
+    let cut_short = answered(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").await;
+    assert_eq!(cut_short, Err(Verdict::down(Reason::Reset)));
+    assert_eq!(answered(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc").await, Ok(()));
+}
