@@ -227,8 +227,8 @@ pub fn load_local(flags: &Flags, source: &dyn Source) -> Result<(LocalConfig, Ve
     let mut reader = Reader::new(Scopes::MAINTENANCE, flags, source);
     let r = &mut reader;
     let config = local::local(r);
-    if config.is_none() {
-        let why = "it is not set: the publisher listens nowhere, and cannot be told";
+    if config.is_none() && !r.is_given(&settings::LOCAL_LISTEN_ADDRESS) {
+        let why = "it is not set here; set it to what the publisher on this machine has";
         r.problem(&settings::LOCAL_LISTEN_ADDRESS, None, why);
     }
     let nowhere = LocalConfig { listen: LocalAddress::Unix(PathBuf::new()), token: None };

@@ -22,6 +22,14 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
+    /// It is there, and not for this user.
+    #[error(
+        "could not connect to {address}: this user may not use it; run as root, or join the publisher's group"
+    )]
+    Forbidden {
+        /// Where.
+        address: String,
+    },
     /// Nobody listens there, or it may not be reached.
     #[error("could not connect to {address}: is the publisher running, with the same LOCAL_LISTEN_ADDRESS?")]
     Connect {
@@ -61,17 +69,24 @@ pub async fn ask(
             LocalAddress::Unix(path) => {
                 let connected = UnixStream::connect(path).await;
                 let address = format!("unix:{}", path.display());
-                exchange(connected.map_err(|source| NoAnswer::Connect { address, source })?, request).await
+                exchange(connected.map_err(|source| not_connected(address, source))?, request).await
             }
             LocalAddress::Tcp(ListenAddress { host, port }) => {
                 let host = host.as_deref().unwrap_or("localhost");
                 let connected = TcpStream::connect((host, *port)).await;
                 let address = format!("{host}:{port}");
-                exchange(connected.map_err(|source| NoAnswer::Connect { address, source })?, request).await
+                exchange(connected.map_err(|source| not_connected(address, source))?, request).await
             }
         }
     };
     timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(NoAnswer::Late))
+}
+
+fn not_connected(address: String, source: std::io::Error) -> NoAnswer {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => NoAnswer::Forbidden { address },
+        _ => NoAnswer::Connect { address, source },
+    }
 }
 
 async fn exchange(

@@ -107,7 +107,14 @@ impl Memory {
             "Whether what is to outlive the publisher could be written when it was last tried",
             writes_succeed.clone(),
         );
-        let recalled = path.as_deref().map(|path| recall(path, &publisher)).unwrap_or_default();
+        let (recalled, path) = match path.map(|path| (recall(&path, &publisher), path)) {
+            Some((Some(recalled), path)) => (recalled, Some(path)),
+            Some((None, _)) => {
+                writes_succeed.set(0);
+                (Recalled::default(), None)
+            }
+            None => (Recalled::default(), None),
+        };
         Self(Arc::new(Inner {
             path,
             publisher,
@@ -181,38 +188,56 @@ impl Inner {
     }
 }
 
-fn recall(path: &Path, publisher: &PublisherId) -> Recalled {
+/// What is in the file. `None`: it is not ours to read or to write.
+fn recall(path: &Path, publisher: &PublisherId) -> Option<Recalled> {
     let shown = path.display();
     match read(path, publisher) {
         Ok(Some(file)) => {
             info!(file = %shown, "State of the process before read");
-            Recalled { shift: file.clock.shift_to(&Clock::now()), subjects: file.subjects }
+            Some(Recalled { shift: file.clock.shift_to(&Clock::now()), subjects: file.subjects })
         }
-        Ok(None) => Recalled::default(),
-        Err(why) => {
+        Ok(None) => Some(Recalled::default()),
+        Err(Unusable::NotOurs(why)) => {
+            warn!(file = %shown, why, "The state file is left alone; what is told will not outlive this process");
+            None
+        }
+        Err(Unusable::Spoilt(why)) => {
             let aside = beside(path, "bad");
             let moved = fs::rename(path, &aside).is_ok();
             warn!(file = %shown, why, moved_aside = moved, "The state file cannot be used; beginning without");
-            Recalled::default()
+            Some(Recalled::default())
         }
     }
 }
 
+/// Why a file is of no use.
+enum Unusable {
+    /// Nobody of us wrote it so.
+    Spoilt(String),
+    /// It is another's, who may be using it.
+    NotOurs(String),
+}
+
 /// `None`: there is none.
-fn read(path: &Path, publisher: &PublisherId) -> Result<Option<File>, String> {
+fn read(path: &Path, publisher: &PublisherId) -> Result<Option<File>, Unusable> {
     let opened = match fs::File::open(path) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Unusable::NotOurs(error.to_string()));
+        }
+        Err(error) => return Err(Unusable::Spoilt(error.to_string())),
     };
+    let spoilt = |why: &dyn std::fmt::Display| Unusable::Spoilt(why.to_string());
     let mut text = Vec::new();
-    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| spoilt(&error))?;
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("it is longer than {FILE_BYTES_MAX} bytes"));
+        return Err(Unusable::Spoilt(format!("it is longer than {FILE_BYTES_MAX} bytes")));
     }
-    let file: File = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    let file: File = serde_json::from_slice(&text).map_err(|error| spoilt(&error))?;
     if file.publisher != publisher.as_str() {
-        return Err("it is of another publisher".into());
+        let why = format!("it is of publisher {:?}; set another PUBLISHER_STATE_FILE", file.publisher);
+        return Err(Unusable::NotOurs(why));
     }
     Ok(Some(file))
 }
@@ -281,8 +306,15 @@ mod tests {
         let path = folder.path().join("state.json");
         memory(&path, "bergen").keep("jobs", json!({"x": 1})).await.unwrap();
         let of_another = fs::read_to_string(&path).unwrap();
+        // Its publisher may be using it.
+        let stranger = memory(&path, "oslo");
+        assert_eq!(stranger.recalled().subject("jobs"), None);
+        assert_eq!(stranger.0.writes_succeed.get(), 0);
+        let _ = stranger.keep("jobs", json!({"y": 2})).await;
+        assert_eq!(fs::read_to_string(&path).unwrap(), of_another);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         let huge = "x".repeat(2 << 20);
-        for text in [&of_another, "", "{}", "[1]", "no JSON", &of_another[..40], &huge] {
+        for text in ["", "{}", "[1]", "no JSON", &of_another[..40], &huge] {
             fs::write(&path, text).unwrap();
             let memory = memory(&path, "oslo");
             assert_eq!(memory.recalled().subject("jobs"), None);

@@ -65,10 +65,15 @@ impl Turned {
         self.old.as_ref().and_then(|component| component.reason)
     }
 
+    /// Whether only the reason is another.
+    pub fn outcome_is_as_before(&self) -> bool {
+        self.old.as_ref().is_some_and(|old| old.outcome == self.new.outcome)
+    }
+
     /// How long the former outcome lasted, by the publisher's clock, as far as that is told.
     pub fn lasted(&self) -> Option<Duration> {
         let old = self.old.as_ref()?;
-        let until = if old.outcome == self.new.outcome { self.new.checked_at } else { self.new.changed_at? };
+        let until = if self.outcome_is_as_before() { self.new.checked_at } else { self.new.changed_at? };
         let ms = until.ms_since(old.changed_at?);
         Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
     }

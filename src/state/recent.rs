@@ -154,7 +154,11 @@ fn events<'a>(before: &Record, after: &Record, changes: &'a Changes) -> Vec<Even
     events.extend(known.map(|turned| {
         let new = &turned.new;
         Event {
-            at: by_the_store(new.changed_at.unwrap_or(new.checked_at)),
+            at: by_the_store(if turned.outcome_is_as_before() {
+                new.checked_at
+            } else {
+                new.changed_at.unwrap_or(new.checked_at)
+            }),
             what: What::Turned {
                 kind: new.key.kind.as_str().into(),
                 name: (&*new.key.name).into(),

@@ -50,7 +50,7 @@ pub(super) fn jobs(reader: &mut Reader, heartbeat: &Map<String, Value>) -> Vec<J
 
 fn read_job(reader: &mut Reader, entry: &Value, path: &str) -> Option<JobTarget> {
     let entry = reader.object(entry, path, EXAMPLE)?;
-    reader.unknown_keys(entry, path, KEYS);
+    reader.refuse_unknown_keys(entry, path, KEYS);
     let name = reader.name(entry, "name", path, r#""backup""#);
     let period = reader.required_duration(entry, "period", path, TIME_MAX, r#""1day""#);
     let grace = reader.required_duration(entry, "grace", path, TIME_MAX, r#""1h""#);

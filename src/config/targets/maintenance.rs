@@ -45,7 +45,8 @@ pub(super) fn windows(reader: &mut Reader, heartbeat: &Map<String, Value>) -> Ve
 
 fn read(reader: &mut Reader, entry: &Value, path: &str) -> Option<PlannedWindow> {
     let entry = reader.object(entry, path, EXAMPLE)?;
-    reader.unknown_keys(entry, path, KEYS);
+    // A key that was misspelt would make a window of one component one of everything.
+    reader.refuse_unknown_keys(entry, path, KEYS);
     let begins = reader.time(entry, "begins", path);
     let ends =
         entry.get("ends").filter(|ends| !ends.is_null()).and_then(|_| reader.time(entry, "ends", path));

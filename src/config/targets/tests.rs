@@ -326,7 +326,7 @@ fn jobs_are_read_with_their_terms() {
             {"name": "backup", "period": "1day", "grace": "1h", "max_runtime": "3h"},
             {"name": "sync", "period": 300, "grace": "30s"},
             {"name": "sync", "period": 60, "grace": 1},
-            {"name": "odd", "interval": "1h", "period": "1h", "grace": "1m", "schedule": "* * * * *"}]}}"#,
+            {"name": "odd", "period": "1h", "grace": "1m"}]}}"#,
     );
     let job = |name: &str, period: u64, grace: u64, runtime: u64| {
         let [period, grace, max_runtime] = [period, grace, runtime].map(Duration::from_secs);
@@ -335,14 +335,7 @@ fn jobs_are_read_with_their_terms() {
     let day = 24 * 3600;
     let expected = [job("backup", day, 3600, 3 * 3600), job("sync", 300, 30, 30), job("odd", 3600, 60, 60)];
     assert_eq!(targets.jobs, expected);
-    assert_eq!(
-        warnings,
-        [
-            "heartbeat.jobs[2] is a job named \"sync\" again: only the first counts",
-            "heartbeat.jobs[3].interval is not known and has no effect",
-            "heartbeat.jobs[3].schedule is not known and has no effect",
-        ]
-    );
+    assert_eq!(warnings, ["heartbeat.jobs[2] is a job named \"sync\" again: only the first counts"]);
     let problems = parse(
         r#"{"heartbeat": {"jobs": [{"name": "", "every": "1h", "grace": 0}, 5, {"name": "a", "period": null, "grace": 1}]}}"#,
     );
@@ -350,6 +343,7 @@ fn jobs_are_read_with_their_terms() {
     assert_eq!(
         said,
         [
+            "heartbeat.jobs[0].every is not known; is `period` meant?; example: no such key",
             "heartbeat.jobs[0].name is \"\", which is no name: it is empty; example: \"backup\"",
             "heartbeat.jobs[0].period is missing; is `every` meant to be it?; example: \"1day\"",
             "heartbeat.jobs[0].grace is 0, which is no time above 0 and up to 1year; \
@@ -454,6 +448,11 @@ fn windows_of_maintenance_are_read() {
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "2h"}"#,
             "every: is no longer than the window",
+        ),
+        // One for a component must not become one for everything.
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "component": "db"}"#,
+            "component: is not known; is `components` meant?",
         ),
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "components": [7]}"#,
