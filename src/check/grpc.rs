@@ -3,8 +3,7 @@
 
 use std::error::Error;
 use std::future::Future;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
@@ -21,6 +20,7 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 use tracing::debug;
 
+use super::asking::{answer_over, io_causes, is_of_the_connection};
 use super::secure::{SecureSpec, broken, lasts, secure, server_name};
 use super::{Seen, Verdict};
 use crate::heartbeat::Reason;
@@ -95,24 +95,15 @@ async fn ask(
     let origin = Uri::builder().scheme(scheme).authority(super::probe::endpoint(&spec.host, spec.port));
     let origin = origin.path_and_query("/").build().map_err(|_| Verdict::down(Reason::Protocol))?;
     let mut grpc = Grpc::with_origin(Connection(sender), origin).max_decoding_message_size(ANSWER_BYTES_MAX);
-    let mut connection = pin!(connection);
-    let mut asking = pin!(async move {
+    let asking = async move {
         grpc.ready().await.map_err(|error| failed(&error))?;
         let request = tonic::Request::new(HealthCheckRequest { service: spec.service.as_ref().into() });
         let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
         let codec = ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
         let answer = grpc.unary(request, path, codec).await.map_err(|status| refused(&status))?;
         if answer.into_inner().status == SERVING { Ok(()) } else { Err(Verdict::down(Reason::NotServing)) }
-    });
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut asking => return answer,
-            // What went wrong is told to who asks, too.
-            _ = &mut connection, if is_open => is_open = false,
-        }
-    }
+    };
+    answer_over(connection, asking).await
 }
 
 /// What a status other than OK says.
@@ -136,17 +127,8 @@ fn failed(error: &hyper::Error) -> Verdict {
 
 /// The first error of the system, or of TLS, that tells what happened. Whatever else HTTP/2 does not bear is no gRPC.
 fn cause_of(error: &(dyn Error + 'static)) -> Verdict {
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        if let Some(cause) = cause.downcast_ref::<io::Error>()
-            && (cause.raw_os_error().is_some()
-                || cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()))
-        {
-            return broken(cause);
-        }
-        next = cause.source();
-    }
-    Verdict::down(Reason::Protocol)
+    let told = io_causes(error).find(|cause| is_of_the_connection(cause));
+    told.map_or(Verdict::down(Reason::Protocol), broken)
 }
 
 /// An HTTP/2 connection, as tonic calls one.
@@ -168,6 +150,8 @@ impl Service<Request<Body>> for Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     #[test]

@@ -8,6 +8,7 @@
 //!
 //! Every check has a deadline for the whole of its work and knows nothing of where its settings came from.
 
+mod asking;
 pub mod dns;
 pub mod grpc;
 pub mod http;

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::io;
-use std::pin::pin;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,6 +17,7 @@ use url::Url;
 
 use super::{HttpSpec, SecretForm, SecretHeader, is_redirect};
 use crate::build_info::VERSION;
+use crate::check::asking::{answer_over, io_causes, is_of_the_connection};
 use crate::check::secure::{broken, secure, server_name};
 use crate::check::{Seen, Verdict};
 use crate::heartbeat::Reason;
@@ -131,8 +131,7 @@ async fn ask(
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-    let mut connection = pin!(connection);
-    let mut asking = pin!(async move {
+    let asking = async move {
         let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
         let status = response.status();
         let redirect = is_redirect(status).then(|| response.headers().get(header::LOCATION)).flatten();
@@ -142,16 +141,8 @@ async fn ask(
         let body =
             if is_left { Body::default() } else { read(response.into_body(), spec.body.bytes_max).await? };
         Ok(Answer { status, redirect, body })
-    });
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            biased;
-            answer = &mut asking => return answer,
-            // What went wrong is told to who asks, too.
-            _ = &mut connection, if is_open => is_open = false,
-        }
-    }
+    };
+    answer_over(connection, asking).await
 }
 
 /// Reads a body, and stops before it takes more memory than it may.
@@ -176,19 +167,13 @@ where
 /// Why there is no answer.
 fn failed(error: &hyper::Error) -> Verdict {
     debug!(error = error as &dyn Error, "No answer over HTTP");
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if let Some(cause) = cause.downcast_ref::<io::Error>() {
-            // Those of the system and of TLS; hyper has others of its own for a body that is none.
-            let inner = cause.get_ref();
-            if cause.raw_os_error().is_some() || inner.is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return broken(cause);
-            }
-            if cause.kind() == io::ErrorKind::UnexpectedEof {
-                return Verdict::down(Reason::Reset);
-            }
+    for cause in io_causes(error) {
+        if is_of_the_connection(cause) {
+            return broken(cause);
         }
-        next = cause.source();
+        if cause.kind() == io::ErrorKind::UnexpectedEof {
+            return Verdict::down(Reason::Reset);
+        }
     }
     if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
         // It took the connection and ended it without an answer.
