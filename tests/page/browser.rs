@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// For whatever the browser is to do; a loaded machine takes seconds to start it.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
+
+/// For the browser to be gone.
+const GONE: Duration = Duration::from_secs(10);
 
 /// What the browser's user has.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +65,7 @@ fn driver(folder: &Path) -> Option<(Child, String)> {
 pub(crate) struct Browser {
     pub(crate) page: Client,
     driver: Child,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Browser {
@@ -92,7 +96,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("a session of the browser");
-        Self { page, driver, _folder: folder }
+        Self { page, driver, folder }
     }
 
     /// What a script returns.
@@ -141,9 +145,35 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The driver ends its browser when it is told to end.
-        let pid = rustix::process::Pid::from_child(&self.driver);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
+        // Its browser outlives it, as several processes, each of which names the folder of its profile.
+        let begun = Instant::now();
+        loop {
+            let left = processes_naming(self.folder.path());
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                begun.elapsed() < GONE || std::thread::panicking(),
+                "still there after {GONE:?}: {left:?}"
+            );
+            for pid in left {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
+}
+
+/// The processes that have a folder in their command line.
+fn processes_naming(folder: &Path) -> Vec<Pid> {
+    let folder = folder.as_os_str().as_encoded_bytes();
+    let names = |pid: &Pid| {
+        let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        line.windows(folder.len()).any(|part| part == folder)
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = entries.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(names).collect()
 }
