@@ -51,6 +51,13 @@ pub struct Targets {
     pub jobs: Vec<JobTarget>,
 }
 
+impl Targets {
+    /// Whether nothing of it is checked or waited for.
+    pub fn check_nothing(&self) -> bool {
+        self.hosts.is_empty() && self.queues.is_empty() && self.probes.is_empty() && self.jobs.is_empty()
+    }
+}
+
 /// A host by its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostTarget {

@@ -27,8 +27,26 @@ pub const LOOKS_EVERY: Duration = Duration::from_secs(2);
 /// Why the file is read when nobody asked for it.
 const CHANGE: &str = "change";
 
-/// What came of a file that says what it said before.
-const UNCHANGED: &str = "nothing has changed";
+/// What comes of a file that can be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It says what it said before.
+    Unchanged,
+    /// It is in force.
+    Changed,
+    /// It is in force and checks nothing, where the one before did: hardly what somebody meant.
+    Emptied,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Unchanged => "nothing has changed",
+            Self::Changed => "what has changed is in force",
+            Self::Emptied => "what has changed is in force: nothing is checked any more",
+        }
+    }
+}
 
 /// Requests that wait for their turn.
 const REQUESTS_MAX: usize = 4;
@@ -45,7 +63,7 @@ pub struct Wanted {
 /// Makes what checks of these targets take, besides the targets.
 pub type Prepare = Box<dyn FnMut(&Targets) -> Result<Option<ManagementClient>, String> + Send>;
 
-/// What came of reading the file anew: in words, whether it is in force or why it is not.
+/// What came of reading the file anew: in words, whether it is in force, with what is odd about it, or why it is not.
 pub type Reloaded = Result<String, String>;
 
 /// Where somebody may ask for the file to be read anew. Cheap to clone.
@@ -189,33 +207,50 @@ impl Reloader {
             }
             Err(error) => Err(error.to_string()),
         };
-        let reloaded = loaded.and_then(|(targets, warnings)| self.put_in_force(targets, &warnings));
+        let reloaded =
+            loaded.and_then(|(targets, warnings)| Ok((self.put_in_force(targets, &warnings)?, warnings)));
         let file = self.path.display();
         self.metrics.note(reloaded.is_ok());
         match &reloaded {
             // Nobody asked.
-            Ok(outcome) if cause == CHANGE && outcome == UNCHANGED => {
+            Ok((Outcome::Unchanged, _)) if cause == CHANGE => {
                 debug!(%file, "Configuration file says the same")
             }
-            Ok(outcome) => info!(%file, cause, outcome, "Configuration file read anew"),
+            Ok((outcome @ Outcome::Emptied, _)) => {
+                warn!(%file, cause, outcome = outcome.as_str(), "Configuration file read anew");
+            }
+            Ok((outcome, _)) => {
+                info!(%file, cause, outcome = outcome.as_str(), "Configuration file read anew")
+            }
             Err(error) => {
                 error!(%file, cause, error, "Configuration file cannot be used; what it said before still counts");
             }
         }
-        reloaded
+        reloaded.map(|(outcome, warnings)| answer(outcome, &warnings))
     }
 
-    fn put_in_force(&mut self, targets: Targets, warnings: &[Warning]) -> Reloaded {
-        if *self.wanted.borrow().targets == targets {
-            return Ok(UNCHANGED.into());
+    fn put_in_force(&mut self, targets: Targets, warnings: &[Warning]) -> Result<Outcome, String> {
+        let before = Arc::clone(&self.wanted.borrow().targets);
+        if *before == targets {
+            return Ok(Outcome::Unchanged);
         }
         for Warning { path, why } in warnings {
             warn!(place = path, reason = why, "Odd entry in the configuration file");
         }
         let management = (self.prepare)(&targets)?;
+        let is_emptied = targets.check_nothing() && !before.check_nothing();
         self.wanted.send_replace(Wanted { targets: Arc::new(targets), management });
-        Ok("what has changed is in force".into())
+        Ok(if is_emptied { Outcome::Emptied } else { Outcome::Changed })
     }
+}
+
+/// For whoever asked, who does not see the log.
+fn answer(outcome: Outcome, warnings: &[Warning]) -> String {
+    let mut answer = outcome.as_str().to_owned();
+    for warning in warnings {
+        answer.push_str(&format!("\nwarning: {warning}"));
+    }
+    answer
 }
 
 async fn tick(watching: &mut Option<Watching>) {

@@ -93,6 +93,19 @@ async fn a_file_is_put_in_force_at_once_and_what_stays_is_not_touched() {
     }
     assert_eq!(figure(&field, changed, "stays").await, since);
     assert_eq!(ours.metrics().await.unwrap().value(SUCCESSFUL, &[]), Some(1.0));
+
+    // A slip that takes everything away is told to whoever asks, and not to the log alone.
+    replace(&ours, r#"{"heartbeat": {"host": [{"host": "db", "port": 1}]}}"#);
+    let (status, said) = post(&ours, "/-/reload").await;
+    let emptied = "OK: what has changed is in force: nothing is checked any more\nwarning: heartbeat.host ";
+    assert!(
+        status == 200 && said.starts_with(emptied) && said.contains("is `hosts` meant?"),
+        "{status} {said}"
+    );
+    let log = ours.log();
+    let told =
+        log.lines().any(|line| line.contains("level=warn") && line.contains("nothing is checked any more"));
+    assert!(told, "{log}");
     stop([ours]).await;
 }
 
