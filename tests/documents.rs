@@ -2,6 +2,9 @@
 // Helpers of tests may end them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "servers/doctor/unfolded.rs"]
+mod unfolded;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,6 +16,7 @@ use std::{env, fs};
 
 use heartbeat_bridge::config::{Kind, Scopes, Setting, settings, targets};
 use heartbeat_bridge::heartbeat::Reason;
+use unfolded::unfolded;
 
 /// Set to 1, what follows from the program is written anew instead of compared.
 const UPDATE: &str = "UPDATE_GOLDEN";
@@ -265,21 +269,6 @@ fn the_page_on_the_commands_has_every_command() {
 /// Samples on the page on commands are what the tests of these commands saw. Lines of a terminal are folded.
 #[test]
 fn the_page_on_the_commands_shows_what_they_print() {
-    let unfolded = |text: &str| {
-        let mut whole = String::new();
-        for line in text.lines() {
-            let told = line.trim_start();
-            let is_more =
-                line.len() - told.len() >= 29 && !told.starts_with("why:") && !told.starts_with("to do:");
-            if is_more {
-                whole.pop();
-                whole.push(' ');
-            }
-            whole.push_str(if is_more { told } else { line });
-            whole.push('\n');
-        }
-        whole
-    };
     let text = text_of("docs/commands.md");
     let mut samples = 0;
     for sample in text.split("<!-- ").skip(1) {

@@ -3,12 +3,14 @@
 
 mod rabbitmq;
 mod redis;
+mod unfolded;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use unfolded::unfolded;
 
 use crate::support::rabbitmq::Ports;
 use crate::support::rabbitmq_api::encode;
@@ -75,7 +77,7 @@ impl Patient {
         let (text, errors) =
             (String::from_utf8(output.stdout).unwrap(), String::from_utf8_lossy(&output.stderr));
         assert_eq!(errors, "", "{text}");
-        let mut text = unfolded(&text);
+        let mut text = settled(&text);
         for (value, shown) in &self.names {
             text = text.replace(value, shown);
         }
@@ -83,21 +85,9 @@ impl Patient {
     }
 }
 
-/// Lines that go on further to the right belong to the one before.
-fn unfolded(text: &str) -> String {
-    let mut whole = String::new();
-    for line in text.lines() {
-        let told = line.trim_start();
-        let is_more =
-            line.len() - told.len() >= 29 && !told.starts_with("why:") && !told.starts_with("to do:");
-        if is_more {
-            whole.pop();
-            whole.push(' ');
-        }
-        whole.push_str(if is_more { told } else { line });
-        whole.push('\n');
-    }
-    without_days(&without_resolver(&whole))
+/// Without what differs from machine to machine and from day to day.
+fn settled(text: &str) -> String {
+    without_days(&without_resolver(&unfolded(text)))
 }
 
 /// How the resolver says that it has no such name depends on the machine's.
