@@ -188,7 +188,10 @@ fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Res
 fn maintenance(command: &MaintenanceCommand, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_local(&invocation.flags, &ProcessEnvironment)?;
     warn_of(&warnings);
-    Ok(role::maintenance(&config, command, &mut terminal()))
+    role::maintenance(&config, command, &mut terminal()).or_else(|error| {
+        eprintln!("heartbeat: {}", Chain(&error));
+        Ok(error.code())
+    })
 }
 
 fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {

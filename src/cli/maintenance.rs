@@ -1,20 +1,24 @@
 //! `heartbeat maintenance`.
 
+use std::time::Duration;
+
 use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flags::{setting_args, settings_notes};
 use super::{Command, Entry};
-use crate::config::Scopes;
+use crate::config::{Scopes, parse};
+use crate::heartbeat::maintenance::WINDOW_MAX;
+use crate::heartbeat::{Timestamp, check_name};
 
 /// What to do with windows of maintenance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MaintenanceCommand {
     /// Begin one, or plan it.
     Begin {
-        /// How long it lasts, as it was typed.
-        lasts: String,
-        /// When it begins, as it was typed. `None`: now.
-        begins: Option<String>,
+        /// How long it lasts.
+        lasts: Duration,
+        /// When it begins. `None`: now.
+        begins: Option<Timestamp>,
         /// What it is for.
         comment: Option<String>,
         /// The components that it is for; none: everything.
@@ -43,14 +47,28 @@ Examples:
 fn read(matches: &ArgMatches) -> Command {
     Command::Maintenance(match matches.subcommand() {
         Some(("begin", begin)) => MaintenanceCommand::Begin {
-            lasts: begin.get_one::<String>("for").cloned().unwrap_or_default(),
-            begins: begin.get_one::<String>("begins").cloned(),
+            lasts: begin.get_one::<Duration>("for").copied().unwrap_or_default(),
+            begins: begin.get_one::<Timestamp>("begins").copied(),
             comment: begin.get_one::<String>("comment").cloned(),
             components: begin.get_many::<String>("component").unwrap_or_default().cloned().collect(),
         },
         Some(("end", _)) => MaintenanceCommand::End,
         _ => MaintenanceCommand::List,
     })
+}
+
+fn lasts(text: &str) -> Result<Duration, String> {
+    parse::duration(text, Duration::from_secs(1), WINDOW_MAX)
+}
+
+fn begins(text: &str) -> Result<Timestamp, String> {
+    Timestamp::parse_rfc3339(text)
+        .map_err(|_| "it is no time with its zone, such as 2026-12-06T02:00:00Z".into())
+}
+
+/// A name, or a comment, which is bounded as a name is.
+fn name(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
 }
 
 fn describe() -> clap::Command {
@@ -67,17 +85,22 @@ fn describe() -> clap::Command {
     let begin = command("begin", "Begin a window, or plan one")
         .arg(
             option("for", "DURATION", "How long it lasts, such as 90m or 2h; seven days at most")
-                .required(true),
+                .required(true)
+                .value_parser(lasts),
         )
-        .arg(option("begins", "TIME", "When it begins, such as 2026-12-06T02:00:00Z [default: now]"))
-        .arg(option("comment", "TEXT", "What it is for, for all to read"))
+        .arg(
+            option("begins", "TIME", "When it begins, such as 2026-12-06T02:00:00Z [default: now]")
+                .value_parser(begins),
+        )
+        .arg(option("comment", "TEXT", "What it is for, for all to read").value_parser(name))
         .arg(
             option(
                 "component",
                 "NAME",
                 "A component that it is for; may be given several times [default: everything]",
             )
-            .action(ArgAction::Append),
+            .action(ArgAction::Append)
+            .value_parser(name),
         );
     clap::Command::new("maintenance")
         .about("Begin, end and show windows of maintenance of the publisher on this machine")

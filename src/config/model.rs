@@ -374,6 +374,16 @@ pub enum LocalAddress {
     Tcp(ListenAddress),
 }
 
+impl fmt::Display for LocalAddress {
+    /// As it is configured.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(address) => address.fmt(f),
+        }
+    }
+}
+
 /// An address to listen on. `Display` writes it as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {

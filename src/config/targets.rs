@@ -30,7 +30,7 @@ use crate::check::probe::ProbeSpec;
 pub use file::{Unusable, load};
 pub use form::Form;
 pub use jobs::{JobTarget, JobTerms};
-pub use maintenance::PlannedWindow;
+pub use maintenance::{PlannedWindow, begun};
 use reader::Reader;
 
 /// Longest time that a check may be given.
@@ -185,13 +185,15 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
         return Targets::default();
     };
     reader.unknown_keys(heartbeat, "heartbeat", HEARTBEAT_KEYS);
-    Targets {
+    let targets = Targets {
         hosts: contract::hosts(reader, heartbeat),
         queues: contract::queues(reader, heartbeat),
         maintenance: maintenance::windows(reader, heartbeat),
         jobs: jobs::jobs(reader, heartbeat),
         probes: probes::probes(reader, heartbeat),
-    }
+    };
+    maintenance::warn_of_strangers(reader, &targets);
+    targets
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use jiff::fmt::temporal::DateTimePrinter;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// The last millisecond of the year 9999, the largest that both formats can write.
-const MAX_MS: i64 = 253_402_300_799_999;
+/// The last that [`jiff`] reads and writes: 9999-12-30T21:59:59.999Z.
+const MAX_MS: i64 = 253_402_207_199_999;
 
 /// Text that is no time in the expected format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +77,15 @@ impl Timestamp {
     pub fn to_rfc3339(self) -> String {
         static PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
         jiff::Timestamp::from_millisecond(self.0)
+            .map(|instant| PRINTER.timestamp_to_string(&instant))
+            .unwrap_or_default()
+    }
+
+    /// Writes RFC 3339 to the nearest second, as people read it.
+    pub fn to_rfc3339_seconds(self) -> String {
+        static PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(0));
+        let seconds = (self.0 + 500).min(MAX_MS) / 1000;
+        jiff::Timestamp::from_second(seconds)
             .map(|instant| PRINTER.timestamp_to_string(&instant))
             .unwrap_or_default()
     }
@@ -162,6 +171,20 @@ mod tests {
         let moment = Timestamp::from_unix_ms(1_795_451_095_123);
         assert_eq!(moment.to_rfc3339(), "2026-11-23T16:24:55.123Z");
         assert_eq!(moment.to_legacy(), "2026-11-23 16:24:55 UTC");
+        let last = Timestamp::from_unix_ms(i64::MAX);
+        assert_eq!(Timestamp::parse_rfc3339(&last.to_rfc3339()), Ok(last));
+    }
+
+    #[test]
+    fn people_read_the_nearest_second() {
+        for (ms, text) in [
+            (1_795_451_095_001, "2026-11-23T16:24:55Z"),
+            (1_795_451_095_999, "2026-11-23T16:24:56Z"),
+            (MAX_MS, "9999-12-30T21:59:59Z"),
+            (0, "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Timestamp::from_unix_ms(ms).to_rfc3339_seconds(), text);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Speaks to the local API of a publisher on this machine.
 
+use std::io;
 use std::time::Duration;
 
 use ::http::{Method, Request, StatusCode};
@@ -41,13 +42,49 @@ pub enum NoAnswer {
     /// The token cannot be sent.
     #[error("LOCAL_TOKEN cannot be sent: it holds a character that no header may hold")]
     Token,
+    /// Without the token, or with another one, nothing is done.
+    #[error(
+        "the publisher at {address} {}: set LOCAL_TOKEN_FILE (or LOCAL_TOKEN) to what the publisher has",
+        if *.with_token { "does not take this token" } else { "asks for its token" }
+    )]
+    Denied {
+        /// Where.
+        address: String,
+        /// Whether one was shown.
+        with_token: bool,
+    },
+    /// Something else answered.
+    #[error(
+        "what answers at {address} is no publisher's local API: set LOCAL_LISTEN_ADDRESS to what the publisher on this machine has"
+    )]
+    NotOurs {
+        /// Where.
+        address: String,
+    },
     /// No HTTP came back.
-    #[error("no answer that can be read")]
-    Unreadable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no answer that can be read from {address}: is it the publisher's LOCAL_LISTEN_ADDRESS?")]
+    Unreadable {
+        /// Where.
+        address: String,
+        /// Why not.
+        source: BoxError,
+    },
     /// None came in time.
-    #[error("no answer within {} s", ANSWER_WITHIN.as_secs())]
-    Late,
+    #[error("no answer from {address} within {} s", ANSWER_WITHIN.as_secs())]
+    Late {
+        /// Where.
+        address: String,
+    },
 }
+
+impl NoAnswer {
+    /// That something else answered where `config` leads.
+    pub fn not_ours(config: &LocalConfig) -> Self {
+        Self::NotOurs { address: config.listen.to_string() }
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks, and returns what is said.
 ///
@@ -66,40 +103,43 @@ pub async fn ask(
     let request = request.body(Full::new(Bytes::from(body))).map_err(|_| NoAnswer::Token)?;
     let answer = async {
         match &config.listen {
-            LocalAddress::Unix(path) => {
-                let connected = UnixStream::connect(path).await;
-                let address = format!("unix:{}", path.display());
-                exchange(connected.map_err(|source| not_connected(address, source))?, request).await
-            }
+            LocalAddress::Unix(path) => exchange(UnixStream::connect(path).await, request, config).await,
             LocalAddress::Tcp(ListenAddress { host, port }) => {
                 let host = host.as_deref().unwrap_or("localhost");
-                let connected = TcpStream::connect((host, *port)).await;
-                let address = format!("{host}:{port}");
-                exchange(connected.map_err(|source| not_connected(address, source))?, request).await
+                exchange(TcpStream::connect((host, *port)).await, request, config).await
             }
         }
     };
-    timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(NoAnswer::Late))
-}
-
-fn not_connected(address: String, source: std::io::Error) -> NoAnswer {
-    match source.kind() {
-        std::io::ErrorKind::PermissionDenied => NoAnswer::Forbidden { address },
-        _ => NoAnswer::Connect { address, source },
+    let late = NoAnswer::Late { address: config.listen.to_string() };
+    let (status, text) = timeout(ANSWER_WITHIN, answer).await.unwrap_or(Err(late))?;
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            Err(NoAnswer::Denied { address: config.listen.to_string(), with_token: config.token.is_some() })
+        }
+        // What is asked for there is there.
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(NoAnswer::not_ours(config)),
+        _ => Ok((status, text)),
     }
 }
 
 async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    connected: io::Result<impl AsyncRead + AsyncWrite + Send + Unpin + 'static>,
     request: Request<Full<Bytes>>,
+    config: &LocalConfig,
 ) -> Result<(StatusCode, String), NoAnswer> {
-    let unreadable = |error: hyper::Error| NoAnswer::Unreadable(Box::new(error));
-    let (mut sender, connection) = handshake(TokioIo::new(stream)).await.map_err(unreadable)?;
+    let address = || config.listen.to_string();
+    let stream = connected.map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => NoAnswer::Forbidden { address: address() },
+        _ => NoAnswer::Connect { address: address(), source },
+    })?;
+    let unreadable = |source: BoxError| NoAnswer::Unreadable { address: address(), source };
+    let (mut sender, connection) =
+        handshake(TokioIo::new(stream)).await.map_err(|error| unreadable(error.into()))?;
     let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.map_err(unreadable)?;
+    let answer = sender.send_request(request).await.map_err(|error| unreadable(error.into()))?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
     connection.abort();
-    let body = body.map_err(NoAnswer::Unreadable)?.to_bytes();
+    let body = body.map_err(unreadable)?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).trim_end().to_owned()))
 }

@@ -25,7 +25,7 @@ pub(super) fn span(later: Timestamp, earlier: Timestamp) -> String {
 
 /// A moment, for programs and for people.
 pub(super) struct When {
-    /// RFC 3339.
+    /// RFC 3339, to the second.
     pub(super) exact: String,
     /// How long ago it was.
     pub(super) ago: String,
@@ -34,7 +34,7 @@ pub(super) struct When {
 impl When {
     /// At `at`, seen from `now`.
     pub(super) fn of(at: Timestamp, now: Timestamp) -> Self {
-        Self { exact: at.to_rfc3339(), ago: ago(now, at) }
+        Self { exact: at.to_rfc3339_seconds(), ago: ago(now, at) }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What happened to a publisher of late, and what is planned for it, as it is written.
 
-use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::ago::{When, span};
 use super::words::words;
 use crate::heartbeat::{Timestamp, Window};
 use crate::state::recent::{Event, What};
+use crate::state::snapshot::PublisherView;
 use crate::telemetry::visible;
 
 /// A window of maintenance, as it is written.
@@ -14,18 +15,29 @@ pub(super) struct Planned {
     pub(super) ends: When,
     pub(super) on: bool,
     /// For whom it is, where not for all.
-    pub(super) components: String,
+    pub(super) components: Vec<Covered>,
     pub(super) comment: String,
 }
 
+/// What a window names, as it is written.
+pub(super) struct Covered {
+    pub(super) name: String,
+    /// Whether the publisher tells of something of this name.
+    pub(super) is_there: bool,
+}
+
 impl Planned {
-    pub(super) fn of(window: &Window, now: Timestamp) -> Self {
-        let names: Vec<Cow<'_, str>> = window.components().iter().map(|name| visible(name)).collect();
+    /// A window of this publisher.
+    pub(super) fn of(window: &Window, publisher: &PublisherView, now: Timestamp) -> Self {
+        let covered = |name: &Arc<str>| Covered {
+            name: visible(name).into_owned(),
+            is_there: publisher.told.iter().any(|state| *state.component.key.name == **name),
+        };
         Self {
             begins: When::of(window.begins_at(), now),
             ends: When::of(window.ends_at(), now),
             on: window.is_on(now),
-            components: names.join(", "),
+            components: window.components().iter().map(covered).collect(),
             comment: visible(window.comment().unwrap_or_default()).into_owned(),
         }
     }

@@ -67,7 +67,7 @@ pub fn publisher(snapshot: &Snapshot, id: &str, ready: &Result<(), String>, link
         frame: Frame::new(snapshot, ready, links),
         row: Row::of(&judged, now, true),
         expected: view.expected,
-        windows: view.maintenance.windows().map(|window| Planned::of(window, now)).collect(),
+        windows: view.maintenance.windows().map(|window| Planned::of(window, view, now)).collect(),
         recent: view.recent.events().iter().rev().map(|event| Past::of(event, now)).collect(),
         facts: facts(&judged, now),
         badge: of_publisher("badge.svg", id),
@@ -288,8 +288,11 @@ fn facts(judged: &Judged<'_>, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut facts: Vec<(&'static str, Option<String>)> = vec![
         ("Version", view.version.as_deref().map(|version| visible(version).into_owned())),
         ("Interval", view.interval.map(|interval| humantime::format_duration(interval).to_string())),
-        ("Silent from", view.deadline.map(|at| format!("{} ({})", at.to_rfc3339(), ago(now, at)))),
-        ("First heard of", view.first_received.map(|at| format!("{} ({})", at.to_rfc3339(), ago(now, at)))),
+        ("Silent from", view.deadline.map(|at| format!("{} ({})", at.to_rfc3339_seconds(), ago(now, at)))),
+        (
+            "First heard of",
+            view.first_received.map(|at| format!("{} ({})", at.to_rfc3339_seconds(), ago(now, at))),
+        ),
         ("Its clock", view.clock_offset_ms.map(clock)),
         ("Epoch", view.epoch.as_deref().map(str::to_owned)),
         ("Sequence", view.sequence.map(|sequence| sequence.to_string())),

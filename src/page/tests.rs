@@ -174,7 +174,7 @@ fn a_page_asks_for_nothing_from_elsewhere() {
 fn since_when_is_in_the_stores_clock_and_of_what_the_publisher_told() {
     // Its clock is 1.25 s behind, so that an hour ago by it is 1.25 s less.
     let page = html::publisher(&one_of_each(), "d", &Ok(()), &links()).unwrap();
-    let since = at(3_600_000 - 1_250).to_rfc3339();
+    let since = at(3_600_000 - 1_250).to_rfc3339_seconds();
     assert!(page.contains(&since), "{since}: {page}");
     // Those of a silent one became unknown by silence, and not when the publisher saw them change, even where it told so.
     let mut silent = one_of_each();
@@ -275,7 +275,8 @@ fn in_maintenance() -> Snapshot {
         turned(1_800_000, "<b>", Outcome::Up, None),
     ]);
     let mut part = with("part", &[Outcome::Down, Outcome::Up]);
-    let windows = [window((60_000, -600_000), None, &["host-0"]), window((-60_000, -120_000), None, &[])];
+    let windows =
+        [window((60_000, -600_000), None, &["host-0", "<gone>"]), window((-60_000, -120_000), None, &[])];
     part.maintenance = Maintenance::new(at(0), Some(windows.into()));
     of(vec![whole, part, with("zone", &[Outcome::Unknown])])
 }
@@ -290,7 +291,8 @@ fn what_is_in_maintenance_says_so_and_stands_behind_what_is_not() {
     assert_eq!(page.matches("in maintenance, which ends").count(), 2, "{page}");
     let page = html::publisher(&snapshot, "part", &Ok(()), &links()).unwrap();
     assert!(page.contains("planned</b>: everything, begins"), "{page}");
-    assert!(page.contains("now</b>: <bdi>host-0</bdi>, ends"), "{page}");
+    let named = r#"now</b>: <bdi>host-0</bdi>, <bdi>&#60;gone&#62;</bdi> <span class="conflict">which is no component of it</span>, ends"#;
+    assert!(page.contains(named), "{page}");
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Play<'_> {
     }
 
     fn say(&mut self, text: &str) {
-        self.terminal.line(&format!("{}  {text}", clock::wall().to_rfc3339()));
+        self.terminal.line(&format!("{}  {text}", clock::wall().to_rfc3339_seconds()));
     }
 
     fn fail(&mut self, text: &str) {

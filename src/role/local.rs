@@ -5,10 +5,10 @@ use std::sync::Arc;
 use ::http::StatusCode;
 use tracing::info;
 
+use super::posts::maintenance::as_in_the_file;
 use super::{StartError, web};
 use crate::clock;
 use crate::config::{LocalAddress, LocalConfig};
-use crate::heartbeat::wire::encode_windows;
 use crate::http::{self, Answer, Page, PageQuestion, PostHandler, ReadyHandler, Server};
 use crate::publisher::Commanded;
 
@@ -39,7 +39,7 @@ pub(super) async fn bind(
     let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;
     let token = config.token.is_some();
     match &config.listen {
-        LocalAddress::Unix(path) => info!(address = %format!("unix:{}", path.display()), token, "Local API"),
+        LocalAddress::Unix(_) => info!(address = %config.listen, token, "Local API"),
         LocalAddress::Tcp(_) => {
             for address in server.addresses() {
                 info!(%address, token, "Local API");
@@ -51,7 +51,7 @@ pub(super) async fn bind(
 
 /// The windows that were begun by command and are not over, as JSON.
 fn windows(maintenance: &Commanded) -> Page {
-    let windows = encode_windows(&maintenance.windows(clock::wall()));
+    let windows = as_in_the_file(&maintenance.windows(clock::wall()));
     let (status, content_type) = (StatusCode::OK, "application/json");
-    Page { status, content_type, content_policy: None, body: format!("{}\n", windows.get()).into() }
+    Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
 }

@@ -1,65 +1,125 @@
 //! `heartbeat maintenance`: windows of the publisher on this machine.
 
-use http::Method;
-use serde_json::{Value, json};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::runtime::Builder;
 
 use super::{EXIT_FAILURE, EXIT_OK, with_runtime};
-use crate::cli::MaintenanceCommand;
+use crate::cli::{EXIT_USAGE, MaintenanceCommand};
 use crate::config::LocalConfig;
-use crate::http::ask::ask;
-use crate::telemetry::{Chain, visible};
+use crate::heartbeat::Timestamp;
+use crate::http::ask::{NoAnswer, ask};
+use crate::telemetry::visible;
 use crate::terminal::{Cell, Table, Terminal};
 
+/// Why it was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum NotDone {
+    /// The publisher was not asked, or did not answer.
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    /// It refused.
+    #[error("{text}")]
+    Refused {
+        /// With what.
+        status: StatusCode,
+        /// Why, in its words.
+        text: String,
+    },
+}
+
+impl NotDone {
+    /// The exit code for it.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Refused { status, .. } if *status == StatusCode::BAD_REQUEST => EXIT_USAGE,
+            Self::Refused { .. } | Self::NoAnswer(_) => EXIT_FAILURE,
+        }
+    }
+}
+
 /// Has the publisher do it. Returns the exit code.
-pub fn maintenance(config: &LocalConfig, command: &MaintenanceCommand, terminal: &mut Terminal) -> u8 {
-    with_runtime(Builder::new_current_thread(), async {
-        let (method, path, body) = match command {
-            MaintenanceCommand::Begin { lasts, begins, comment, components } => {
-                let body = json!({
-                    "lasts": lasts, "begins_at": begins, "comment": comment, "components": components,
-                });
-                (Method::POST, "/maintenance/begin", body.to_string())
-            }
-            MaintenanceCommand::End => (Method::POST, "/maintenance/end", String::new()),
-            MaintenanceCommand::List => (Method::GET, "/maintenance", String::new()),
-        };
-        let code = match ask(config, method, path, body).await {
-            Ok((status, text)) if status.is_success() => {
-                match command {
-                    MaintenanceCommand::List => terminal.line(&listed(&text, terminal)),
-                    _ => terminal.line(&visible(&text)),
-                }
-                EXIT_OK
-            }
-            Ok((status, text)) => {
-                terminal.line(&format!("{} ({})", visible(&text), status.as_u16()));
-                EXIT_FAILURE
-            }
-            Err(error) => {
-                terminal.line(&format!("Not done: {}", Chain(&error)));
-                EXIT_FAILURE
-            }
-        };
-        Ok(code)
-    })
+///
+/// # Errors
+/// It was not done.
+pub fn maintenance(
+    config: &LocalConfig,
+    command: &MaintenanceCommand,
+    terminal: &mut Terminal,
+) -> Result<u8, NotDone> {
+    let mut failed = None;
+    let code = with_runtime(Builder::new_current_thread(), async {
+        match asked(config, command).await {
+            Ok(Answer::Said(text)) => terminal.line(&visible(&text)),
+            Ok(Answer::Windows(windows)) => terminal.line(&listed(windows, terminal)),
+            Err(error) => failed = Some(error),
+        }
+        Ok(EXIT_OK)
+    });
+    failed.map_or(Ok(code), Err)
+}
+
+/// What the publisher answered.
+enum Answer {
+    Said(String),
+    Windows(Vec<Listed>),
+}
+
+/// A window, as it is told of.
+#[derive(Deserialize)]
+struct Listed {
+    begins: String,
+    ends: String,
+    #[serde(default)]
+    comment: String,
+    #[serde(default)]
+    components: Vec<String>,
+}
+
+async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Answer, NotDone> {
+    let (method, path, body) = match command {
+        MaintenanceCommand::Begin { lasts, begins, comment, components } => {
+            let (lasts, begins) = (lasts.as_secs_f64(), begins.map(Timestamp::to_rfc3339));
+            let body =
+                json!({"lasts": lasts, "begins": begins, "comment": comment, "components": components});
+            (Method::POST, "/maintenance/begin", body.to_string())
+        }
+        MaintenanceCommand::End => (Method::POST, "/maintenance/end", String::new()),
+        MaintenanceCommand::List => (Method::GET, "/maintenance", String::new()),
+    };
+    let (status, text) = ask(config, method, path, body).await?;
+    if !status.is_success() {
+        return Err(NotDone::Refused { status, text: visible(&text).into_owned() });
+    }
+    match command {
+        MaintenanceCommand::List => {
+            let windows = serde_json::from_str(&text).map_err(|_| NoAnswer::not_ours(config))?;
+            Ok(Answer::Windows(windows))
+        }
+        _ => Ok(Answer::Said(text)),
+    }
 }
 
 /// The windows as a table.
-fn listed(text: &str, terminal: &Terminal) -> String {
-    let windows: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+fn listed(windows: Vec<Listed>, terminal: &Terminal) -> String {
     if windows.is_empty() {
         return "No command began a window that is not over. Those of the publisher's file are on its page."
             .into();
     }
     let mut table = Table::new(&["BEGINS", "ENDS", "FOR", "COMMENT"]);
-    for window in &windows {
-        let text = |key: &str| window[key].as_str().unwrap_or_default().to_owned();
-        let names = window["components"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-        let names = if names.is_empty() { "everything".to_owned() } else { names.join(", ") };
-        let cells = [text("begins_at"), text("ends_at"), names, text("comment")];
+    for window in windows {
+        let names = match &window.components[..] {
+            [] => "everything".to_owned(),
+            names => names.join(", "),
+        };
+        let cells = [to_the_second(window.begins), to_the_second(window.ends), names, window.comment];
         table.push(cells.map(Cell::from));
     }
     table.render(terminal)
+}
+
+/// A time as people read it; what is none, as it is.
+fn to_the_second(text: String) -> String {
+    Timestamp::parse_rfc3339(&text).map_or(text, Timestamp::to_rfc3339_seconds)
 }

@@ -38,7 +38,7 @@ pub use check::check;
 pub use doctor::doctor;
 pub use drill::drill;
 pub use keys::{KeysError, Said, run as keys};
-pub use maintenance::maintenance;
+pub use maintenance::{NotDone, maintenance};
 pub use status::{Asked, EXIT_NOT_ASKED, status};
 pub use tap::tap;
 

@@ -61,7 +61,8 @@ pub(super) async fn run(
     let metrics = serves.then(|| http::Metrics::register(&mut registry));
     let local = match (&local_config, &metrics) {
         (Some(config), Some(metrics)) => {
-            let posts = posts::local(reloading.reloads.clone(), jobs, commanded.clone());
+            let posts =
+                posts::local(reloading.reloads.clone(), reloading.in_force.clone(), jobs, commanded.clone());
             let server = local::bind(config, posts, commanded, Arc::clone(&ready), metrics.clone()).await?;
             Some(tokio::spawn(server.serve(stop_late.clone())))
         }

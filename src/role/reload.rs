@@ -1,6 +1,7 @@
 //! How a publisher's file comes to be read anew, and what a hang-up means to who has none.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -19,6 +20,8 @@ pub(super) struct Reloading {
     hangups: Signal,
     /// Where to ask.
     pub(super) reloads: Reloads,
+    /// What the file says that is in force.
+    pub(super) in_force: watch::Receiver<Wanted>,
 }
 
 impl Reloading {
@@ -46,8 +49,8 @@ impl Reloading {
         };
         let (file, watched) = (emitter.targets_file.clone(), emitter.targets_watched);
         let (reloader, reloads, changes) = Reloader::new(file, first, Box::new(prepare), watched, registry);
-        checks.changes = Some(changes);
-        Ok(Self { reloader, hangups, reloads })
+        checks.changes = Some(changes.clone());
+        Ok(Self { reloader, hangups, reloads, in_force: changes })
     }
 
     /// Runs until `stop`.

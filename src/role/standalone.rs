@@ -80,7 +80,8 @@ pub(super) async fn run(
     let local = match &local_config {
         None => None,
         Some(config) => {
-            let posts = posts::local(reloading.reloads.clone(), jobs, commanded.clone());
+            let posts =
+                posts::local(reloading.reloads.clone(), reloading.in_force.clone(), jobs, commanded.clone());
             Some(local::bind(config, posts, commanded, Arc::clone(&shown.ready), metrics.clone()).await?)
         }
     };

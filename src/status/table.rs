@@ -34,7 +34,7 @@ fn row(publisher: &Publisher, now: Option<Timestamp>) -> [Cell; 5] {
     let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse_rfc3339(text).ok());
     let last_seen = match (time(&publisher.last_seen), now) {
         (Some(at), Some(now)) => ago(now, at),
-        (Some(at), None) => at.to_rfc3339(),
+        (Some(at), None) => at.to_rfc3339_seconds(),
         (None, _) => "never".to_owned(),
     };
     let up = publisher.components.iter().filter(|component| component.state == "up").count();

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::amqp::consume::Delivery;
 use crate::heartbeat::wire::{self, DecodeError, Limits};
-use crate::heartbeat::{ComponentKey, Heartbeat, Kind, LegacyHeartbeat, Message, Outcome, Reason, Timestamp};
+use crate::heartbeat::{ComponentKey, Heartbeat, Kind, LegacyHeartbeat, Message, Outcome, Reason};
 use crate::telemetry::{visible, visible_json};
 use crate::terminal::{Style, Terminal};
 
@@ -37,7 +37,7 @@ impl Passed {
 
     /// A line for people.
     pub fn line(&self, terminal: &Terminal) -> String {
-        let at = whole_seconds(self.delivery.at);
+        let at = self.delivery.at.to_rfc3339_seconds();
         let (name, told) = match &self.message {
             Ok(Message::V2(heartbeat)) => (heartbeat.publisher.as_str(), v2(heartbeat, terminal)),
             Ok(Message::V1(heartbeat)) => (heartbeat.service.as_str(), v1(heartbeat, terminal)),
@@ -145,14 +145,5 @@ fn name(key: &ComponentKey) -> String {
     match key.kind {
         Kind::Consumer if !key.queue.is_empty() => format!("consumer {} of {}", key.name, key.queue),
         _ => format!("{} {}", key.kind, key.name),
-    }
-}
-
-/// A time without its fraction, as people read it.
-fn whole_seconds(at: Timestamp) -> String {
-    let text = at.to_rfc3339();
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{seconds}Z"),
-        None => text,
     }
 }

@@ -409,7 +409,7 @@ proptest! {
 #[test]
 fn windows_of_maintenance_are_read() {
     let targets = read(
-        r#"{"heartbeat": {"maintenance": [
+        r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}], "maintenance": [
             {"begins": "2026-12-06T02:00:00Z", "ends": "2026-12-06T04:00:00+01:00", "comment": "new disks", "components": ["db"]},
             {"begins": "2026-12-06T02:00:00Z", "lasts": "90m", "every": "7days"}]}}"#,
     );

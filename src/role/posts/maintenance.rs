@@ -1,71 +1,64 @@
 //! Windows of maintenance that are begun and ended by whoever is on the machine.
 
-use std::time::Duration;
-
 use http::StatusCode;
-use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock;
-use crate::heartbeat::{Timestamp, Window};
+use crate::config::targets;
+use crate::heartbeat::Window;
 use crate::http::{Deed, Said};
 use crate::publisher::Commanded;
-
-/// A window that somebody begins.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Begun {
-    lasts: String,
-    #[serde(default)]
-    begins_at: Option<String>,
-    #[serde(default)]
-    comment: Option<String>,
-    #[serde(default)]
-    components: Vec<String>,
-}
-
-impl Begun {
-    fn window(&self, now: Timestamp) -> Result<Window, String> {
-        let begins = match &self.begins_at {
-            None => now,
-            Some(text) => Timestamp::parse_rfc3339(text)
-                .map_err(|_| format!("begins_at is {text:?}, which is no time with its zone"))?,
-        };
-        let seconds = self.lasts.parse::<u64>().map(Duration::from_secs);
-        let lasts = seconds.or_else(|_| humantime::parse_duration(&self.lasts));
-        let lasts =
-            lasts.map_err(|_| format!("lasts is {:?}, which is no duration such as 2h", self.lasts))?;
-        let names: Vec<&str> = self.components.iter().map(String::as_str).collect();
-        let window = Window::new((begins, begins.plus(lasts)), self.comment.as_deref(), &names);
-        let window = window.map_err(|error| format!("it is no window: {error}"))?;
-        if window.ends_at() <= now { Err("it would be over already".into()) } else { Ok(window) }
-    }
-}
-
-const BEGIN_EXAMPLE: &str = r#"{"lasts": "2h", "comment": "new disks", "components": ["database"]}"#;
+use crate::publisher::reload::Wanted;
 
 /// Begins a window, or plans it, as the body says.
-pub(super) fn begin(maintenance: Commanded) -> Deed {
+pub(super) fn begin(maintenance: Commanded, in_force: watch::Receiver<Wanted>) -> Deed {
     Box::new(move |body| {
         Box::pin(async move {
             let now = clock::wall();
-            let begun = serde_json::from_slice::<Begun>(&body).map_err(|error| error.to_string());
-            let window = match begun.and_then(|begun| begun.window(now)) {
+            let window = match targets::begun(&body, now) {
                 Ok(window) => window,
-                Err(why) => {
-                    let text = format!("Not begun: {why}; example: {BEGIN_EXAMPLE}");
-                    return Said::not(StatusCode::BAD_REQUEST, text);
-                }
+                Err(why) => return Said::not(StatusCode::BAD_REQUEST, format!("Not begun: {why}")),
             };
-            let (begins, ends) = (window.begins_at().to_rfc3339(), window.ends_at().to_rfc3339());
+            // What a name that was misspelt would do nothing for, somebody would be called for.
+            let strangers = in_force.borrow().targets.strangers(&window);
+            if let Some(why) = strangers {
+                return Said::not(StatusCode::UNPROCESSABLE_ENTITY, format!("Not begun: {why}"));
+            }
+            let text = told(&window);
             match maintenance.begin(window, now) {
-                Ok(kept) => {
-                    Said::done(remembered(&format!("maintenance from {begins} to {ends}"), kept).await)
-                }
+                Ok(kept) => Said::done(remembered(&text, kept).await),
                 Err(too_many) => Said::not(StatusCode::CONFLICT, format!("Not begun: {too_many}")),
             }
         })
     })
+}
+
+/// A window in words.
+fn told(window: &Window) -> String {
+    let (begins, ends) = (window.begins_at().to_rfc3339_seconds(), window.ends_at().to_rfc3339_seconds());
+    let of = if window.is_whole() { "everything".to_owned() } else { window.components().join(", ") };
+    format!("maintenance from {begins} to {ends}, of {of}")
+}
+
+/// Windows in the form in which the publisher's file has them, and a body that begins one.
+pub(in crate::role) fn as_in_the_file(windows: &[Window]) -> Value {
+    windows.iter().map(as_entry).collect()
+}
+
+fn as_entry(window: &Window) -> Value {
+    let mut entry = Map::new();
+    entry.insert("begins".into(), json!(window.begins_at().to_rfc3339()));
+    entry.insert("ends".into(), json!(window.ends_at().to_rfc3339()));
+    if let Some(comment) = window.comment() {
+        entry.insert("comment".into(), json!(comment));
+    }
+    if !window.is_whole() {
+        let names: Vec<&str> = window.components().iter().map(|name| &**name).collect();
+        entry.insert("components".into(), json!(names));
+    }
+    Value::Object(entry)
 }
 
 /// Ends all that a command began.
@@ -96,6 +89,7 @@ mod tests {
     use prometheus_client::registry::Registry;
 
     use super::*;
+    use crate::config::targets::{Form, parse};
     use crate::heartbeat::PublisherId;
     use crate::publisher::memory::Memory;
 
@@ -104,23 +98,35 @@ mod tests {
         let publisher = PublisherId::new("oslo").unwrap();
         let memory = Memory::read(None, publisher, &mut Registry::default());
         let maintenance = Commanded::recalled(memory, clock::wall());
+        let file = r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}]}}"#;
+        let (targets, _) = parse(file, Form::JsonFirst).unwrap();
+        let (_file, in_force) = watch::channel(Wanted { targets: targets.into(), management: None });
         for (body, status, text) in [
-            ("", 400, "Not begun: EOF"),
-            ("{}", 400, "missing field `lasts`"),
-            (r#"{"lasts": "2h", "until": 1}"#, 400, "unknown field `until`"),
-            (r#"{"lasts": "soon"}"#, 400, "no duration such as 2h"),
-            (r#"{"lasts": "8days"}"#, 400, "longer than seven days"),
-            (r#"{"lasts": "0"}"#, 400, "ends before it begins"),
-            (r#"{"lasts": "2h", "begins_at": "2026-01-01T00:00:00Z"}"#, 400, "over already"),
-            (r#"{"lasts": "2h", "begins_at": "tomorrow"}"#, 400, "no time with its zone"),
+            ("", 400, "Not begun: that is no JSON"),
+            ("{}", 400, "needs either `ends` or `lasts`"),
+            (r#"{"lasts": "8days"}"#, 400, "up to 7days"),
+            (
+                r#"{"lasts": "2h", "components": ["bd"]}"#,
+                422,
+                "Not begun: no component of this publisher is named \"bd\"",
+            ),
             (r#"{"lasts": "2h", "components": ["db"]}"#, 200, "OK: maintenance from 2"),
-            (r#"{"lasts": "90"}"#, 200, "OK: maintenance from 2"),
+            (r#"{"begins": "2999-12-06T02:00:00.001Z", "lasts": 90}"#, 200, "02:01:30Z, of everything"),
         ] {
-            let said = begin(maintenance.clone())(Bytes::from(body)).await;
+            let said = begin(maintenance.clone(), in_force.clone())(Bytes::from(body)).await;
             assert!(said.status == status && said.text.contains(text), "{body}: {said:?}");
         }
-        assert_eq!(maintenance.windows(clock::wall()).len(), 2);
+        let windows = as_in_the_file(&maintenance.windows(clock::wall()));
+        assert_eq!(windows[0]["components"], json!(["db"]));
+        assert_eq!(
+            windows[1],
+            json!({"begins": "2999-12-06T02:00:00.001Z", "ends": "2999-12-06T02:01:30.001Z"})
+        );
+        // What is told of a window begins the same again.
+        let body = Bytes::from(windows[1].to_string());
+        let said = begin(maintenance.clone(), in_force)(body).await;
+        assert_eq!(said.status, 200, "{said:?}");
         let said = end(maintenance.clone())(Bytes::new()).await;
-        assert_eq!(said.text, "OK: 2 windows are ended");
+        assert_eq!(said.text, "OK: 3 windows are ended");
     }
 }

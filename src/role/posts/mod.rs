@@ -1,17 +1,18 @@
 //! What can be posted where: the routing tables.
 
-mod maintenance;
+pub(super) mod maintenance;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use percent_encoding::percent_decode_str;
+use tokio::sync::watch;
 
 use crate::http::{Deed, PostHandler, Said};
 use crate::publisher::Commanded;
 use crate::publisher::jobs::{JobLine, Unheard, Word};
-use crate::publisher::reload::Reloads;
+use crate::publisher::reload::{Reloads, Wanted};
 
 /// Longest remark that the log repeats, in characters.
 const REMARK_CHARS_MAX: usize = 200;
@@ -25,13 +26,18 @@ pub(super) fn exposed(reloads: Reloads) -> PostHandler {
 }
 
 /// What it does for those on its machine, besides.
-pub(super) fn local(reloads: Reloads, jobs: JobLine, commanded: Commanded) -> PostHandler {
+pub(super) fn local(
+    reloads: Reloads,
+    in_force: watch::Receiver<Wanted>,
+    jobs: JobLine,
+    commanded: Commanded,
+) -> PostHandler {
     Arc::new(move |path: &str| {
         let parts: Vec<&str> = path.split('/').skip(1).collect();
         match parts[..] {
             ["-", "reload"] => Some(reload(reloads.clone())),
             ["jobs", name, word] => Some(job(jobs.clone(), name, word)),
-            ["maintenance", "begin"] => Some(maintenance::begin(commanded.clone())),
+            ["maintenance", "begin"] => Some(maintenance::begin(commanded.clone(), in_force.clone())),
             ["maintenance", "end"] => Some(maintenance::end(commanded.clone())),
             _ => None,
         }
@@ -99,7 +105,9 @@ mod tests {
         let publisher = PublisherId::new("oslo").unwrap();
         let maintenance =
             Commanded::recalled(Memory::read(None, publisher, &mut Registry::default()), clock::wall());
-        let find = local(Reloads::to_nobody(), jobs, maintenance);
+        let targets = Arc::default();
+        let (_file, in_force) = watch::channel(Wanted { targets, management: None });
+        let find = local(Reloads::to_nobody(), in_force, jobs, maintenance);
         for path in [
             "/",
             "/jobs",
