@@ -110,7 +110,8 @@ fn check(named: Option<Role>, once: bool, invocation: &Invocation) -> Result<u8,
         log::flush();
         return code;
     }
-    println!("configuration is valid");
+    let nothing = if config.checks_nothing() { ", and checks nothing" } else { "" };
+    println!("configuration is valid{nothing}");
     Ok(role::EXIT_OK)
 }
 

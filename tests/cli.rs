@@ -460,6 +460,49 @@ fn a_configuration_is_checked_for_any_role() {
     golden("check-once-subscriber.txt", &nothing_to_check.stderr);
 }
 
+/// All of it in one run: whoever mends a file should not find one more problem each time.
+#[test]
+fn problems_of_a_file_are_as_they_were_read() {
+    let dir = TempDir::new().expect("a folder");
+    let text = r#"{"heartbeat": {
+        "hosts": [{"host": "db", "port": "http"}, {"host": "www", "prot": 80, "timeout": "2h"}],
+        "hosst": [{"host": "mail", "port": 25}],
+        "htttp": [{"url": "https://shop.example.org/"}],
+        "http": [{"url": "https://me:canary@api.example.org/"},
+                 {"url": "https://api.example.org/", "bearer_token_file": "/does/not/exist", "ca_file": "/nor/this"},
+                 {"url": "http://api.example.org/", "ca_file": "/nor/this"}],
+        "maintenance": [{"begins": "2026-12-06T02:00:00Z", "lasts": "8days"},
+                        {"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "1h"}],
+        "jobs": [{"name": "backup", "every": "1day", "grace": "1h"}],
+        "colour": "green"},
+      "grpc": [{"host": "orders", "port": 50051}]}"#;
+    let file = write(&dir, "publisher.json", text);
+    let told =
+        run(&["check", "publisher"], &[("PUBLISHER_CONFIG_PATH", &file), ("LOCAL_LISTEN_ADDRESS", "/run/x")]);
+    assert_eq!((told.code, told.stdout.as_str()), (Some(64), ""));
+    assert!(!told.stderr.contains("canary"), "{}", told.stderr);
+    golden("problems-of-file.txt", &told.stderr.replace(&file, "publisher.json"));
+
+    let told = run(&["check", "publisher"], &[("PUBLISHER_CONFIG_PATH", &write(&dir, "none.json", "{}"))]);
+    assert_eq!((told.code, told.stdout.as_str()), (Some(0), "configuration is valid, and checks nothing\n"));
+    assert!(told.stderr.contains("heartbeat is missing: nothing is checked"), "{}", told.stderr);
+}
+
+#[test]
+fn values_of_commands_are_explained() {
+    for (args, why) in [
+        (["drill", "--down-for=x"], "it is not a duration: a number of seconds, or a number and a unit"),
+        (["drill", "--silent-for=2h"], "it is not from 0s to 1h"),
+        (["tap", "--count=0"], "it is not a whole number above 0"),
+        (["tap", "--count=x"], "it is not a whole number above 0"),
+    ] {
+        let run = run(&args, &[]);
+        let (_, value) = args[1].split_once('=').expect("a value");
+        assert!(run.code == Some(64) && run.stderr.starts_with(&format!("error: invalid value '{value}'")));
+        assert!(run.stderr.contains(&format!(": {why}\n")), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn one_round_of_checks_is_shown_as_it_was_read() {
     let dir = TempDir::new().expect("a folder");
@@ -503,6 +546,15 @@ fn one_round_of_checks_is_shown_as_it_was_read() {
     let (code, shown, stderr) = check(hosts(&both, queue));
     assert_eq!((code, stderr.as_str()), (Some(2), ""));
     golden("check-once-down.txt", &shown);
+
+    let lists = |lists: &str| write(&dir, "publisher.json", &format!(r#"{{"heartbeat": {{{lists}}}}}"#));
+    let job = r#""jobs": [{"name": "backup", "period": "1day", "grace": "1h"}]"#;
+    let (code, shown, _) = check(lists(job));
+    assert_eq!(code, Some(0), "{shown}");
+    golden("check-once-job.txt", &shown);
+
+    let (code, shown, _) = check(lists(""));
+    assert_eq!((code, shown.as_str()), (Some(0), "The file names nothing to check.\n"));
 }
 
 /// What a terminal gets to see, by `script`, which makes one.

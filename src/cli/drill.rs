@@ -7,6 +7,7 @@ use clap::{Arg, ArgMatches};
 
 use super::flags::hidden_setting_args;
 use super::{Command, Entry};
+use crate::config::parse;
 
 pub(super) const DRILL: Entry = Entry { describe, read };
 
@@ -34,9 +35,7 @@ fn read(matches: &ArgMatches) -> Command {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<u64>().map(Duration::from_secs);
-    let duration = seconds.or_else(|_| humantime::parse_duration(text)).map_err(|error| error.to_string())?;
-    if duration > STAGE_MAX { Err("a stage lasts an hour at most".into()) } else { Ok(duration) }
+    parse::duration(text, Duration::ZERO, STAGE_MAX)
 }
 
 fn describe() -> clap::Command {
@@ -61,6 +60,8 @@ mod tests {
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
-        assert!(duration("2h").is_err() && duration("soon").is_err());
+        assert_eq!(duration("2h"), Err("it is not from 0s to 1h".into()));
+        let why = "it is not a duration: a number of seconds, or a number and a unit";
+        assert_eq!(duration("soon"), Err(why.into()));
     }
 }

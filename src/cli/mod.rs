@@ -149,8 +149,8 @@ pub struct CliExit {
 }
 
 const INTRO: &str = "\
-Sees into a network that cannot be reached: a publisher inside checks hosts and RabbitMQ consumers \
-and sends heartbeats over RabbitMQ; a subscriber outside keeps the latest state in Redis and shows \
+Sees into a network that cannot be reached: a publisher inside checks hosts, RabbitMQ consumers \
+and more, and sends heartbeats over RabbitMQ; a subscriber outside keeps the latest state in Redis and shows \
 it to Prometheus.
 
 Without a command, HEARTBEAT_MODE decides which of the two runs.";

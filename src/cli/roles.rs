@@ -9,7 +9,12 @@ use crate::config::Role;
 const ROLES: [Role; 3] = [Role::Publisher, Role::Subscriber, Role::Standalone];
 
 pub(super) const PUBLISHER: Entry = Entry {
-    describe: || describe(Role::Publisher, "Check hosts and RabbitMQ consumers, and send heartbeats"),
+    describe: || {
+        describe(
+            Role::Publisher,
+            "Check hosts, RabbitMQ consumers, pages, certificates, names, services and jobs, and send heartbeats",
+        )
+    },
     read: |_| Command::Run(Some(Role::Publisher)),
 };
 

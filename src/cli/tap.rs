@@ -1,6 +1,6 @@
 //! `heartbeat tap`.
 
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches};
 
 use super::flags::{setting_args, settings_notes};
 use super::{Command, Entry};
@@ -34,6 +34,10 @@ fn read(matches: &ArgMatches) -> Command {
     Command::Tap { count: matches.get_one::<u64>("count").copied(), json: matches.get_flag("json") }
 }
 
+fn count(text: &str) -> Result<u64, String> {
+    text.trim().parse().ok().filter(|count| *count > 0).ok_or("it is not a whole number above 0".into())
+}
+
 fn describe() -> clap::Command {
     clap::Command::new("tap")
         .about("Show heartbeats as they pass through RabbitMQ, without taking them")
@@ -43,7 +47,7 @@ fn describe() -> clap::Command {
             Arg::new("count")
                 .long("count")
                 .value_name("N")
-                .value_parser(value_parser!(u64).range(1..))
+                .value_parser(count)
                 .help("End after so many [default: go on]"),
         )
         .arg(

@@ -21,7 +21,8 @@ pub(super) fn local(r: &mut Reader<'_>) -> Option<LocalConfig> {
         return None;
     };
     if let LocalAddress::Tcp(address) = &listen {
-        if token.is_none() {
+        // One that cannot be read, or is given twice, has its own problem.
+        if token.is_none() && !r.is_given(&s::LOCAL_TOKEN) {
             let why = "it is not set, and anybody who reaches LOCAL_LISTEN_ADDRESS could speak for every job";
             r.problem(&s::LOCAL_TOKEN, None, why);
         }
@@ -36,6 +37,9 @@ pub(super) fn local(r: &mut Reader<'_>) -> Option<LocalConfig> {
 /// `unix:/path`, or an address as others are.
 fn address(text: &str) -> Result<LocalAddress, Why> {
     let Some(path) = text.trim().strip_prefix("unix:") else {
+        if text.contains('/') {
+            return Err("it looks like the path of a socket, which has unix: before it".into());
+        }
         return parse::listen_address(text).map(LocalAddress::Tcp);
     };
     if !path.starts_with('/') || path.ends_with('/') {
@@ -96,13 +100,26 @@ mod tests {
         assert!(warnings[0].contains("travels in clear"), "{warnings:?}");
     }
 
+    /// Whoever has two has no need of a third.
+    #[test]
+    fn a_token_that_cannot_be_read_is_one_problem() {
+        let port = ("LOCAL_LISTEN_ADDRESS", "127.0.0.1:9912");
+        let gone = ("LOCAL_TOKEN_FILE", "/does/not/exist");
+        let twice = read(&[port, gone, ("LOCAL_TOKEN", "sesame")]).unwrap_err();
+        assert!(twice.contains("keep one of them") && !twice.contains("not set"), "{twice}");
+        let unread = read(&[port, gone]).unwrap_err();
+        assert!(unread.contains("no such file") && !unread.contains("not set"), "{unread}");
+    }
+
     #[test]
     fn what_is_no_address_is_refused() {
         let long = format!("unix:/{}", "x".repeat(107));
         for (text, expected) in [
             ("unix:run/x.sock", "no absolute path"),
             ("unix:", "no absolute path"),
-            ("/run/x.sock", "has no port"),
+            ("/run/x.sock", "which has unix: before it"),
+            ("run/x.sock", "which has unix: before it"),
+            ("9912", "is a port alone; write it as :9912"),
             (&long, "longer than the 107 bytes"),
         ] {
             let problem = read(&[("LOCAL_LISTEN_ADDRESS", text)]).unwrap_err();

@@ -49,6 +49,19 @@ pub struct Config {
     pub role: RoleConfig,
 }
 
+impl Config {
+    /// Whether it is a publisher's, and names nothing to check.
+    pub fn checks_nothing(&self) -> bool {
+        let targets = match &self.role {
+            RoleConfig::Publisher(config) => &config.emitter.targets,
+            // Without a file it checks its own port.
+            RoleConfig::Standalone(config) => &config.emitter.targets,
+            RoleConfig::Subscriber(_) => return false,
+        };
+        targets.as_ref().is_some_and(Targets::check_nothing)
+    }
+}
+
 /// A role with what it needs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RoleConfig {

@@ -67,8 +67,16 @@ pub fn duration(text: &str, min: Duration, max: Duration) -> Result<Duration, Wh
     if (min..=max).contains(&value) {
         return Ok(value);
     }
-    let (min, max) = (humantime::format_duration(min), humantime::format_duration(max));
-    Err(format!("it is not from {min} to {max}"))
+    Err(format!("it is not from {} to {}", shown_time(min), shown_time(max)))
+}
+
+/// A time as people say it: whole days as days, where the library would make years and hours of them.
+pub(super) fn shown_time(time: Duration) -> String {
+    const DAY: u64 = 86_400;
+    match (time.as_secs(), time.subsec_nanos()) {
+        (seconds, 0) if seconds > DAY && seconds % DAY == 0 => format!("{}days", seconds / DAY),
+        _ => humantime::format_duration(time).to_string(),
+    }
 }
 
 /// A number of bytes from `min` to `max`, bare or with `kB`, `KiB`, `MB` or `MiB`.

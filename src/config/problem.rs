@@ -21,8 +21,9 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.name, self.why)?;
-        if let Some(value) = &self.value {
-            write!(f, "\n    value:   {}", shown(value))?;
+        // One of which the reason speaks by its name was just read.
+        if let Some(value) = self.value.as_deref().map(shown).filter(|value| !self.why.contains(value)) {
+            write!(f, "\n    value:   {value}")?;
         }
         if !self.example.is_empty() {
             write!(f, "\n    example: {}", self.example)?;
@@ -119,7 +120,7 @@ pub(crate) fn shown(value: &str) -> String {
 }
 
 /// `amqp://user:pass@host` becomes `amqp://<redacted>@host`, and so without a scheme.
-fn without_credentials(value: &str) -> String {
+pub(crate) fn without_credentials(value: &str) -> String {
     // What a URL asks for may be a key.
     let value = match value.find('?') {
         Some(query) if value.contains("://") || value.contains('=') => {

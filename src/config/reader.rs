@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::parse::{self, Why};
@@ -10,6 +10,7 @@ use super::problem::{Problem, Problems, Warning};
 use super::setting::{Kind, Scopes, Setting};
 use super::source::Source;
 use crate::secret::{Secret, SecretFileError, SecretSource};
+use crate::tls::TlsError;
 
 /// Flags as they were given, by [`Setting::flag`].
 pub type Flags = BTreeMap<&'static str, String>;
@@ -211,10 +212,23 @@ fn parse_time(setting: &Setting, text: &str) -> Result<Duration, Why> {
 }
 
 /// Why a file gives no secret, in words for the operator.
-fn why_no_secret(error: &SecretFileError) -> Why {
+pub(super) fn why_no_secret(error: &SecretFileError) -> Why {
     match error {
         SecretFileError::Read(source) => why_unreadable(source),
         _ => error.to_string(),
+    }
+}
+
+/// The file of TLS that is to blame, where one is, and why there can be no TLS, in words for the operator.
+pub(super) fn why_no_tls(error: &TlsError) -> (Option<&Path>, Why) {
+    match error {
+        TlsError::Read { path, source, .. } => (Some(path), why_unreadable(source)),
+        TlsError::Content { path, why, .. } => (Some(path), format!("the file {why}")),
+        TlsError::Pair { key, source, .. } => {
+            (Some(key), format!("the key and the client certificate cannot be used together: {source}"))
+        }
+        TlsError::NoSystemRoots => (None, "it is not set, and this system has no trusted roots".into()),
+        TlsError::Provider(source) => (None, format!("there can be no TLS: {source}")),
     }
 }
 

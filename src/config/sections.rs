@@ -14,7 +14,7 @@ use super::model::{
 use super::otel;
 use super::parse::{self, Why};
 use super::problem::{Problem, Warning};
-use super::reader::{Reader, why_unreadable};
+use super::reader::{Reader, why_no_tls};
 use super::service_manager;
 use super::setting::Setting;
 use super::settings as s;
@@ -147,15 +147,7 @@ fn blame(r: &mut Reader<'_>, settings: &TlsSettings, error: &TlsError) {
         Some(TlsFile::ClientKey) => settings.key,
         None => settings.switch,
     };
-    let (path, why): (Option<&Path>, Why) = match error {
-        TlsError::Read { path, source, .. } => (Some(path), why_unreadable(source)),
-        TlsError::Content { path, why, .. } => (Some(path), format!("the file {why}")),
-        TlsError::Pair { key, source, .. } => {
-            (Some(key), format!("the key and the client certificate cannot be used together: {source}"))
-        }
-        TlsError::NoSystemRoots => (None, "it is not set, and this system has no trusted roots".into()),
-        TlsError::Provider(source) => (None, format!("there can be no TLS: {source}")),
-    };
+    let (path, why) = why_no_tls(error);
     r.problem(setting, path.map(|path| path.display().to_string()), why);
 }
 
@@ -245,7 +237,10 @@ fn mechanism(r: &mut Reader<'_>, tls: bool, certified: bool) -> Mechanism {
         });
     let missing = match mechanism {
         Mechanism::External if !tls => "RABBITMQ_TLS is not on",
-        Mechanism::External if !certified => "RABBITMQ_CLIENT_CERT_PATH is not set",
+        // A certificate without its key has its own problem.
+        Mechanism::External if !certified && !r.is_given(&s::RABBITMQ_CLIENT_CERT_PATH) => {
+            "RABBITMQ_CLIENT_CERT_PATH is not set"
+        }
         _ => return mechanism,
     };
     let why = format!("it is external, where the client certificate says who this is, and {missing}");
@@ -307,7 +302,7 @@ pub(super) fn redis(r: &mut Reader<'_>, reconnect_max: Duration) -> RedisConfig 
     let name = server_name(r, &s::REDIS_TLS_SERVER_NAME, &s::REDIS_TLS, tls);
     let username = r.given(&s::REDIS_USERNAME, |text| Ok(text.to_owned()));
     let password = r.secret(&s::REDIS_PASSWORD);
-    if username.is_some() && password.is_none() {
+    if username.is_some() && password.is_none() && !r.is_given(&s::REDIS_PASSWORD) {
         let why = "it is set and REDIS_PASSWORD is not, so that Redis would take this for its default user, which may \
                    do everything; set REDIS_PASSWORD or REDIS_PASSWORD_FILE";
         r.problem(&s::REDIS_USERNAME, username.clone(), why);
@@ -475,31 +470,34 @@ fn targets(r: &mut Reader<'_>, role: Role) -> (PathBuf, Option<Targets>) {
     (path, targets)
 }
 
-/// Reads the publisher's file. Its warnings and problems join the others, by file and path in it.
+/// Reads the publisher's file. Its warnings and problems join the others.
 fn read_targets(r: &mut Reader<'_>, path: &Path) -> Option<Targets> {
     let setting = &s::PUBLISHER_CONFIG_PATH;
     let shown = path.display().to_string();
     match targets::load(path) {
         Ok((targets, warnings)) => {
-            let named = |warning: &targets::Warning| format!("{shown}, {}", warning.path);
-            r.warnings
-                .extend(warnings.iter().map(|warning| Warning::new(named(warning), warning.why.clone())));
+            warn_of_file(r, &shown, &warnings);
             Some(targets)
         }
         Err(Unusable::Unreadable(why)) => {
             r.problem(setting, Some(shown), why);
             None
         }
-        Err(Unusable::Problems(problems)) => {
-            r.problems.extend(problems.into_iter().map(|problem| Problem {
-                name: format!("{shown}, {}", problem.path),
-                value: problem.value,
-                why: problem.why,
+        Err(Unusable::Problems(problems, warnings)) => {
+            warn_of_file(r, &shown, &warnings);
+            r.problems.extend(problems.iter().map(|problem| Problem {
+                name: shown.clone(),
+                value: None,
+                why: problem.sentence(),
                 example: problem.example.to_owned(),
             }));
             None
         }
     }
+}
+
+fn warn_of_file(r: &mut Reader<'_>, file: &str, warnings: &[targets::Warning]) {
+    r.warnings.extend(warnings.iter().map(|warning| Warning::new(file, warning.to_string())));
 }
 
 pub(super) fn view(r: &mut Reader<'_>) -> ViewConfig {

@@ -202,7 +202,8 @@ settings! {
     PUBLISHER_CONFIG_WATCH = new("publisher.config-watch", CHECKS, Kind::Boolean, "false",
         "Whether a change of PUBLISHER_CONFIG_PATH is put in force without being asked for, by SIGHUP or POST /-/reload");
     PUBLISHER_STATE_FILE = new("publisher.state-file", CHECKS, Kind::File, "",
-        "File in which the publisher remembers, across restarts, what jobs told it")
+        "File in which the publisher remembers, across restarts, what jobs told it, and windows of maintenance that a command \
+         began")
         .derived_from("none, a restart forgets it").such_as("/var/lib/heartbeat/publisher.state");
     PUBLISHER_ID = new("publisher.id", (Heading::Checks, EMITS.and(Scopes::KEYS)), Kind::Text("ID"), "",
         "Who this publisher is, across restarts").derived_from("the host's name").such_as("oslo");
@@ -221,7 +222,7 @@ settings! {
         "Where jobs and commands on this machine speak to the publisher: unix:/path of a socket, or host:port")
         .derived_from("none, it listens nowhere").such_as("unix:/run/heartbeat/publisher.sock");
     LOCAL_TOKEN = new("local.token", LOCAL, Kind::Secret, "",
-        "Token that they have to show, as `Authorization: Bearer`; a port needs one");
+        "Token that whoever speaks to LOCAL_LISTEN_ADDRESS has to show, as `Authorization: Bearer`; a port needs one");
 
     EXPECTED_PUBLISHERS = new("expected-publishers", JUDGES, Kind::List("ID"), "",
         "Publishers that are shown before they are first seen, separated by commas").such_as("oslo,bergen");

@@ -4,6 +4,7 @@
 //! Every problem is reported in one go. What the original would have ignored is a warning: a file that
 //! served it goes on to serve.
 
+mod astray;
 mod contract;
 mod dns;
 mod entry;
@@ -121,17 +122,25 @@ pub struct Problem {
     pub value: Option<String>,
     /// What is wrong with it.
     pub why: String,
-    /// What could stand there.
+    /// What could stand there; empty where nothing could.
     pub example: &'static str,
+}
+
+impl Problem {
+    /// What is wrong, as a sentence without its end.
+    pub fn sentence(&self) -> String {
+        let Self { path, value, why, .. } = self;
+        match value {
+            Some(value) => format!("{path} is {value}, {why}"),
+            None => format!("{path} {why}"),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, value, why, example } = self;
-        match value {
-            Some(value) => write!(f, "{path} is {value}, {why}; example: {example}"),
-            None => write!(f, "{path} {why}; example: {example}"),
-        }
+        f.write_str(&self.sentence())?;
+        if self.example.is_empty() { Ok(()) } else { write!(f, "; example: {}", self.example) }
     }
 }
 
@@ -153,6 +162,9 @@ impl fmt::Display for Warning {
 const HEARTBEAT_EXAMPLE: &str =
     r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432}], "rmq_consumers": []}}"#;
 
+/// The lists of the contract.
+const CONTRACT_LISTS: &[&str] = &["hosts", "rmq_consumers"];
+
 const HEARTBEAT_KEYS: &[&str] =
     &["hosts", "rmq_consumers", "http", "tls", "dns", "grpc", "jobs", "maintenance"];
 
@@ -161,22 +173,31 @@ pub fn probe_keys() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
     probes::LISTS.iter().map(|list| (list.kind, [&[entry::COMMON_KEYS], list.keys].concat().concat()))
 }
 
-/// Reads the file's text.
+/// Reads the file's text, and none of the files that it names.
 ///
 /// # Errors
 /// All problems at once, in the order of the file's lists.
 pub fn parse(text: &str, form: Form) -> Result<(Targets, Vec<Warning>), Vec<Problem>> {
-    let root = form.read(text).map_err(|why| {
-        vec![Problem { path: "the file".into(), value: None, why, example: HEARTBEAT_EXAMPLE }]
-    })?;
-    let mut reader = Reader::default();
-    let targets = read_root(&mut reader, &root);
+    let (targets, reader) = read(text, form);
     if reader.problems.is_empty() { Ok((targets, reader.warnings)) } else { Err(reader.problems) }
+}
+
+/// What the file's text says, and what was found on the way. With a problem, the targets are not all.
+fn read(text: &str, form: Form) -> (Targets, Reader) {
+    let mut reader = Reader::default();
+    let targets = match form.read(text) {
+        Ok(root) => read_root(&mut reader, &root),
+        Err(why) => {
+            reader.amiss("the file".into(), why, HEARTBEAT_EXAMPLE);
+            Targets::default()
+        }
+    };
+    (targets, reader)
 }
 
 fn read_root(reader: &mut Reader, root: &Value) -> Targets {
     let Some(root) = reader.object(root, "the file", HEARTBEAT_EXAMPLE) else { return Targets::default() };
-    reader.unknown_keys(root, "", &["heartbeat"]);
+    astray::at_the_top(reader, root);
     let Some(heartbeat) = root.get("heartbeat").filter(|value| !value.is_null()) else {
         reader.warn("heartbeat".into(), "is missing: nothing is checked".into());
         return Targets::default();
@@ -184,7 +205,7 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
     let Some(heartbeat) = reader.object(heartbeat, "heartbeat", HEARTBEAT_EXAMPLE) else {
         return Targets::default();
     };
-    reader.unknown_keys(heartbeat, "heartbeat", HEARTBEAT_KEYS);
+    astray::within(reader, heartbeat);
     let targets = Targets {
         hosts: contract::hosts(reader, heartbeat),
         queues: contract::queues(reader, heartbeat),
@@ -192,7 +213,10 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
         jobs: jobs::jobs(reader, heartbeat),
         probes: probes::probes(reader, heartbeat),
     };
-    maintenance::warn_of_strangers(reader, &targets);
+    // An entry with a problem may be the one that is named.
+    if reader.problems.is_empty() {
+        maintenance::warn_of_strangers(reader, &targets);
+    }
     targets
 }
 

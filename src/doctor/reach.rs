@@ -14,6 +14,7 @@ use super::protocol::{Protocol, what_speaks};
 use super::report::{Fault, Report};
 use crate::dial;
 use crate::telemetry::Chain;
+use crate::terminal::counted;
 use crate::tls::{self, PeerTls};
 
 /// Time left of a certificate at which it is time to see to the next one.
@@ -284,7 +285,11 @@ impl Server<'_> {
         let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
         let left = not_after.saturating_sub(now);
         let days = left / 86_400;
-        let found = format!("the certificate of {} is good for {days} days more", self.name);
+        let found = format!(
+            "the certificate of {} is good for {} more",
+            self.name,
+            counted(days.max(0).unsigned_abs(), "day")
+        );
         if left <= EXPIRES_SOON.as_secs().cast_signed() {
             TlsFound::Expires { found }
         } else {

@@ -6,6 +6,7 @@ use super::{Broker, Use, end_of_step, word};
 use crate::amqp::probe::{Probe, Right, Sight};
 use crate::amqp::{AmqpError, QueueType};
 use crate::telemetry::Chain;
+use crate::terminal::counted;
 
 /// What heartbeats pass through, and what the user may do there.
 pub(super) struct Topology<'a> {
@@ -208,7 +209,11 @@ impl Topology<'_> {
     async fn examine_queue(&self, queue: &str, report: &mut Report<'_>) -> bool {
         match self.probe.queue(queue).await {
             Sight::There(counts) => {
-                let counts = format!("{} messages wait, {} consumers", counts.messages, counts.consumers);
+                let counts = format!(
+                    "{} waiting, {}",
+                    counted(counts.messages.into(), "message"),
+                    counted(counts.consumers.into(), "consumer")
+                );
                 match self.other_arguments(queue).await {
                     None => report.ok("queue", &format!("{queue:?} is there: {counts}")),
                     Some(other) => report.warn(

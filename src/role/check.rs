@@ -1,6 +1,7 @@
 //! `heartbeat check --once`: one round of a publisher's checks, told as a table. Nothing is sent, and nothing is made.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -13,7 +14,7 @@ use crate::config::targets::Targets;
 use crate::config::{AmqpConfig, Config, EmitterConfig, Problem, Problems, RoleConfig};
 use crate::heartbeat::{Kind, Outcome, Reason};
 use crate::publisher::{Found, Link, check_once};
-use crate::terminal::{Cell, Style, Table, Terminal, took};
+use crate::terminal::{Cell, Style, Table, Terminal, counted, took};
 use crate::tls::Expiry;
 
 /// Longest wait for a connection to say goodbye.
@@ -36,9 +37,12 @@ pub fn check(config: Config, terminal: &mut Terminal) -> Result<u8, Problems> {
         RoleConfig::Subscriber(_) => return Err(checks_nothing()),
     };
     Ok(with_runtime(Builder::new_current_thread(), async move {
+        let jobs: Vec<Arc<str>> = targets.jobs.iter().map(|job| Arc::clone(&job.name)).collect();
         let found = round(emitter, &amqp, targets).await?;
-        terminal.line(&table(&found, terminal));
-        terminal.line(&format!("\n{}", summary(&found)));
+        if !(found.is_empty() && jobs.is_empty()) {
+            terminal.line(&format!("{}\n", table(&found, &jobs, terminal)));
+        }
+        terminal.line(&summary(&found, jobs.len()));
         Ok(exit_code(&found))
     }))
 }
@@ -75,7 +79,7 @@ async fn round(config: EmitterConfig, amqp: &AmqpConfig, targets: Targets) -> Re
     Ok(found)
 }
 
-fn table(found: &[Found], terminal: &Terminal) -> String {
+fn table(found: &[Found], jobs: &[Arc<str>], terminal: &Terminal) -> String {
     let mut table = Table::new(&["KIND", "COMPONENT", "AT", "OUTCOME", "REASON", "TOOK"]);
     for found in found {
         let key = &found.key;
@@ -93,6 +97,10 @@ fn table(found: &[Found], terminal: &Terminal) -> String {
             found.took.map(took).unwrap_or_default().into(),
         ]);
     }
+    for job in jobs {
+        let nothing = || Cell::from("");
+        table.push(["job".into(), job.into(), nothing(), "waiting".into(), nothing(), nothing()]);
+    }
     table.render(terminal)
 }
 
@@ -107,12 +115,24 @@ fn outcome(outcome: Outcome) -> Cell {
 }
 
 /// How many, and what the reasons mean.
-fn summary(found: &[Found]) -> String {
+fn summary(found: &[Found], jobs: usize) -> String {
     let count = |outcome| found.iter().filter(|found| found.verdict.outcome == outcome).count();
     let (up, unknown, down) = (count(Outcome::Up), count(Outcome::Unknown), count(Outcome::Down));
-    let components = if found.len() == 1 { "component" } else { "components" };
-    let mut text =
-        format!("{} {components}: {up} up, {unknown} unknown, {down} down. Nothing was sent.", found.len());
+    let mut text = match (found.len(), jobs) {
+        (0, 0) => "The file names nothing to check.".to_owned(),
+        (0, _) => "Nothing was checked.".to_owned(),
+        (components, _) => {
+            let components = counted(components as u64, "component");
+            format!("{components}: {up} up, {unknown} unknown, {down} down. Nothing was sent.")
+        }
+    };
+    match jobs {
+        0 => {}
+        1 => text.push_str(" The job was not asked: it tells of itself, once the publisher runs."),
+        _ => text.push_str(&format!(
+            " {jobs} jobs were not asked: they tell of themselves, once the publisher runs."
+        )),
+    }
     let reasons: BTreeSet<Reason> = found.iter().filter_map(|found| found.verdict.reason).collect();
     if !reasons.is_empty() {
         text.push('\n');

@@ -66,7 +66,7 @@ impl TrustedKeys {
                 problems.iter().map(told).collect::<Vec<_>>().join("; ")
             })
         },
-        describe: |keys| format!("{} keys", keys.len()),
+        describe: |keys| format!("keys: {}", keys.len()),
     };
 
     /// Reads the file's text.

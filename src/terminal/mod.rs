@@ -128,6 +128,11 @@ pub fn took(time: Duration) -> String {
     }
 }
 
+/// How many of something there are; `one` is what one of them is called.
+pub fn counted(count: u64, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -187,6 +192,12 @@ mod tests {
         assert_eq!(wrapped("a bb ccc dddd", "> ", 7), "> a bb\n> ccc\n> dddd");
         assert_eq!(wrapped("unbreakable x", "", 5), "unbreakable\nx");
         assert_eq!(wrapped("", "> ", 7), "> ");
+    }
+
+    #[test]
+    fn one_of_something_is_one() {
+        let told = [0, 1, 2].map(|count| counted(count, "message"));
+        assert_eq!(told, ["0 messages", "1 message", "2 messages"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::TIMEOUT_MAX;
+use super::files::{Named, What};
 use super::reader::{Reader, escaped, is_no_host};
 use crate::check::pattern::TagPattern;
 use crate::check::secure::{SecureSpec, server_name};
@@ -168,6 +169,11 @@ impl<'a> Entry<'a> {
         }
         let otherwise = otherwise?;
         self.reader.name_as(otherwise, &format!("{}.name", self.path))
+    }
+
+    /// Notes files that it names, to be looked at once all is read.
+    pub(super) fn names(&mut self, what: What) {
+        self.reader.files.push(Named { entry: self.path.to_owned(), what });
     }
 
     /// What its TLS must be.

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::form::{FILE_BYTES_MAX, Form};
-use super::{Problem, Targets, Warning, files, parse};
+use super::reader::Reader;
+use super::{Problem, Targets, Warning, files, read};
 use crate::config::reader::why_unreadable;
 
 /// Why a file does not say what to check.
@@ -13,8 +14,8 @@ use crate::config::reader::why_unreadable;
 pub enum Unusable {
     /// It cannot be read: why, in words for the operator.
     Unreadable(String),
-    /// What it holds cannot be used.
-    Problems(Vec<Problem>),
+    /// What it holds cannot be used: why, and what is odd about it besides, which may be the reason.
+    Problems(Vec<Problem>, Vec<Warning>),
 }
 
 impl fmt::Display for Unusable {
@@ -22,7 +23,7 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(why) => f.write_str(why),
-            Self::Problems(problems) => {
+            Self::Problems(problems, _) => {
                 let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 f.write_str(&all.join("; "))
             }
@@ -30,10 +31,10 @@ impl fmt::Display for Unusable {
     }
 }
 
-/// Reads a file.
+/// Reads a file, and those that it names.
 ///
 /// # Errors
-/// All problems at once.
+/// All problems at once, of its own text and of those files.
 pub fn load(path: &Path) -> Result<(Targets, Vec<Warning>), Unusable> {
     let text = text_of(path).map_err(|error| {
         Unusable::Unreadable(match error.kind() {
@@ -41,9 +42,9 @@ pub fn load(path: &Path) -> Result<(Targets, Vec<Warning>), Unusable> {
             _ => why_unreadable(&error),
         })
     })?;
-    let (targets, warnings) = parse(&text, Form::of(path)).map_err(Unusable::Problems)?;
-    let problems = files::unusable(&targets);
-    if problems.is_empty() { Ok((targets, warnings)) } else { Err(Unusable::Problems(problems)) }
+    let (targets, Reader { mut problems, warnings, files }) = read(&text, Form::of(path));
+    problems.extend(files::unusable(&files));
+    if problems.is_empty() { Ok((targets, warnings)) } else { Err(Unusable::Problems(problems, warnings)) }
 }
 
 /// No more of it than a file may have, and a byte to tell a longer one by.

@@ -1,49 +1,45 @@
 //! The files that checks name: whether they can be used, before the first check has to find out.
 
-use std::collections::HashMap;
-use std::error::Error;
+use std::path::{Path, PathBuf};
 
-use super::{ProbeTarget, Problem, Targets};
-use crate::check::probe::ProbeSpec;
+use super::Problem;
+use crate::config::reader::{why_no_secret, why_no_tls};
 use crate::secret::Secret;
-use crate::telemetry::Chain;
 use crate::tls::{TlsError, TlsFile, TlsFiles, Trust};
 
-/// What is wrong with them, in the order of the targets.
-pub(super) fn unusable(targets: &Targets) -> Vec<Problem> {
+/// Files that an entry names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// Where the entry stands: `heartbeat.http[3]`.
+    pub(super) entry: String,
+    pub(super) what: What,
+}
+
+/// What the files are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// TLS, by these or by the system's roots.
+    Tls(TlsFiles),
+    /// A secret, under this key.
+    Secret(&'static str, PathBuf),
+}
+
+/// What is wrong with them, in the order of the entries.
+pub(super) fn unusable(named: &[Named]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
     // Many name the same files.
     let mut sound = Vec::new();
-    for ProbeTarget { spec, .. } in &targets.probes {
-        // Each entry is a target, or there would be none at all.
-        let index = places.entry(spec.kind()).or_default();
-        let path = format!("heartbeat.{}[{index}]", spec.kind());
-        *index += 1;
-        if let Some(files) = spec.secure().map(|secure| &secure.files)
-            && !sound.contains(&files)
-            && (is_secure(spec) || *files != TlsFiles::default())
-        {
-            match Trust::new(files.clone()).handshake(&[]) {
+    for Named { entry, what } in named {
+        match what {
+            What::Tls(files) if sound.contains(&files) => {}
+            What::Tls(files) => match Trust::new(files.clone()).handshake(&[]) {
                 Ok(_) => sound.push(files),
-                Err(error) => problems.push(of_tls(&path, &error)),
-            }
-        }
-        if let ProbeSpec::Http(spec) = spec {
-            for secret in &spec.secrets {
-                if let Err(error) = Secret::in_file(&secret.file) {
-                    let key = secret.key();
-                    let why = format!(
-                        "names {}, of which nothing can be used: {}",
-                        secret.file.display(),
-                        Chain(&error)
-                    );
-                    problems.push(Problem {
-                        path: format!("{path}.{key}"),
-                        value: None,
-                        why,
-                        example: SECRET,
-                    });
+                Err(error) => problems.push(of_tls(entry, &error)),
+            },
+            What::Secret(key, file) => {
+                if let Err(error) = Secret::in_file(file) {
+                    let (path, why) = (format!("{entry}.{key}"), names(file, &why_no_secret(&error)));
+                    problems.push(Problem { path, value: None, why, example: SECRET });
                 }
             }
         }
@@ -51,12 +47,11 @@ pub(super) fn unusable(targets: &Targets) -> Vec<Problem> {
     problems
 }
 
-/// Whether each check is made with TLS: a page that is asked for in the clear may redirect there, or never.
-fn is_secure(spec: &ProbeSpec) -> bool {
-    !matches!(spec, ProbeSpec::Http(spec) if spec.url.scheme() == "http")
-}
-
 const SECRET: &str = "a file that holds the secret and nothing else";
+
+fn names(file: &Path, why: &str) -> String {
+    format!("names {}, which cannot be used: {why}", file.display())
+}
 
 fn of_tls(path: &str, error: &TlsError) -> Problem {
     let key = match error.file() {
@@ -64,7 +59,10 @@ fn of_tls(path: &str, error: &TlsError) -> Problem {
         Some(TlsFile::ClientKey) => "key_file",
         Some(TlsFile::Ca) | None => "ca_file",
     };
-    let why = format!("cannot be used: {}", Chain(error as &dyn Error));
+    let why = match why_no_tls(error) {
+        (Some(path), why) => names(path, &why),
+        (None, why) => format!("cannot be done without: {why}"),
+    };
     Problem { path: format!("{path}.{key}"), value: None, why, example: r#""/etc/heartbeat/ca.pem""# }
 }
 
@@ -73,16 +71,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::targets::{Form, parse};
+    use crate::config::targets::{Form, read};
+
+    fn named(file: &serde_json::Value) -> Vec<Named> {
+        read(&file.to_string(), Form::JsonFirst).1.files
+    }
 
     #[test]
     fn a_page_in_the_clear_needs_no_roots() {
-        let read = |entry: serde_json::Value| {
-            let file = json!({"heartbeat": {"http": [entry]}}).to_string();
-            parse(&file, Form::JsonFirst).unwrap().0.probes.remove(0).spec
-        };
-        assert!(!is_secure(&read(json!({"url": "http://a/", "follow_redirects": true}))));
-        assert!(is_secure(&read(json!({"url": "https://a/"}))));
+        let named = |entry: serde_json::Value| named(&json!({"heartbeat": {"http": [entry]}}));
+        assert_eq!(named(json!({"url": "http://a/", "follow_redirects": true})), []);
+        assert_eq!(named(json!({"url": "https://a/"})).len(), 1);
+        assert_eq!(named(json!({"url": "http://a/", "follow_redirects": true, "ca_file": "b"})).len(), 1);
     }
 
     #[test]
@@ -98,7 +98,7 @@ mod tests {
             "http": [
                 {"url": "http://a/", "bearer_token_file": path("garbage")},
                 {"url": "http://b/", "bearer_token_file": path("empty")},
-                {"url": "http://c/", "header_files": {"X-Key": path("gone")}},
+                {"url": "none", "header_files": {"X-Key": path("gone")}},
                 {"url": "https://d/", "ca_file": path("ca")},
             ],
             "tls": [
@@ -108,8 +108,7 @@ mod tests {
             ],
             "grpc": [{"host": "a", "port": 1, "tls": true, "ca_file": path("gone")}],
         }});
-        let (targets, _) = parse(&file.to_string(), Form::JsonFirst).unwrap();
-        let problems = unusable(&targets);
+        let problems = unusable(&named(&file));
         let said: Vec<(&str, bool)> = problems
             .iter()
             .map(|problem| (problem.path.as_str(), problem.to_string().contains("canary")))
@@ -122,7 +121,12 @@ mod tests {
             "heartbeat.grpc[0].ca_file",
         ];
         assert_eq!(said, expected.map(|path| (path, false)));
-        assert!(problems[0].why.ends_with("nothing can be used: the file is empty"), "{}", problems[0].why);
-        assert!(problems[2].why.ends_with("garbage holds no certificate in PEM form"), "{}", problems[2].why);
+        for (at, why) in [
+            (0, "empty, which cannot be used: the file is empty"),
+            (1, "gone, which cannot be used: there is no such file"),
+            (2, "garbage, which cannot be used: the file holds no certificate in PEM form"),
+        ] {
+            assert!(problems[at].why.ends_with(why), "{}", problems[at].why);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Entries of `grpc`.
 
 use super::entry::{Entry, TLS_KEYS};
+use super::files::What;
 use crate::check::grpc::GrpcSpec;
 use crate::check::probe::ProbeSpec;
 use crate::check::secure::server_name;
@@ -14,9 +15,11 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
     let service = entry.maybe_text("service", r#""orders.v1.Orders""#).unwrap_or_default();
     let is_secure = entry.switch("tls");
     let secure = entry.secure();
-    if !is_secure {
+    if is_secure {
+        entry.names(What::Tls(secure.files.clone()));
+    } else {
         for key in TLS_KEYS.iter().filter(|key| entry.has(key)).copied().collect::<Vec<_>>() {
-            entry.problem(key, "which has no effect without `tls`", "no such key, or \"tls\": true");
+            entry.problem(key, "which has no effect without `tls`", r#""tls": true"#);
         }
     }
     let host = host?;

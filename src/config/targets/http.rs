@@ -7,9 +7,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::entry::{Entry, TLS_KEYS};
+use super::files::What;
 use crate::check::http::{BodyRules, HttpSpec, SecretForm, SecretHeader, StatusCodes};
 use crate::check::probe::ProbeSpec;
 use crate::check::secure::server_name;
+use crate::tls::TlsFiles;
 
 pub(super) const KEYS: &[&[&str]] = &[
     &[
@@ -57,13 +59,21 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
     let follow_redirects = entry.switch("follow_redirects");
     let duration_max = entry.time("max_duration");
     let secure = entry.secure();
+    let is_in_clear = url.as_ref().is_some_and(|url| url.scheme() == "http");
+    // A page that is asked for in the clear may redirect to where roots are needed, or never.
+    if !is_in_clear || (follow_redirects && secure.files != TlsFiles::default()) {
+        entry.names(What::Tls(secure.files.clone()));
+    }
+    for secret in &secrets {
+        entry.names(What::Secret(secret.key(), secret.file.clone()));
+    }
     let url = url?;
-    if url.scheme() == "http" {
+    if is_in_clear {
         // Where a redirect leads to https, roots and a client's certificate count there; these two are of this URL alone.
         let of_this_url = |key: &&str| matches!(*key, "server_name" | "min_certificate_days");
         let idle = TLS_KEYS.iter().filter(|key| !follow_redirects || of_this_url(key));
         for key in idle.copied().filter(|key| entry.has(key)).collect::<Vec<_>>() {
-            entry.problem(key, "which has no effect: the URL is one of http", "no such key");
+            entry.problem(key, "which has no effect: the URL is one of http", "");
         }
     }
     if url.scheme() == "https"

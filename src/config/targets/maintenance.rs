@@ -90,7 +90,9 @@ fn read(reader: &mut Reader, entry: &Value, path: &str) -> Option<PlannedWindow>
     let first = window(reader, entry, path, begins, EXAMPLE)?;
     let length = first.ends_at().ms_since(first.begins_at()).unsigned_abs();
     if every.is_some_and(|every| every.as_millis() <= u128::from(length)) {
-        reader.amiss(format!("{path}.every"), "is no longer than the window, which would never end", EXAMPLE);
+        let why = "which is no longer than the window itself, so that there would always be one";
+        let value = entry.get("every").unwrap_or(&Value::Null);
+        reader.problem(format!("{path}.every"), value, why, r#""7days""#);
         return None;
     }
     Some(PlannedWindow { first, every })
@@ -221,7 +223,7 @@ mod tests {
             (r#"{"lasts": "2h", "until": 1}"#, Err("window.until is not known")),
             (r#"{"lasts": "2h", "every": "7days"}"#, Err("window.every is not known")),
             (r#"{"lasts": "soon"}"#, Err("window.lasts is \"soon\", which is no time above 0")),
-            (r#"{"lasts": "8days"}"#, Err("up to 7days")),
+            (r#"{"lasts": "8days"}"#, Err("longer than 7days")),
             (r#"{"lasts": "0"}"#, Err("no time above 0")),
             (r#"{"begins": "2026-01-01T00:00:00Z", "lasts": "2h"}"#, Err("over already")),
             (r#"{"begins": "tomorrow", "lasts": "2h"}"#, Err("which is no time with its zone")),

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::files::Named;
 use super::{HEARTBEAT_KEYS, Problem, Warning};
 use crate::check::pattern::TagPattern;
+use crate::config::parse;
+use crate::config::problem::without_credentials;
 use crate::heartbeat::{Timestamp, check_name};
 use crate::telemetry::is_dangerous;
 
@@ -40,6 +43,8 @@ const ALIASES: &[(&str, &str)] = &[
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
+    /// The files that entries name, whatever else is wrong with these.
+    pub(super) files: Vec<Named>,
 }
 
 impl Reader {
@@ -86,7 +91,7 @@ impl Reader {
     /// Refuses every key that nothing reads.
     pub(super) fn refuse_unknown_keys(&mut self, object: &Map<String, Value>, path: &str, known: &[&str]) {
         for (path, hint) in unknown_keys(object, path, known) {
-            self.amiss(path, format!("is not known{hint}"), "no such key");
+            self.amiss(path, format!("is not known{hint}"), "");
         }
     }
 
@@ -275,13 +280,16 @@ impl Reader {
             },
             _ => None,
         };
-        let fits = duration.filter(|duration| !duration.is_zero() && *duration <= max);
-        if fits.is_none() {
-            let max = humantime::format_duration(max);
-            let why = format!("which is no time above 0 and up to {max}");
-            self.problem(format!("{path}.{key}"), value, why, r#"2.5 (seconds) or "500ms""#);
-        }
-        fits
+        let why = match duration {
+            None => "which is no time above 0".into(),
+            Some(duration) if duration.is_zero() => "which is no time above 0".into(),
+            Some(duration) if duration > max => {
+                format!("which is longer than {}, the longest that it may be", parse::shown_time(max))
+            }
+            Some(duration) => return Some(duration),
+        };
+        self.problem(format!("{path}.{key}"), value, why, r#"2.5 (seconds) or "500ms""#);
+        None
     }
 
     /// A duration that has to be there.
@@ -305,7 +313,7 @@ impl Reader {
         let value = object.get(key).filter(|value| !value.is_null())?;
         let count = value.as_u64().and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
         if count.is_none() {
-            self.problem(format!("{path}.{key}"), value, "which is no whole number from 1", "3");
+            self.problem(format!("{path}.{key}"), value, "which is no whole number above 0", "3");
         }
         count
     }
@@ -325,9 +333,14 @@ fn unknown_keys(
             }
             None => String::new(),
         };
-        let dot = if path.is_empty() { "" } else { "." };
-        (format!("{path}{dot}{}", escaped(key)), hint)
+        (below(path, key), hint)
     })
+}
+
+/// A key of the file below a path.
+pub(super) fn below(path: &str, key: &str) -> String {
+    let dot = if path.is_empty() { "" } else { "." };
+    format!("{path}{dot}{}", escaped(key))
 }
 
 /// Whether a text is most likely a URL, or has a port in it: a name has neither, and an address several colons.
@@ -337,7 +350,10 @@ pub(super) fn is_no_host(host: &str) -> bool {
 
 /// A value as a message shows it: as JSON, on one line, shortened.
 pub(super) fn shown(value: &Value) -> String {
-    let text = escaped(&value.to_string());
+    let text = value.to_string();
+    // An address with a user and a password in it, wherever it was put.
+    let text = if text.contains("://") || text.contains('@') { without_credentials(&text) } else { text };
+    let text = escaped(&text);
     match text.char_indices().nth(SHOWN_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
@@ -358,7 +374,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 /// Whether one who wrote `key` may have meant `known`: another name for it, or a letter or two off.
-fn is_meant(key: &str, known: &str) -> bool {
+pub(super) fn is_meant(key: &str, known: &str) -> bool {
     let key = key.to_lowercase().replace('-', "_");
     key == known
         || ALIASES.contains(&(key.as_str(), known))

@@ -188,27 +188,27 @@ const BAD_HOSTS: &[(&str, &str)] = &[
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": 0}"#,
-        r#".timeout is 0, which is no time above 0 and up to 1h; example: 2.5 (seconds) or "500ms""#,
+        r#".timeout is 0, which is no time above 0; example: 2.5 (seconds) or "500ms""#,
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": "soon"}"#,
-        r#".timeout is "soon", which is no time above 0 and up to 1h; example: 2.5 (seconds) or "500ms""#,
+        r#".timeout is "soon", which is no time above 0; example: 2.5 (seconds) or "500ms""#,
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": "NaN"}"#,
-        r#".timeout is "NaN", which is no time above 0 and up to 1h; example: 2.5 (seconds) or "500ms""#,
+        r#".timeout is "NaN", which is no time above 0; example: 2.5 (seconds) or "500ms""#,
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": "2h"}"#,
-        r#".timeout is "2h", which is no time above 0 and up to 1h; example: 2.5 (seconds) or "500ms""#,
+        r#".timeout is "2h", which is longer than 1h, the longest that it may be; example: 2.5 (seconds) or "500ms""#,
     ),
     (
         r#"{"host": "db", "port": 1, "failure_threshold": 0}"#,
-        ".failure_threshold is 0, which is no whole number from 1; example: 3",
+        ".failure_threshold is 0, which is no whole number above 0; example: 3",
     ),
     (
         r#"{"host": "db", "port": 1, "success_threshold": "2"}"#,
-        r#".success_threshold is "2", which is no whole number from 1; example: 3"#,
+        r#".success_threshold is "2", which is no whole number above 0; example: 3"#,
     ),
 ];
 
@@ -290,6 +290,20 @@ fn all_problems_are_reported_at_once() {
     );
 }
 
+/// Who is not there for a slip of its own is no stranger.
+#[test]
+fn a_window_for_an_entry_with_a_problem_is_not_warned_of() {
+    let window = r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "components": ["db"]}"#;
+    let read = |host: &str| {
+        let text = format!(r#"{{"heartbeat": {{"hosts": [{host}], "maintenance": [{window}]}}}}"#);
+        super::read(&text, Form::JsonFirst).1
+    };
+    let slip = read(r#"{"host": "db", "port": 0}"#);
+    let stranger = read(r#"{"host": "www", "port": 1}"#);
+    assert_eq!((slip.problems.len(), slip.warnings), (1, vec![]));
+    assert_eq!((stranger.problems, stranger.warnings.len()), (vec![], 1));
+}
+
 #[test]
 fn long_values_are_shortened_and_long_names_refused() {
     let long = "ø".repeat(70);
@@ -343,10 +357,10 @@ fn jobs_are_read_with_their_terms() {
     assert_eq!(
         said,
         [
-            "heartbeat.jobs[0].every is not known; is `period` meant?; example: no such key",
+            "heartbeat.jobs[0].every is not known; is `period` meant?",
             "heartbeat.jobs[0].name is \"\", which is no name: it is empty; example: \"backup\"",
             "heartbeat.jobs[0].period is missing; is `every` meant to be it?; example: \"1day\"",
-            "heartbeat.jobs[0].grace is 0, which is no time above 0 and up to 1year; \
+            "heartbeat.jobs[0].grace is 0, which is no time above 0; \
              example: 2.5 (seconds) or \"500ms\"",
             "heartbeat.jobs[1] is 5, which is no object; example: \
              {\"name\": \"backup\", \"period\": \"1day\", \"grace\": \"1h\"}",
@@ -443,11 +457,15 @@ fn windows_of_maintenance_are_read() {
         ),
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "8days"}"#,
-            "lasts: which is no time above 0 and up to 7days",
+            "lasts: which is longer than 7days, the longest that it may be",
+        ),
+        (
+            r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "9999h"}"#,
+            "every: which is longer than 366days, the longest that it may be",
         ),
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "2h"}"#,
-            "every: is no longer than the window",
+            "every: which is no longer than the window",
         ),
         // One for a component must not become one for everything.
         (

@@ -1,6 +1,7 @@
 //! Entries of `tls`.
 
 use super::entry::{Entry, TLS_KEYS};
+use super::files::What;
 use crate::check::probe::ProbeSpec;
 use crate::check::tls::TlsSpec;
 
@@ -10,6 +11,7 @@ pub(super) const EXAMPLE: &str = r#"{"host": "db.example.org", "port": 636}"#;
 
 pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
     let (host, port, secure) = (entry.host("host"), entry.port(), entry.secure());
+    entry.names(What::Tls(secure.files.clone()));
     if secure.server_name.is_none()
         && let Some(host) = host
         && crate::check::secure::server_name(host).is_err()

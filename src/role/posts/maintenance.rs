@@ -104,7 +104,7 @@ mod tests {
         for (body, status, text) in [
             ("", 400, "Not begun: that is no JSON"),
             ("{}", 400, "needs either `ends` or `lasts`"),
-            (r#"{"lasts": "8days"}"#, 400, "up to 7days"),
+            (r#"{"lasts": "8days"}"#, 400, "longer than 7days"),
             (
                 r#"{"lasts": "2h", "components": ["bd"]}"#,
                 422,
