@@ -48,6 +48,7 @@ pub fn fleet(snapshot: &Snapshot, query: &Query, ready: &Result<(), String>, lin
         choices: Standing::ALL
             .map(|standing| Choice { word: standing.as_str(), chosen: query.standings.contains(&standing) }),
         search: &query.search,
+        strangers: query.said_of_strangers().map(|said| visible(&said).into_owned()),
         narrow: query.is_narrow(),
         found: fleet.found,
         publishers: fleet.page.iter().map(|judged| Row::of(judged, snapshot.now, unfold)).collect(),
@@ -143,6 +144,8 @@ struct FleetPage<'a> {
     all: usize,
     choices: [Choice; 5],
     search: &'a str,
+    /// What is to be said of states that were asked for, and that there are not.
+    strangers: Option<String>,
     narrow: bool,
     found: usize,
     publishers: Vec<Row<'a>>,

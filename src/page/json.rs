@@ -6,13 +6,19 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::fleet::{Fleet, Judged};
-use super::{Query, Standing};
+use super::{Parameter, Query, Standing};
 use crate::heartbeat::{Outcome, Reason, Timestamp, Window};
 use crate::state::recent::{Event, What};
 use crate::state::snapshot::{ComponentView, Snapshot};
 
 /// The description of the API, in OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// By what the fleet is asked for.
+pub const OF_FLEET: [Parameter; 3] = [Parameter::Search, Parameter::State, Parameter::Page];
+
+/// By what one publisher is.
+pub const OF_ONE: [Parameter; 1] = [Parameter::Id];
 
 /// Every publisher that is asked for, a page at a time.
 pub fn publishers(snapshot: &Snapshot, query: &Query, ready: &Result<(), String>) -> Vec<u8> {

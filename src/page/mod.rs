@@ -17,4 +17,4 @@ mod words;
 
 pub use ago::ago;
 pub use fleet::{Counts, Fleet, Standing};
-pub use query::Query;
+pub use query::{Parameter, Query};

@@ -256,6 +256,29 @@ fn the_api_answers_as_it_is_described() {
     assert_described("Error", &json::error("x"));
 }
 
+#[test]
+fn what_can_be_asked_for_is_described() {
+    let document: serde_json::Value = serde_json::from_str(json::OPENAPI).unwrap();
+    for (path, parameters) in [("publishers", &json::OF_FLEET[..]), ("publisher", &json::OF_ONE)] {
+        let described = document["paths"][format!("/api/v1/{path}")]["get"]["parameters"].as_array().unwrap();
+        let names: Vec<&str> = described.iter().map(|one| one["name"].as_str().unwrap()).collect();
+        let known: Vec<&str> = parameters.iter().map(|one| one.as_str()).collect();
+        assert_eq!(names, known, "{path}");
+        let states = described.iter().find(|one| one["name"] == "state").map(|one| &one["schema"]["items"]["enum"]);
+        if let Some(states) = states {
+            assert_eq!(*states, serde_json::json!(Standing::ALL.map(Standing::as_str)));
+        }
+    }
+}
+
+#[test]
+fn a_state_that_there_is_not_finds_nobody_and_is_told_of() {
+    let page = html::fleet(&one_of_each(), &Query::parse("state=%3Cb%3E"), &Ok(()), &links());
+    let said = "Of what was asked for, no state is called &#34;&#60;b&#62;&#34;; there are silent, down, unknown, unjudged, up.";
+    assert!(page.contains(said) && page.contains("None of 5 publishers is found."), "{page}");
+    assert!(page.contains("Show all") && !page.contains("class=\"publisher "), "{page}");
+}
+
 /// A publisher whose whole is in maintenance, one with a window for a component, and what both went through.
 fn in_maintenance() -> Snapshot {
     let window = |ago: (i64, i64), comment, names: &[&str]| {

@@ -34,55 +34,73 @@ pub(super) fn handler(
             (Some(_), "api/v1/openapi.json") => Answer::Ready(page(StatusCode::OK, JSON, json::OPENAPI)),
             (Some(replica), path) => match of_state(path) {
                 None => Answer::Nothing,
-                Some(make) => {
-                    let (replica, ready, links) = (Arc::clone(replica), Arc::clone(&ready), links.clone());
-                    let query = Query::parse(&question.query);
-                    Answer::ToMake(Box::new(move || make(&replica, &query, &ready(), &links)))
-                }
+                Some((read, make)) => match read(&question.query) {
+                    Ok(query) => {
+                        let (replica, ready, links) =
+                            (Arc::clone(replica), Arc::clone(&ready), links.clone());
+                        Answer::ToMake(Box::new(move || make(&replica, &query, &ready(), &links)))
+                    }
+                    Err(why) => Answer::Ready(page(StatusCode::BAD_REQUEST, JSON, json::error(&why))),
+                },
             },
         }
     })
 }
 
+/// Reads what is asked for; the error is what to answer.
+type Read = fn(&str) -> Result<Query, String>;
+
 type Make = fn(&Replica, &Query, &Result<(), String>, &Links) -> Page;
 
-/// What makes the page of a path from the state.
-fn of_state(path: &str) -> Option<Make> {
-    match path {
-        "" => Some(|replica, query, ready, links| {
-            page(StatusCode::OK, HTML, html::fleet(&replica.snapshot(None), query, ready, links))
+/// What makes the page of a path from the state, and how it is asked.
+fn of_state(path: &str) -> Option<(Read, Make)> {
+    let by_people: Read = |text| Ok(Query::parse(text));
+    Some(match path {
+        "" => (by_people, |replica, query, ready, links| {
+            // What is asked for there is not; that it is not says the page.
+            let status =
+                if query.strangers.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+            page(status, HTML, html::fleet(&replica.snapshot(None), query, ready, links))
         }),
-        "publisher" => Some(|replica, query, ready, links| {
+        "publisher" => (by_people, |replica, query, ready, links| {
             let id = query.id.as_deref().unwrap_or_default();
             match one(replica, id).and_then(|one| html::publisher(&one, id, ready, links)) {
                 Some(body) => page(StatusCode::OK, HTML, body),
                 None => page(StatusCode::NOT_FOUND, HTML, html::nobody(id, ready, links)),
             }
         }),
-        "badge.svg" => Some(|replica, query, _, _| {
+        "badge.svg" => (by_people, |replica, query, _, _| {
             let id = query.id.as_deref().unwrap_or_default();
             match one(replica, id).and_then(|one| badge::publisher(&one, id)) {
                 Some(body) => page(StatusCode::OK, SVG, body),
                 None => page(StatusCode::NOT_FOUND, SVG, badge::nobody()),
             }
         }),
-        "api/v1/publishers" => Some(|replica, query, ready, _| {
-            page(StatusCode::OK, JSON, json::publishers(&replica.snapshot(None), query, ready))
-        }),
-        "api/v1/publisher" => Some(|replica, query, ready, _| {
-            let Some(id) = query.id.as_deref() else {
-                return page(StatusCode::BAD_REQUEST, JSON, json::error("name a publisher: ?id=..."));
-            };
-            match one(replica, id).and_then(|one| json::publisher(&one, id, ready)) {
-                Some(body) => page(StatusCode::OK, JSON, body),
-                None => {
-                    let error = json::error("there is no publisher of this name");
-                    page(StatusCode::NOT_FOUND, JSON, error)
+        "api/v1/publishers" => (
+            |text| Query::parse_strictly(text, &json::OF_FLEET),
+            |replica, query, ready, _| {
+                page(StatusCode::OK, JSON, json::publishers(&replica.snapshot(None), query, ready))
+            },
+        ),
+        "api/v1/publisher" => (
+            |text| {
+                let query = Query::parse_strictly(text, &json::OF_ONE)?;
+                query.id.as_ref().ok_or("name a publisher: ?id=...")?;
+                Ok(query)
+            },
+            |replica, query, ready, _| {
+                let id = query.id.as_deref().unwrap_or_default();
+                match one(replica, id).and_then(|one| json::publisher(&one, id, ready)) {
+                    Some(body) => page(StatusCode::OK, JSON, body),
+                    None => {
+                        let error = json::error("there is no publisher of this name");
+                        page(StatusCode::NOT_FOUND, JSON, error)
+                    }
                 }
-            }
-        }),
-        _ => None,
-    }
+            },
+        ),
+        _ => return None,
+    })
 }
 
 /// One publisher alone; `None` where the name is none.

@@ -60,8 +60,8 @@ pub async fn ask(client: &Client, question: &Question, limit: Duration) -> Resul
 }
 
 async fn all_pages(client: &Client, question: &Question) -> Result<Answer, StatusError> {
-    let query =
-        Query { search: question.search.clone(), standings: question.states.clone(), page: 1, id: None };
+    let (search, standings) = (question.search.clone(), question.states.clone());
+    let query = Query { search, standings, page: 1, ..Query::default() };
     let mut json = client.get(&query.of_page(1)).await?;
     let pages = json["pages"].as_u64().and_then(|pages| usize::try_from(pages).ok()).unwrap_or(1);
     for page in 2..=pages.min(PAGES_MAX) {

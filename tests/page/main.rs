@@ -189,6 +189,7 @@ fn every_path_of_the_description_answers_as_it_is_described() {
     let program = Program::start(&[("database", host.port())]);
     let asked = [
         ("/api/v1/publishers?state=up&q=x&page=2", 200, "application/json"),
+        ("/api/v1/publishers?state=foo", 400, "application/json"),
         ("/api/v1/publisher?id=bergen", 200, "application/json"),
         ("/api/v1/publisher", 400, "application/json"),
         ("/api/v1/publisher?id=x", 404, "application/json"),
@@ -198,6 +199,7 @@ fn every_path_of_the_description_answers_as_it_is_described() {
     let beside = [
         ("/api/v1/openapi.json", 200, "application/json"),
         ("/publisher?id=x", 404, "text/html"),
+        ("/?state=foo", 400, "text/html"),
         ("/assets/page.css", 200, "text/css"),
         ("/assets/page.js", 200, "text/javascript"),
         ("/assets/x", 404, "text/plain"),

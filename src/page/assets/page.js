@@ -38,9 +38,9 @@ function takeOver(page, answer) {
   for (const details of fresh.querySelectorAll("details")) details.open = open.has(details.dataset.key);
   const focus = live.contains(document.activeElement) ? addressOf(document.activeElement) : null;
   live.replaceWith(document.adoptNode(fresh));
-  // What somebody types above it is left alone, unless it is another page by now.
+  // What somebody types above it is left alone, unless what it was of is there no more.
   const heading = page.getElementById("heading");
-  if (!answer.ok && heading) document.getElementById("heading").replaceWith(document.adoptNode(heading));
+  if (answer.status === 404 && heading) document.getElementById("heading").replaceWith(document.adoptNode(heading));
   if (focus) focusOn(focus);
   document.title = page.title;
 }
