@@ -22,7 +22,7 @@ use rustls::crypto::aws_lc_rs;
 pub use checked::{Handshake, Looked, Trust};
 pub use expiry::{Certificate, Expiry};
 pub use files::{ClientFiles, TlsError, TlsFile, TlsFiles};
-pub use handshake::{client_hello, handshake};
+pub use handshake::{client_hello, failure, handshake};
 pub use peer::{Peer, PeerTls, TlsConfig};
 
 /// Makes aws-lc-rs the provider of the process, for the libraries that ask for the default one.

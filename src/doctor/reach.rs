@@ -308,9 +308,8 @@ enum Refusal {
 }
 
 fn refusal(error: &io::Error) -> Refusal {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let text = Chain(error).to_string();
-    match inner {
+    match tls::failure(error) {
         Some(rustls::Error::AlertReceived(alert)) if is_of_client(*alert) => Refusal::Client,
         _ if text.contains("certificate is for ") => Refusal::Name,
         _ if text.contains("vouched for by no CA") => Refusal::Issuer,

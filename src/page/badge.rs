@@ -17,10 +17,16 @@ pub fn publisher(snapshot: &Snapshot, id: &str) -> Option<String> {
     };
     let word = judged.standing.as_str();
     let mut text = count.map_or(word.to_owned(), |count| format!("{count} {word}"));
+    match (judged.view.maintenance.of_publisher(), judged.in_maintenance()) {
+        (Some(_), _) => text.push_str(", in maintenance"),
+        (None, 0) => {}
+        (None, count) => text.push_str(&format!(", {count} in maintenance")),
+    }
     if judged.view.conflict {
         text.push_str(", two processes");
     }
-    Some(drawn(id, &text, colour(judged.standing)))
+    let colour = if judged.is_excused() { EXCUSED } else { colour(judged.standing) };
+    Some(drawn(id, &text, colour))
 }
 
 /// Of one that there is not, whose name may be anything.
@@ -28,13 +34,16 @@ pub fn nobody() -> String {
     drawn("heartbeat", "no such publisher", colour(Standing::Unjudged))
 }
 
+/// Of what calls nobody, as it is in maintenance: neither good nor bad.
+const EXCUSED: &str = "#57606a";
+
 /// White text on them has a contrast of at least 4.5 to 1 (WCAG 2.2, 1.4.3).
 fn colour(standing: Standing) -> &'static str {
     match standing {
         Standing::Silent => "#8b1a8b",
         Standing::Down => "#b3261e",
         Standing::Unknown => "#8a5300",
-        Standing::Unjudged => "#57606a",
+        Standing::Unjudged => EXCUSED,
         Standing::Up => "#1a6b34",
     }
 }

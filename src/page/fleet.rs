@@ -122,6 +122,22 @@ impl<'a> Judged<'a> {
         at.plus_ms(offset.saturating_neg()).min(now)
     }
 
+    /// How many of its components are in maintenance by a window of their own.
+    pub fn in_maintenance(&self) -> usize {
+        if self.view.maintenance.of_publisher().is_some() {
+            return 0;
+        }
+        self.view.components().filter(|component| component.maintenance.is_some()).count()
+    }
+
+    /// Whether nobody is called, however it is: it is in maintenance, or whatever is not up of it is.
+    pub fn is_excused(&self) -> bool {
+        let is_odd = |component: &ComponentView<'_>| component.outcome != Some(Outcome::Up);
+        let heard = matches!(self.standing, Standing::Down | Standing::Unknown);
+        let all_known = || self.view.components().filter(is_odd).all(|one| one.maintenance.is_some());
+        self.view.maintenance.of_publisher().is_some() || (heard && all_known())
+    }
+
     /// Where it stands in the list: what calls somebody, then what calls nobody as it is in maintenance, then what is up.
     fn rank(&self) -> (u8, Standing) {
         let calls = match (self.standing, self.view.maintenance.of_publisher()) {

@@ -192,7 +192,10 @@ mod tests {
     #[test]
     fn a_word_that_is_no_standing_finds_nobody() {
         let query = Query::parse("state=red,down&state=green");
-        assert_eq!((&query.standings[..], &query.strangers[..]), (&[Standing::Down][..], &["red".into(), "green".into()][..]));
+        assert_eq!(
+            (&query.standings[..], &query.strangers[..]),
+            (&[Standing::Down][..], &["red".into(), "green".into()][..])
+        );
         assert!(query.wants(Standing::Down) && !query.wants(Standing::Up));
         let query = Query::parse("state=red");
         assert!(query.is_narrow() && Standing::ALL.into_iter().all(|standing| !query.wants(standing)));
@@ -208,12 +211,20 @@ mod tests {
             ("", &of_fleet[..], None),
             ("q=x&state=down,up&page=2", &of_fleet, None),
             ("id=x", &[Id], None),
-            ("state=foo", &of_fleet, Some(r#"no state is called "foo"; there are silent, down, unknown, unjudged, up"#)),
+            (
+                "state=foo",
+                &of_fleet,
+                Some(r#"no state is called "foo"; there are silent, down, unknown, unjudged, up"#),
+            ),
             ("page=0", &of_fleet, Some(r#"page is "0", which is no number from 1"#)),
             ("page=", &of_fleet, Some(r#"page is "", which is no number from 1"#)),
             ("states=down", &of_fleet, Some(r#"there is no parameter "states", but q, state, page"#)),
             ("id=x", &of_fleet, Some(r#"there is no parameter "id", but q, state, page"#)),
-            ("page=x&state=a,b", &of_fleet, Some(r#"page is "x", which is no number from 1; no state is called "a" or "b"; there"#)),
+            (
+                "page=x&state=a,b",
+                &of_fleet,
+                Some(r#"page is "x", which is no number from 1; no state is called "a" or "b"; there"#),
+            ),
         ] {
             let said = Query::parse_strictly(text, parameters).err();
             let same = match (&said, expected) {

@@ -199,6 +199,14 @@ fn a_badge_says_what_is_wrong() {
         let badge = badge::publisher(&snapshot, id).unwrap();
         assert!(badge.contains(&format!("<title>{id}: {text}</title>")), "{badge}");
     }
+    for (id, text, colour) in [
+        ("down", "1 down, in maintenance", "#57606a"),
+        ("part", "1 down, 1 in maintenance", "#57606a"),
+        ("zone", "1 unknown", "#8a5300"),
+    ] {
+        let badge = badge::publisher(&in_maintenance(), id).unwrap();
+        assert!(badge.contains(&format!("<title>{id}: {text}</title>")) && badge.contains(colour), "{badge}");
+    }
     assert!(badge::publisher(&snapshot, "f").is_none());
     assert!(badge::nobody().contains("no such publisher"));
 }
@@ -264,7 +272,8 @@ fn what_can_be_asked_for_is_described() {
         let names: Vec<&str> = described.iter().map(|one| one["name"].as_str().unwrap()).collect();
         let known: Vec<&str> = parameters.iter().map(|one| one.as_str()).collect();
         assert_eq!(names, known, "{path}");
-        let states = described.iter().find(|one| one["name"] == "state").map(|one| &one["schema"]["items"]["enum"]);
+        let states =
+            described.iter().find(|one| one["name"] == "state").map(|one| &one["schema"]["items"]["enum"]);
         if let Some(states) = states {
             assert_eq!(*states, serde_json::json!(Standing::ALL.map(Standing::as_str)));
         }

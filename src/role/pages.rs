@@ -58,8 +58,7 @@ fn of_state(path: &str) -> Option<(Read, Make)> {
     Some(match path {
         "" => (by_people, |replica, query, ready, links| {
             // What is asked for there is not; that it is not says the page.
-            let status =
-                if query.strangers.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+            let status = if query.strangers.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
             page(status, HTML, html::fleet(&replica.snapshot(None), query, ready, links))
         }),
         "publisher" => (by_people, |replica, query, ready, links| {

@@ -36,14 +36,24 @@ pub struct Publisher {
     pub state: String,
     /// When it was last heard.
     pub last_seen: Option<String>,
-    /// Until when it is under maintenance.
+    /// Until when it is in maintenance, with all that it checks.
     #[serde(default)]
     pub maintenance_until: Option<String>,
+    /// Its windows of maintenance that are not over.
+    #[serde(default)]
+    pub maintenance: Vec<Window>,
     /// Whether several go by its name.
     #[serde(default)]
     pub conflict: bool,
     /// What it checks.
     pub components: Vec<Component>,
+}
+
+/// A window of maintenance.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Window {
+    /// The names that it is for; none: all.
+    pub components: Vec<String>,
 }
 
 /// A component.
@@ -59,6 +69,9 @@ pub struct Component {
     pub state: String,
     /// Why it is not up.
     pub reason: Option<String>,
+    /// Until when it is in maintenance, alone or with its publisher.
+    #[serde(default)]
+    pub maintenance_until: Option<String>,
 }
 
 impl Fleet {
@@ -70,15 +83,9 @@ impl Fleet {
         Self::deserialize(json)
     }
 
-    /// What it comes to. Whoever is under maintenance is passed over, and drills are.
+    /// What it comes to. What is in maintenance is passed over, and drills are.
     pub fn verdict(&self) -> Verdict {
-        let counted = self.publishers.iter().filter(|publisher| publisher.counts());
-        let worst = counted.map(|publisher| match publisher.standing() {
-            Some(Standing::Up) => Verdict::Up,
-            Some(Standing::Down | Standing::Silent) => Verdict::Down,
-            Some(Standing::Unknown | Standing::Unjudged) | None => Verdict::Unknown,
-        });
-        let worst = worst.max().unwrap_or(Verdict::Up);
+        let worst = self.publishers.iter().filter_map(Publisher::verdict).max().unwrap_or(Verdict::Up);
         if self.view.is_good() { worst } else { worst.max(Verdict::Unknown) }
     }
 }
@@ -96,9 +103,35 @@ impl View {
 }
 
 impl Publisher {
-    /// Whether somebody should care how it is.
-    fn counts(&self) -> bool {
-        self.maintenance_until.is_none() && !PublisherId::new(&self.id).is_ok_and(|id| id.is_drill())
+    /// What it comes to; `None` where nobody is called for it, however it is.
+    pub(super) fn verdict(&self) -> Option<Verdict> {
+        if self.maintenance_until.is_some() || PublisherId::new(&self.id).is_ok_and(|id| id.is_drill()) {
+            return None;
+        }
+        let by_state = match self.standing() {
+            Some(Standing::Up) => Verdict::Up,
+            Some(Standing::Down) => Verdict::Down,
+            // Its silence is no component's.
+            Some(Standing::Silent) => return Some(Verdict::Down),
+            Some(Standing::Unknown | Standing::Unjudged) | None => Verdict::Unknown,
+        };
+        if self.components.iter().all(|component| component.maintenance_until.is_none()) {
+            return Some(by_state);
+        }
+        let counted = self.components.iter().filter(|component| component.maintenance_until.is_none());
+        let worst = counted.map(|component| match component.state.as_str() {
+            "up" => Verdict::Up,
+            "down" => Verdict::Down,
+            _ => Verdict::Unknown,
+        });
+        Some(worst.max().unwrap_or(Verdict::Up))
+    }
+
+    /// The names that its windows are for, and that it has not.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = &str> {
+        let named = self.maintenance.iter().flat_map(|window| &window.components);
+        let is_there = |name: &&String| self.components.iter().any(|component| component.name == **name);
+        named.filter(move |name| !is_there(name)).map(String::as_str)
     }
 
     /// How it is.
@@ -150,5 +183,27 @@ mod tests {
         let mut known = fleet(&["down", "up"], true);
         known.publishers[0].maintenance_until = Some("2026-01-02T00:00:00Z".into());
         assert_eq!(known.verdict(), Verdict::Up);
+    }
+
+    #[test]
+    fn what_is_down_in_a_window_of_its_own_is_passed_over() {
+        for (state, components, verdict) in [
+            ("down", &[("down", true), ("up", false)][..], Verdict::Up),
+            ("down", &[("down", true), ("unknown", false)], Verdict::Unknown),
+            ("down", &[("down", true), ("down", false)], Verdict::Down),
+            ("down", &[("up", true), ("down", false)], Verdict::Down),
+            ("unknown", &[("unknown", true)], Verdict::Up),
+            ("silent", &[("unknown", true)], Verdict::Down),
+            ("unjudged", &[("unjudged", true), ("unjudged", false)], Verdict::Unknown),
+        ] {
+            let component = |(state, kept): &(&str, bool)| {
+                let until = kept.then_some("2026-01-02T00:00:00Z");
+                json!({"kind": "host", "name": "x", "state": state, "maintenance_until": until})
+            };
+            let mut fleet = fleet(&[state], true);
+            fleet.publishers[0].components =
+                components.iter().map(|one| serde_json::from_value(component(one)).unwrap()).collect();
+            assert_eq!(fleet.verdict(), verdict, "{state} {components:?}");
+        }
     }
 }

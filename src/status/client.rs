@@ -1,25 +1,30 @@
 //! Asks a subscriber over HTTP.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
-use hyper::{Request, StatusCode, Uri};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
 use crate::secret::SecretSource;
-use crate::tls::PeerTls;
 use crate::tls::https::{Connector, Version};
+use crate::tls::{self, PeerTls};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Longest answer. A page of the API has some megabytes at most.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
+
+/// Longest answer of another status that is read for its words.
+const WORDS_BYTES_MAX: usize = 1 << 10;
 
 /// Where a subscriber is, and who asks it.
 #[derive(Clone, Debug)]
@@ -38,16 +43,20 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum StatusError {
     /// It could not be reached.
-    #[error("could not ask the subscriber at {url}")]
+    #[error("could not ask the subscriber at {url}: {why}")]
     Unreachable {
         /// Where.
         url: String,
-        /// Why not.
-        source: BoxError,
+        /// Why not, and what to do.
+        why: String,
     },
     /// It took too long.
-    #[error("the subscriber did not answer within {limit:?}")]
+    #[error(
+        "the subscriber at {url} did not answer within {limit:?}: is that its address, and is the way there open?"
+    )]
     Deadline {
+        /// Where.
+        url: String,
         /// How long it was waited for.
         limit: Duration,
     },
@@ -63,12 +72,14 @@ pub enum StatusError {
         with_password: bool,
     },
     /// It answered something else.
-    #[error("{url} answered with status {status}: is it a subscriber, or standalone?")]
+    #[error("{url} answered with status {status}{said}: is it a subscriber, or standalone?")]
     Status {
         /// Where.
         url: String,
         /// With what.
         status: u16,
+        /// In which words, in brackets; empty where it has none for people.
+        said: String,
     },
     /// It answered in another form.
     #[error("what answered is no subscriber's API")]
@@ -120,18 +131,61 @@ impl Client {
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let unreachable = |source: BoxError| StatusError::Unreachable { url: url(), source };
-        let response = self.http.request(request).await.map_err(|error| unreachable(error.into()))?;
+        let unreachable =
+            |error: &(dyn Error + 'static)| StatusError::Unreachable { url: url(), why: told(error) };
+        let response = self.http.request(request).await.map_err(|error| unreachable(&error))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED => {
                 return Err(StatusError::Denied { url: url(), with_password: self.login.is_some() });
             }
             // A redirect is not followed: it would carry the password along.
-            status => return Err(StatusError::Status { url: url(), status: status.as_u16() }),
+            status => {
+                let said = words(response).await;
+                return Err(StatusError::Status { url: url(), status: status.as_u16(), said });
+            }
         }
-        let body =
-            Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await.map_err(unreachable)?;
+        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| unreachable(&*error))?;
         serde_json::from_slice(&body.to_bytes()).map_err(StatusError::NotOurs)
     }
 }
+
+/// The first line of an answer that is for people.
+async fn words<B: hyper::body::Body<Data = Bytes>>(response: Response<B>) -> String
+where
+    B::Error: Into<BoxError>,
+{
+    let is_text =
+        response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let body = Limited::new(response.into_body(), WORDS_BYTES_MAX).collect().await;
+    let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+    let line = String::from_utf8_lossy(&body).lines().next().unwrap_or_default().to_owned();
+    if is_text && !line.is_empty() { format!(" ({line})") } else { String::new() }
+}
+
+/// Why a subscriber was not reached, in the innermost words, and what to do.
+fn told(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    let why = causes.clone().last().map(ToString::to_string).unwrap_or_default();
+    let why = why.find(CERTIFICATE).map_or(why.as_str(), |at| &why[at..]);
+    let refused = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    let to_do = match tls::failure(error) {
+        Some(rustls::Error::InvalidMessage(_)) => {
+            "that port does not speak TLS: try http:// in --url (STATUS_URL)"
+        }
+        Some(_) if why.starts_with(CERTIFICATE) && why.contains("by no CA in") => {
+            "set STATUS_CA_CERT_PATH to the file of the CA that signed it"
+        }
+        None if causes.clone().any(refused) => {
+            "is the subscriber running, and does --url (STATUS_URL) name its address?"
+        }
+        _ => return why.to_owned(),
+    };
+    format!("{why}; {to_do}")
+}
+
+/// How our words on a certificate begin.
+const CERTIFICATE: &str = "the server's certificate";

@@ -55,7 +55,7 @@ pub struct Answer {
 /// The subscriber could not be asked, or gave no answer that can be used.
 pub async fn ask(client: &Client, question: &Question, limit: Duration) -> Result<Answer, StatusError> {
     let end = Instant::now() + limit;
-    let late = StatusError::Deadline { limit };
+    let late = StatusError::Deadline { url: client.url().to_owned(), limit };
     timeout_at(end, all_pages(client, question)).await.unwrap_or(Err(late))
 }
 

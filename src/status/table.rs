@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::Fleet;
 use super::answer::{Component, Publisher};
+use super::{Fleet, Verdict};
 use crate::heartbeat::Timestamp;
 use crate::page::{Standing, ago};
 use crate::telemetry::visible;
@@ -39,47 +39,71 @@ fn row(publisher: &Publisher, now: Option<Timestamp>) -> [Cell; 5] {
     };
     let up = publisher.components.iter().filter(|component| component.state == "up").count();
     let all = publisher.components.len();
-    let (up, mut not_up) = match publisher.standing() {
-        // How they are, nobody knows.
-        Some(Standing::Silent) => (format!("? of {all}"), String::new()),
-        _ => (format!("{up} of {all}"), not_up(&publisher.components)),
-    };
-    if let Some(until) = &publisher.maintenance_until {
-        let gap = if not_up.is_empty() { "" } else { "; " };
-        let _ = write!(not_up, "{gap}under maintenance until {until}");
-    }
+    let is_silent = publisher.standing() == Some(Standing::Silent);
+    // How they are, nobody knows.
+    let up = if is_silent { format!("? of {all}") } else { format!("{up} of {all}") };
     [
         (&publisher.id).into(),
         Cell::new(style(publisher), &publisher.state),
         last_seen.into(),
         up.into(),
-        not_up.into(),
+        told(publisher, is_silent).into(),
     ]
 }
 
 fn style(publisher: &Publisher) -> Style {
-    match publisher.standing() {
-        _ if publisher.maintenance_until.is_some() => Style::Faint,
-        Some(Standing::Up) => Style::Good,
-        Some(Standing::Down | Standing::Silent) => Style::Bad,
-        Some(Standing::Unknown | Standing::Unjudged) | None => Style::Odd,
+    match publisher.verdict() {
+        None => Style::Faint,
+        Some(_) if publisher.standing() == Some(Standing::Up) => Style::Good,
+        // What is not up of it calls nobody.
+        Some(Verdict::Up) => Style::Faint,
+        Some(Verdict::Unknown) => Style::Odd,
+        Some(Verdict::Down) => Style::Bad,
     }
 }
 
-/// Those that are not up, the first of them by name. The API has the worst first.
-fn not_up(components: &[Component]) -> String {
-    let odd: Vec<&Component> = components.iter().filter(|component| component.state != "up").collect();
-    let named = odd.iter().take(NAMED_MAX).map(|component| {
-        let Component { kind, name, queue, state, reason } = component;
+/// What is to be said of a publisher: what is not up, and what is in maintenance.
+fn told(publisher: &Publisher, is_silent: bool) -> String {
+    let is_odd = |component: &&Component| component.state != "up" && !is_silent;
+    let mut parts = Vec::new();
+    if let Some(until) = &publisher.maintenance_until {
+        parts.extend(named(publisher.components.iter().filter(is_odd)));
+        parts.push(format!("in maintenance until {}", to_the_second(until)));
+        return parts.join("; ");
+    }
+    let own = |component: &&Component| component.maintenance_until.is_some();
+    parts.extend(named(publisher.components.iter().filter(|one| is_odd(one) && !own(one))));
+    let mut ends: Vec<&String> =
+        publisher.components.iter().filter_map(|component| component.maintenance_until.as_ref()).collect();
+    ends.sort();
+    ends.dedup();
+    for end in ends {
+        let until = publisher.components.iter().filter(|one| one.maintenance_until.as_ref() == Some(end));
+        let names = named(until).unwrap_or_default();
+        parts.push(format!("in maintenance until {}: {names}", to_the_second(end)));
+    }
+    parts.join("; ")
+}
+
+/// The first of them, in the order of the API, which has the worst first; `None` where there is none.
+fn named<'a>(components: impl Iterator<Item = &'a Component>) -> Option<String> {
+    let components: Vec<&Component> = components.collect();
+    let named = components.iter().take(NAMED_MAX).map(|component| {
+        let Component { kind, name, queue, state, reason, .. } = component;
         let queue = queue.as_ref().map(|queue| format!(" of {queue}")).unwrap_or_default();
         let reason = reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
         format!("{kind} {name}{queue} ({state}{reason})")
     });
     let mut text = named.collect::<Vec<_>>().join(", ");
-    if odd.len() > NAMED_MAX {
-        let _ = write!(text, ", and {} more", odd.len() - NAMED_MAX);
+    if components.len() > NAMED_MAX {
+        let _ = write!(text, ", and {} more", components.len() - NAMED_MAX);
     }
-    text
+    (!text.is_empty()).then_some(text)
+}
+
+/// A time of the API as people read it.
+fn to_the_second(text: &str) -> String {
+    Timestamp::parse_rfc3339(text).map_or_else(|_| text.to_owned(), Timestamp::to_rfc3339_seconds)
 }
 
 fn summary(fleet: &Fleet) -> String {
@@ -93,7 +117,19 @@ fn summary(fleet: &Fleet) -> String {
     let told: Vec<String> =
         counts.map(|(standing, count)| format!("{count} {}", standing.as_str())).collect();
     let plural = if all == 1 { "" } else { "s" };
-    format!("{all} publisher{plural}: {}.", told.join(", "))
+    let mut text = format!("{all} publisher{plural}: {}", told.join(", "));
+    let whole = fleet.publishers.iter().filter(|one| one.maintenance_until.is_some()).count();
+    let in_part = fleet.publishers.iter().filter(|one| {
+        let of_component = |component: &Component| component.maintenance_until.is_some();
+        one.maintenance_until.is_none() && one.components.iter().any(of_component)
+    });
+    for (count, how) in [(whole, "in maintenance"), (in_part.count(), "in maintenance in part")] {
+        if count > 0 {
+            let _ = write!(text, "; {count} {how}");
+        }
+    }
+    text.push('.');
+    text
 }
 
 /// How far it can be trusted.
@@ -106,6 +142,14 @@ fn warnings(fleet: &Fleet) -> Vec<String> {
     }
     for publisher in fleet.publishers.iter().filter(|publisher| publisher.conflict) {
         warnings.push(format!("several publishers go by the name {}", publisher.id));
+    }
+    for publisher in &fleet.publishers {
+        for stranger in publisher.strangers() {
+            let id = &publisher.id;
+            warnings.push(format!(
+                "a window of maintenance of {id} is for {stranger}, which is no component of it"
+            ));
+        }
     }
     warnings
 }

@@ -1,5 +1,6 @@
 //! One handshake by itself, for whoever wants to know how it ends.
 
+use std::error::Error;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,4 +49,18 @@ pub fn client_hello() -> io::Result<Vec<u8>> {
     let mut hello = Vec::new();
     connection.write_tls(&mut hello)?;
     Ok(hello)
+}
+
+/// What TLS failed for, however deep it is among the causes of an error.
+pub fn failure<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(failure) = error.downcast_ref() {
+            return Some(failure);
+        }
+        // What such an error is of is not among its sources.
+        let within = error.downcast_ref().and_then(io::Error::get_ref);
+        next = within.map_or_else(|| error.source(), |within| Some(within as &(dyn Error + 'static)));
+    }
+    None
 }

@@ -118,6 +118,53 @@ async fn the_fleet_is_told_worst_first_and_by_the_exit_code() {
     assert_eq!(json["publishers"][0]["components"][0]["reason"], "refused");
 }
 
+/// What is down in a window of its own is shown with the window, and calls nobody by the exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_maintenance_is_shown_and_does_not_count() {
+    let bridge = Bridge::new().await;
+    let subscriber = bridge.subscriber().start_ready().await;
+    let url = url(&subscriber);
+    let host = |name: &str, outcome: &str| {
+        let reason = (outcome != "up").then_some("refused");
+        json!({"kind": "host", "name": name, "target": "x:1", "outcome": outcome, "reason": reason})
+    };
+    let mut publishers = [
+        worked_on("oslo", json!([host("database", "down"), host("web", "up")]), &["database", "databse"]),
+        worked_on("bergen", json!([host("database", "down"), host("web", "down")]), &["web"]),
+        worked_on("tromsø", json!([host("database", "down")]), &[]),
+    ];
+    for _ in 0..2 {
+        bridge.send(publishers.iter_mut().map(|next| next())).await;
+    }
+    let told = wait_until("all are shown", SOON, async || {
+        let ran = status(&["--url", &url], &[]).await;
+        let all = ran.stdout.contains("3 publishers:") && !ran.stdout.contains("unjudged");
+        if all { Ok(ran) } else { Err(format!("{}{}", ran.stdout, ran.stderr)) }
+    })
+    .await;
+    assert_eq!((told.code, told.stderr.as_str()), (Some(2), ""));
+    let until = fancy_regex::Regex::new(r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ").unwrap();
+    let text = until.replace_all(&told.stdout, "until 2026-12-06T04:30:00Z");
+    hold("maintenance", &without_ago(&text));
+    for (one, code) in [("oslo", 0), ("bergen", 2), ("tromsø", 0)] {
+        let ran = status(&["--url", &url, "--search", one], &[]).await;
+        assert_eq!(ran.code, Some(code), "{one}: {}", ran.stdout);
+    }
+}
+
+/// A publisher that found this, with a window that is on for these names.
+fn worked_on(id: &str, components: Value, names: &'static [&str]) -> impl FnMut() -> Vec<u8> {
+    let mut next = found(id, components);
+    move || {
+        let mut message: Value = serde_json::from_slice(&next()).unwrap();
+        let sent: jiff::Timestamp = message["v2"]["sent_at"].as_str().unwrap().parse().unwrap();
+        let ends = sent + jiff::SignedDuration::from_hours(2);
+        let (begins, ends) = (format!("{sent:.3}"), format!("{ends:.3}"));
+        message["v2"]["maintenance"] = json!([{"begins_at": begins, "ends_at": ends, "components": names}]);
+        message.to_string().into_bytes()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn all_pages_are_one() {
     let bridge = Bridge::new().await;
@@ -182,6 +229,12 @@ async fn a_subscriber_behind_tls_and_a_password_is_asked_and_refuses() {
     }
     let plain = status(&["--url", &url.replace("https", "http")], &[]).await;
     assert_eq!(plain.code, Some(3), "{}", plain.stderr);
+    text.push_str(&format!("http to a port of https:\n{}", plain.stderr));
+    let other = Bridge::new().await;
+    let plain = other.subscriber().start_ready().await;
+    let secure = status(&["--url", &self::url(&plain).replace("http", "https")], &[]).await;
+    assert_eq!(secure.code, Some(3), "{}", secure.stderr);
+    text.push_str(&format!("https to a port of http:\n{}", secure.stderr));
     let nobody = status(&["--url", &format!("http://127.0.0.1:{}", free_port())], &[]).await;
     assert_eq!(nobody.code, Some(3));
     text.push_str("nobody there:\n");
