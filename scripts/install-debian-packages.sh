@@ -115,6 +115,8 @@ main() {
     exec sudo -- "$0" "${missing[@]}"
   fi
 
+  # A container that nothing booted may have an empty /run.
+  mkdir -p /run/lock
   exec {lock}>/run/lock/"$MARK"
   flock "$lock"
   say "installing ${missing[*]}; their services will not be started"
