@@ -50,7 +50,9 @@ impl Topology<'_> {
         let bindings = match client.bindings(from, to, end_of_step()).await {
             Ok(bindings) => bindings,
             Err(failure) => {
-                report.unknown("binding", &Chain(&failure).to_string());
+                let asked =
+                    format!("asked for the bindings of {what} {name:?}, the management API did not tell");
+                report.unknown("binding", &format!("{asked}: {}", Chain(&failure)));
                 return;
             }
         };
@@ -107,23 +109,23 @@ impl Topology<'_> {
                 word(exchange)
             ),
         };
-        let user = &self.broker.amqp.user;
+        let user = self.broker.who();
         match right {
             Right::Given => report.warn(
                 "binding",
                 found,
-                &format!("Nothing, or bind it: it is bound at the next start, as user {user:?} may."),
+                &format!("Nothing, or bind it: it is bound at the next start, as {user} may."),
             ),
             Right::Untold => report.warn(
                 "binding",
                 found,
-                &format!("It is bound at the next start, if user {user:?} may. Else: {by_hand}"),
+                &format!("It is bound at the next start, if {user} may. Else: {by_hand}"),
             ),
             Right::Refused(said) => report.fail(
                 "binding",
                 &Fault {
                     attempted: "looking for the binding by which heartbeats come",
-                    why: &format!("{found}, and user {user:?} may not make one: {said}"),
+                    why: &format!("{found}, and {user} may not make one: {said}"),
                     to_do: &by_hand,
                 },
             ),

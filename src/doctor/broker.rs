@@ -12,14 +12,21 @@ use crate::telemetry::Chain;
 
 /// Walks to the broker, and tells of it what matters here.
 pub(super) async fn examine(broker: &Broker, api: &Api<'_>, report: &mut Report<'_>) {
-    let mut let_in = None;
+    let mut let_in: Option<(Probe, &Node)> = None;
     for node in &broker.nodes {
-        if let Some(probe) = log_in(broker, node, report).await {
-            let_in.get_or_insert(probe);
+        match log_in(broker, node, report).await {
+            Some(probe) if let_in.is_none() => let_in = Some((probe, node)),
+            Some(another) => another.close().await,
+            None => {}
         }
     }
     let rest = rest(broker);
-    let Some(probe) = let_in else {
+    // Any node tells what all of them would.
+    if broker.nodes.len() > 1 && !rest.is_empty() {
+        let by = let_in.as_ref().map(|(_, node)| format!(", as {} tells", server(broker, node).target()));
+        report.part(&format!("What stands at RabbitMQ{}", by.unwrap_or_default()));
+    }
+    let Some((probe, _)) = let_in else {
         report.skip(&rest);
         return;
     };
@@ -68,26 +75,19 @@ async fn log_in(broker: &Broker, node: &Node, report: &mut Report<'_>) -> Option
     match Probe::open(&config).await {
         Ok(probe) => {
             server.tell_tls(report, &reached);
-            report.ok("login", &format!("{} is let in", who(&config)));
+            report.ok("login", &format!("{} is let in", broker.who()));
             report.ok("virtual host", &format!("{:?} is open to it", config.vhost));
             Some(probe)
         }
         Err((stage, error)) => {
-            fail_login(&config, &server, &reached, stage, &error, report).await;
+            fail_login(broker, &server, &reached, stage, &error, report).await;
             None
         }
     }
 }
 
-fn who(config: &amqp::Config) -> String {
-    match config.mechanism {
-        Mechanism::Plain => format!("user {:?}", config.user),
-        Mechanism::External => "the user of the client certificate".to_owned(),
-    }
-}
-
 async fn fail_login(
-    config: &amqp::Config,
+    broker: &Broker,
     server: &Server<'_>,
     reached: &Reached,
     stage: Stage,
@@ -95,7 +95,7 @@ async fn fail_login(
     report: &mut Report<'_>,
 ) {
     let why = error.said().unwrap_or_else(|| Chain(error).to_string());
-    let (vhost, user) = (&config.vhost, &config.user);
+    let (vhost, user) = (&broker.amqp.vhost, broker.user_word());
     if let (Stage::Tls, AmqpError::Tls { source, .. }) = (stage, error) {
         server.fail_tls(report, source, reached.address).await;
         report.skip(&["login", "virtual host"]);
@@ -104,17 +104,18 @@ async fn fail_login(
     server.tell_tls(report, reached);
     match stage {
         Stage::Login => {
-            let attempted = format!("logging in at {} as {}", reached.address, who(config));
-            let to_do = match config.mechanism {
+            let attempted = format!("logging in at {} as {}", reached.address, broker.who());
+            let to_do = match broker.amqp.mechanism {
                 Mechanism::Plain => format!(
                     "Set RABBITMQ_USER and RABBITMQ_PASS (or RABBITMQ_PASS_FILE) to those of a user of this broker \
                      (rabbitmqctl list_users, rabbitmqctl authenticate_user {}); `guest` is let in from the broker's own \
                      machine alone.",
-                    word(user)
+                    user
                 ),
                 Mechanism::External => {
-                    "See that the broker has a user of the client certificate's name, and the plugin \
-                                        rabbitmq_auth_mechanism_ssl."
+                    "See that the broker has a user of the client certificate's name (rabbitmqctl list_users; \
+                     ssl_cert_login_from says which name that is), and offers EXTERNAL: the plugin \
+                     rabbitmq_auth_mechanism_ssl, and auth_mechanisms in rabbitmq.conf."
                         .to_owned()
                 }
             };
@@ -122,8 +123,8 @@ async fn fail_login(
             report.skip(&["virtual host"]);
         }
         Stage::Vhost => {
-            report.ok("login", &format!("{} is let in", who(config)));
-            let attempted = format!("opening the virtual host {vhost:?} as {}", who(config));
+            report.ok("login", &format!("{} is let in", broker.who()));
+            let attempted = format!("opening the virtual host {vhost:?} as {}", broker.who());
             let to_do = if why.contains("not found") {
                 format!(
                     "Set RABBITMQ_VHOST to one that there is (rabbitmqctl list_vhosts), or make it: rabbitmqctl add_vhost {}",
@@ -134,7 +135,7 @@ async fn fail_login(
                     "Give the user permissions there: rabbitmqctl set_permissions -p {} {} CONFIGURE WRITE READ; \
                      docs/least-privilege.md says which.",
                     word(vhost),
-                    word(user)
+                    user
                 )
             };
             report.fail("virtual host", &Fault { attempted: &attempted, why: &why, to_do: &to_do });

@@ -60,8 +60,20 @@ pub(super) async fn examine(
 ) {
     let Some(whoami) = &api.whoami else { return };
     if let (Err(failure), false) = (whoami, management.needed) {
-        report.part("Management API of RabbitMQ, which this role does without");
-        report.unknown("access", &format!("{}; what only it tells is unknown above", Chain(failure)));
+        let places: Vec<String> =
+            management.hosts.iter().map(|host| server(management, host).target()).collect();
+        report.part(&format!(
+            "Management API of RabbitMQ at {}, which this role does without",
+            places.join(", ")
+        ));
+        report.unknown(
+            "access",
+            &format!(
+                "{}; what only it tells is unknown above. {}",
+                said(failure),
+                to_do_without(management, failure)
+            ),
+        );
         return;
     }
     // One that answered has been reached; else the way there says why not.
@@ -87,7 +99,10 @@ pub(super) async fn examine(
         }
         match management.client.overview(end_of_step()).await {
             Ok(overview) => tell_statistics(management, &overview, report),
-            Err(failure) => report.unknown("statistics", &Chain(&failure).to_string()),
+            Err(failure) => {
+                let asked = format!("asked at {} (GET /api/overview), it did not tell", server.target());
+                report.unknown("statistics", &format!("{asked}: {}", said(&failure)));
+            }
         }
         // Any node tells what all of them would.
         break;
@@ -113,21 +128,35 @@ fn server<'a>(management: &'a Management, host: &'a str) -> Server<'a> {
 fn tell_access(management: &Management, whoami: &Whoami, report: &mut Report<'_>) {
     let user = &management.user;
     report.ok("login", &format!("user {user:?} is let in"));
-    let sees_all = whoami.tags.iter().any(|tag| matches!(tag.as_str(), "monitoring" | "administrator"));
     let tags = whoami.tags.join(", ");
-    if sees_all || !management.needed {
-        report.ok("tags", &format!("user {user:?} has {tags}"));
-        return;
+    let sees_all = whoami.tags.iter().any(|tag| matches!(tag.as_str(), "monitoring" | "administrator"));
+    // As docs/least-privilege.md has it.
+    let how = if management.needed && !sees_all { ": each queue is asked for by itself" } else { "" };
+    report.ok("tags", &format!("user {user:?} has {tags}{how}"));
+}
+
+/// Why an API did not answer, in its words where it has some.
+fn said(failure: &ManagementFailure) -> String {
+    match failure {
+        ManagementFailure::Denied { said: Some(said), .. } => format!("{}: {said}", Chain(failure)),
+        _ => Chain(failure).to_string(),
     }
-    report.warn(
-        "tags",
-        &format!("user {user:?} has {tags}, and not monitoring: the list of all consumers shows it its own alone"),
-        &format!(
-            "Where consumers are unknown by the reason consumers_hidden, or many queues are checked: rabbitmqctl \
-             set_user_tags {} monitoring",
-            word(user)
-        ),
-    );
+}
+
+/// What to do where an API is to tell more than the role needs.
+fn to_do_without(management: &Management, failure: &ManagementFailure) -> String {
+    match failure {
+        ManagementFailure::Denied { said: Some(said), .. } if said.contains("Not management user") => {
+            format!("To have it told: rabbitmqctl set_user_tags {} management", word(&management.user))
+        }
+        ManagementFailure::Denied { .. } => {
+            "It lets in users of the tag management, by RABBITMQ_USER and RABBITMQ_PASS.".to_owned()
+        }
+        _ => {
+            "RABBITMQ_MANAGEMENT_HOST, RABBITMQ_MANAGEMENT_PORT and RABBITMQ_MANAGEMENT_TLS say where it is."
+                .to_owned()
+        }
+    }
 }
 
 async fn fail_access(
@@ -142,7 +171,7 @@ async fn fail_access(
     let (why, to_do) = match failure {
         ManagementFailure::Denied { said: Some(said), .. } if said.contains("Not management user") => (
             format!("status 401: {said}: the password is right, and the user has no tag that lets it in"),
-            format!("rabbitmqctl set_user_tags {} monitoring", word(user)),
+            format!("rabbitmqctl set_user_tags {} management", word(user)),
         ),
         ManagementFailure::Denied { status, said, .. } => (
             format!("status {status}: {}", said.as_deref().unwrap_or("no word of why")),

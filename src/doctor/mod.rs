@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::amqp::{self, Node};
+use crate::amqp::{self, Mechanism, Node};
 use crate::check::management::ManagementClient;
 use crate::store::RedisConfig;
 use crate::terminal::Terminal;
@@ -58,6 +58,24 @@ pub struct Broker {
     pub use_of: Use,
     /// Where a subscriber sends what it refuses.
     pub dead_letter_exchange: Option<String>,
+}
+
+impl Broker {
+    /// Who logs in, in words.
+    fn who(&self) -> String {
+        match self.amqp.mechanism {
+            Mechanism::Plain => format!("user {:?}", self.amqp.user),
+            Mechanism::External => "the user of the client certificate".to_owned(),
+        }
+    }
+
+    /// Likewise as a shell takes it.
+    fn user_word(&self) -> String {
+        match self.amqp.mechanism {
+            Mechanism::Plain => word(&self.amqp.user),
+            Mechanism::External => "USER".to_owned(),
+        }
+    }
 }
 
 /// What a role does at a broker.

@@ -13,22 +13,44 @@ use crate::telemetry::Chain;
 
 const REST: [&str; 4] = ["permissions", "service", "version", "eviction"];
 
-/// The servers of a topology that are connected to, each and what it is called, and what they lead to.
-fn servers(topology: &Topology) -> (&'static str, &[(String, u16)], &'static str) {
+/// The servers of a topology that are connected to, and what they lead to.
+struct Servers<'a> {
+    nodes: &'a [(String, u16)],
+    /// How each begins its part.
+    title: &'static str,
+    /// What each is called in a sentence.
+    name: &'static str,
+    /// What all of them are.
+    whole: &'static str,
+}
+
+fn servers(topology: &Topology) -> Servers<'_> {
     match topology {
-        Topology::Single { node, .. } => ("Redis", std::slice::from_ref(node), "Redis"),
-        Topology::Sentinel { nodes, .. } => ("Sentinel", nodes, "Redis, to which the Sentinels lead"),
-        Topology::Cluster { nodes } => ("Node of the cluster", nodes, "Redis Cluster"),
+        Topology::Single { node, .. } => {
+            Servers { nodes: std::slice::from_ref(node), title: "Redis", name: "Redis", whole: "Redis" }
+        }
+        Topology::Sentinel { nodes, .. } => Servers {
+            nodes,
+            title: "Sentinel",
+            name: "this Sentinel",
+            whole: "Redis, to which the Sentinels lead",
+        },
+        Topology::Cluster { nodes } => Servers {
+            nodes,
+            title: "Node of Redis Cluster",
+            name: "this node",
+            whole: "Redis Cluster as a whole",
+        },
     }
 }
 
 /// Walks to Redis, and tells of it what matters here.
 pub(super) async fn examine(redis: &Redis, report: &mut Report<'_>, clocks: &mut Clocks) {
-    let (name, nodes, whole) = servers(&redis.config.topology);
+    let Servers { nodes, title, name, whole } = servers(&redis.config.topology);
     let mut reached = None;
     for (host, port) in nodes {
         let server = server(redis, name, host, *port);
-        report.part(&format!("{name} at {}", server.target()));
+        report.part(&format!("{title} at {}", server.target()));
         if let Some(found) = server.reach(report).await {
             server.tell_tls(report, &found);
             reached.get_or_insert((server, found));
@@ -39,14 +61,16 @@ pub(super) async fn examine(redis: &Redis, report: &mut Report<'_>, clocks: &mut
         report.skip(&REST);
         return;
     };
-    if name != whole {
+    if title != whole {
         report.part(whole);
     }
     let probe = match RedisProbe::open(&redis.config).await {
         Ok(probe) => probe,
         Err((stage, error)) => {
             fail_login(redis, &server, &found, stage, &cause(&error), report).await;
-            report.skip(&REST);
+            // The service is what failed there.
+            let rest = REST.iter().filter(|step| stage != Stage::Service || **step != "service");
+            report.skip(&rest.copied().collect::<Vec<_>>());
             return;
         }
     };
@@ -105,7 +129,12 @@ async fn fail_login(
         ),
         Stage::Service => (
             format!("using Redis at {}", found.address),
-            "See in its log what it waits for; a primary is needed, and a cluster whose slots are all served.",
+            match redis.config.topology {
+                Topology::Cluster { .. } => {
+                    "See that each slot is served, by a node that is reached from here: redis-cli CLUSTER INFO, CLUSTER SLOTS."
+                }
+                _ => "See in its log what it waits for; a primary is needed.",
+            },
         ),
     };
     let step = if stage == Stage::Service { "service" } else { "login" };

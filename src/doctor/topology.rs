@@ -4,7 +4,8 @@ use super::management::Api;
 use super::report::{Fault, Report};
 use super::{Broker, Use, end_of_step, word};
 use crate::amqp::probe::{Probe, Right, Sight};
-use crate::amqp::{AmqpError, QueueType};
+use crate::amqp::{AmqpError, Mechanism, QueueType};
+use crate::check::management::probe::Permissions;
 use crate::telemetry::Chain;
 use crate::terminal::counted;
 
@@ -43,7 +44,12 @@ impl Topology<'_> {
 
     /// Whether something may be made that is missing: told to administrators alone.
     fn may_make(&self, name: &str) -> Option<bool> {
-        Some(is_allowed(&self.api.permissions()?.configure, name))
+        Some(is_allowed(&self.permissions()?.configure, name))
+    }
+
+    /// What the user may do, where that is told. Of whom a certificate names, the API cannot be asked.
+    fn permissions(&self) -> Option<&Permissions> {
+        self.api.permissions().filter(|_| self.broker.amqp.mechanism == Mechanism::Plain)
     }
 
     /// Says whether it is there, as far as can be seen.
@@ -94,18 +100,18 @@ impl Topology<'_> {
 
     /// Each role makes at its start what is missing, where it may.
     fn tell_missing(&self, step: &str, what: &str, name: &str, by_hand: &str, report: &mut Report<'_>) {
-        let user = &self.broker.amqp.user;
+        let user = self.broker.who();
         match self.may_make(name) {
             Some(true) => report.warn(
                 step,
                 &format!("{what} is not there"),
-                &format!("Nothing, or make it: it is made at the next start, as user {user:?} may."),
+                &format!("Nothing, or make it: it is made at the next start, as {user} may."),
             ),
             Some(false) => report.fail(
                 step,
                 &Fault {
                     attempted: &format!("looking for {what}"),
-                    why: &format!("it is not there, and user {user:?} may not make it"),
+                    why: &format!("it is not there, and {user} may not make it"),
                     to_do: &format!("{by_hand}; or let the user make it, by a configure permission that matches {name:?}."),
                 },
             ),
@@ -113,7 +119,7 @@ impl Topology<'_> {
                 step,
                 &format!("{what} is not there"),
                 &format!(
-                    "It is made at the next start, if user {user:?} may: only an administrator is told whether it has the \
+                    "It is made at the next start, if {user} may: only an administrator is told whether it has the \
                      configure permission. Else: {by_hand}"
                 ),
             ),
@@ -149,7 +155,7 @@ impl Topology<'_> {
     /// Writing for a publisher, reading for a subscriber.
     async fn examine_rights(&self, exchange_is_there: bool, report: &mut Report<'_>) {
         let Broker { amqp, use_of, .. } = self.broker;
-        let user = &amqp.user;
+        let user = self.broker.who();
         if *use_of == Use::Sends {
             if !exchange_is_there {
                 report.unknown("permissions", "whether it may write is seen once the exchange is there");
@@ -157,17 +163,17 @@ impl Topology<'_> {
             }
             let exchange = &amqp.exchange;
             match self.probe.may_write(exchange).await {
-                Right::Given => report.ok("permissions", &format!("user {user:?} may write to {exchange:?}")),
+                Right::Given => report.ok("permissions", &format!("{user} may write to {exchange:?}")),
                 Right::Refused(said) => report.fail(
                     "permissions",
                     &Fault {
-                        attempted: &format!("asking whether user {user:?} may write to exchange {exchange:?}"),
+                        attempted: &format!("asking whether {user} may write to exchange {exchange:?}"),
                         why: &said,
                         to_do: &format!(
                             "rabbitmqctl set_permissions -p {} {} CONFIGURE WRITE READ, with a WRITE that matches \
                              {exchange:?}; docs/least-privilege.md has the whole command.",
                             word(&amqp.vhost),
-                            word(user)
+                            self.broker.user_word()
                         ),
                     },
                 ),
@@ -175,30 +181,30 @@ impl Topology<'_> {
             }
             return;
         }
-        let Some(permissions) = self.api.permissions() else {
+        let Some(permissions) = self.permissions() else {
             let why = format!(
-                "whether user {user:?} may read is seen only by reading, or by an administrator: rabbitmqctl \
+                "whether {user} may read is seen only by reading, or by an administrator: rabbitmqctl \
                  list_user_permissions {}",
-                word(user)
+                self.broker.user_word()
             );
             report.unknown("permissions", &why);
             return;
         };
         for queue in &amqp.queues {
             if is_allowed(&permissions.read, queue) {
-                report.ok("permissions", &format!("user {user:?} may read {queue:?}"));
+                report.ok("permissions", &format!("{user} may read {queue:?}"));
                 continue;
             }
             report.fail(
                 "permissions",
                 &Fault {
-                    attempted: &format!("looking whether user {user:?} may read queue {queue:?}"),
+                    attempted: &format!("looking whether {user} may read queue {queue:?}"),
                     why: &format!("its pattern for reading is {:?}, which does not match", permissions.read),
                     to_do: &format!(
                         "rabbitmqctl set_permissions -p {} {} CONFIGURE WRITE READ, with a READ that matches {queue:?}; \
                          docs/least-privilege.md has the whole command.",
                         word(&amqp.vhost),
-                        word(user)
+                        self.broker.user_word()
                     ),
                 },
             );

@@ -134,16 +134,7 @@ fn certified(setup: Setup, broker: &RabbitMq) -> Setup {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn external_takes_the_user_from_the_certificate() {
-    let options = rabbitmq::Options {
-        plugins: vec!["rabbitmq_auth_mechanism_ssl".into()],
-        config: vec![
-            "auth_mechanisms.1 = EXTERNAL".into(),
-            "auth_mechanisms.2 = PLAIN".into(),
-            "ssl_cert_login_from = common_name".into(),
-        ],
-        ..rabbitmq::Options::default()
-    };
-    let broker = RabbitMq::start_with(options).await;
+    let broker = RabbitMq::start_with(rabbitmq::Options::external()).await;
     let vhost = broker.new_vhost().await;
     let setup = || {
         let setup = certified(publisher(&vhost, "beats", "external", &config(&[], &[])), &broker);

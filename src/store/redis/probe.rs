@@ -122,7 +122,13 @@ impl RedisProbe {
     pub async fn open(config: &Config) -> Result<Self, (Stage, StoreError)> {
         let target = config.topology.target();
         let failed = |source: Error| {
-            let stage = stage(&source);
+            let stage = match stage(&source) {
+                // One node was reached, and leads to others.
+                Stage::Protocol if config.topology.is_cluster() && *source.kind() == ErrorKind::IO => {
+                    Stage::Service
+                }
+                stage => stage,
+            };
             (stage, StoreError::Connect { target: target.clone(), source: source.into() })
         };
         let client = config.client().map_err(&failed)?;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::{Patient, checks_a_queue, definitions};
 use crate::support::certificates::Certificates;
 use crate::support::ports::free_port;
-use crate::support::rabbitmq::RabbitMq;
+use crate::support::rabbitmq::{Options, RabbitMq};
 use crate::support::rabbitmq_api::{Permissions, encode};
 use crate::support::vhost::Vhost;
 
@@ -226,7 +226,45 @@ async fn the_management_api() {
     plain.examine().await.is("management-plain-to-tls-port", 2, Some("login"));
 
     let enclave = Enclave::whole("management", SENDS).await;
-    enclave.checking().examine().await.is("management-without-monitoring", 1, Some("tags"));
+    enclave.checking().examine().await.is("management-without-monitoring", 0, None);
+}
+
+#[tokio::test]
+async fn a_node_is_away_and_another_tells() {
+    let enclave = Enclave::whole("management", SENDS).await;
+    let away = free_port().to_string();
+    let here = enclave.vhost.ports.amqp.to_string();
+    let nodes = format!("127.0.0.1:{away},127.0.0.1:{here}");
+    let both = enclave.publisher().env("RABBITMQ_HOST", &nodes).called(&away, "5674");
+    both.examine().await.is("one-of-two-nodes", 2, Some("TCP"));
+    let twice = format!("localhost:{here},127.0.0.1:{here}");
+    let told = enclave.publisher().env("RABBITMQ_HOST", &twice).examine().await;
+    assert_eq!((told.code, told.first()), (Some(0), None), "{}", told.text);
+}
+
+#[tokio::test]
+async fn the_certificate_is_the_user() {
+    let broker = RabbitMq::start_with(Options::external()).await;
+    let enclave = Enclave::on(&broker, "monitoring", SENDS).await;
+    enclave.make().await;
+    let files = &broker.certificates;
+    let patient = enclave
+        .publisher()
+        .env("RABBITMQ_AUTH_MECHANISM", "external")
+        .env("RABBITMQ_TLS", "true")
+        .env("RABBITMQ_PORT", "")
+        .env("RABBITMQ_MANAGEMENT_TLS", "false")
+        .env("RABBITMQ_CA_CERT_PATH", files.ca.to_str().unwrap())
+        .env("RABBITMQ_CLIENT_CERT_PATH", files.client.to_str().unwrap())
+        .env("RABBITMQ_CLIENT_KEY_PATH", files.client_key.to_str().unwrap());
+    // Nobody has the name of the certificate yet.
+    patient.examine().await.is("external-nobody", 2, Some("login"));
+    let name = "heartbeat-client";
+    let permissions = Permissions { configure: "^$", write: "^$", read: "^$" };
+    enclave.vhost.api.create_user(&enclave.vhost.name, name, "unused", "", permissions).await;
+    patient.examine().await.is("external-may-not-write", 2, Some("permissions"));
+    enclave.vhost.api.create_user(&enclave.vhost.name, name, "unused", "", SENDS).await;
+    patient.examine().await.is("external", 0, None);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::support::certificates::Certificates;
 use crate::support::ports::free_port;
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::redis::{Options, Redis};
+use crate::support::redis_cluster::RedisCluster;
 
 /// What `docs/least-privilege.md` gives a subscriber.
 const LEAST: &str = "~heartbeat:* ~service:* ~queue:* +time +get +set +mget +mset +hget +hset +hmget +hdel +hkeys +hgetall \
@@ -119,4 +120,21 @@ async fn by_sentinels() {
         .called(&sentinel.port.to_string(), "26379");
     // One of them is away, and the other leads on.
     patient.examine().await.is("redis-sentinels", 2, Some("TCP"));
+}
+
+#[tokio::test]
+async fn by_nodes_of_a_cluster() {
+    let subscriber = subscriber().await;
+    let cluster = RedisCluster::apart().await;
+    let mut patient = subscriber;
+    for (name, value) in cluster.environment() {
+        patient = patient.env(&name, &value);
+    }
+    for (node, shown) in cluster.nodes.iter().zip(["7001", "7002"]) {
+        patient = patient.called(&node.port.to_string(), shown);
+    }
+    patient.examine().await.is("redis-cluster", 0, None);
+    // A node is gone, and its keys with it.
+    cluster.nodes[1].kill();
+    patient.examine().await.is("redis-cluster-in-part", 2, Some("TCP"));
 }

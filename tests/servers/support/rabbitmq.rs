@@ -60,6 +60,21 @@ pub struct Options {
     pub plugins: Vec<String>,
 }
 
+impl Options {
+    /// Whoever shows a certificate is the user of its name.
+    pub fn external() -> Self {
+        Self {
+            plugins: vec!["rabbitmq_auth_mechanism_ssl".into()],
+            config: vec![
+                "auth_mechanisms.1 = EXTERNAL".into(),
+                "auth_mechanisms.2 = PLAIN".into(),
+                "ssl_cert_login_from = common_name".into(),
+            ],
+            ..Self::default()
+        }
+    }
+}
+
 /// The ports of one broker, all on loopback.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
