@@ -63,7 +63,7 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Maintenance(command) => maintenance(command, invocation),
         Command::Healthcheck { role, ready } => {
             config::health_file(*role, &invocation.flags, &ProcessEnvironment)
-                .map(|file| healthcheck(&file, *ready))
+                .map(|(file, role)| healthcheck(&file, role, *ready))
         }
         Command::Completions(shell) => {
             print!("{}", cli::completions(*shell));
@@ -131,22 +131,18 @@ fn status(command: &StatusCommand, invocation: &Invocation) -> Result<u8, Proble
     init_log_of_command(LogConfig::default());
     let StatusCommand { search, states, json, watch } = command.clone();
     let asked = Asked { question: Question { search, states }, json, every: watch };
-    role::status(&config, &asked, &mut terminal()).or_else(|error| {
-        eprintln!("heartbeat: {}", Chain(&error));
-        Ok(role::EXIT_NOT_ASKED)
-    })
+    let told = role::status(&config, &asked, &mut terminal());
+    Ok(told.unwrap_or_else(|error| failed(&error, role::EXIT_NOT_ASKED)))
 }
 
 fn tap(count: Option<u64>, json: bool, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_tap(&invocation.flags, &ProcessEnvironment)?;
     warn_of(&warnings);
     init_log_of_command(config.log);
-    let told = role::tap(&config, count, json, &mut terminal()).or_else(|error| {
-        eprintln!("heartbeat: {}", Chain(&error));
-        Ok(role::EXIT_FAILURE)
-    });
+    let told = role::tap(&config, count, json, &mut terminal(), &mut notes());
+    let code = told.unwrap_or_else(|error| failed(&error, role::EXIT_FAILURE));
     log::flush();
-    told
+    Ok(code)
 }
 
 fn warn_of(warnings: &[Warning]) {
@@ -160,6 +156,17 @@ fn terminal() -> Terminal {
     let out = std::io::stdout();
     let is_screen = out.is_terminal();
     Terminal::new(Box::new(out), is_screen, config::allows_colours(&ProcessEnvironment))
+}
+
+/// Where they say what is beside the answer.
+fn notes() -> Terminal {
+    Terminal::new(Box::new(std::io::stderr()), false, false)
+}
+
+/// Says why a command did not do what it was asked for. Returns its exit code.
+fn failed(error: &(dyn std::error::Error + 'static), code: u8) -> u8 {
+    eprintln!("heartbeat: {}", Chain(error));
+    code
 }
 
 /// A command says itself what it finds. Whoever asks for all of the log sees it, too.
@@ -180,8 +187,10 @@ fn drill(down_for: Duration, silent_for: Duration, invocation: &Invocation) -> R
 
 fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_forget(&invocation.flags, &ProcessEnvironment)?;
-    init_log(config.log, None, &warnings);
-    let code = role::forget(config, publisher, clock_set_back);
+    warn_of(&warnings);
+    init_log_of_command(config.log);
+    let code = role::forget(&config, publisher, clock_set_back, &mut terminal())
+        .unwrap_or_else(|error| failed(&error, role::EXIT_FAILURE));
     log::flush();
     Ok(code)
 }
@@ -189,26 +198,21 @@ fn forget(publisher: &str, clock_set_back: bool, invocation: &Invocation) -> Res
 fn maintenance(command: &MaintenanceCommand, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_local(&invocation.flags, &ProcessEnvironment)?;
     warn_of(&warnings);
-    role::maintenance(&config, command, &mut terminal()).or_else(|error| {
-        eprintln!("heartbeat: {}", Chain(&error));
-        Ok(error.code())
-    })
+    let done = role::maintenance(&config, command, &mut terminal());
+    Ok(done.unwrap_or_else(|error| failed(&error, error.code())))
 }
 
 fn keys(command: KeysCommand, invocation: &Invocation) -> Result<u8, Problems> {
     let (config, warnings) = config::load_keys(&invocation.flags, &ProcessEnvironment)?;
     warn_of(&warnings);
-    match role::keys(command, &config) {
+    Ok(match role::keys(command, &config) {
         Ok(said) => {
             println!("{}", said.line);
             eprintln!("{}", said.notes);
-            Ok(role::EXIT_OK)
+            role::EXIT_OK
         }
-        Err(error) => {
-            eprintln!("heartbeat: {}", Chain(&error));
-            Ok(role::EXIT_FAILURE)
-        }
-    }
+        Err(error) => failed(&error, role::EXIT_FAILURE),
+    })
 }
 
 /// Sets the log up, to where it goes beside stderr too, and says what is odd about the configuration.
@@ -243,8 +247,8 @@ fn manual(of: &[String], folder: Option<&Path>) -> u8 {
     }
 }
 
-fn healthcheck(file: &Path, ready: bool) -> u8 {
-    match health::file::check(file, ready) {
+fn healthcheck(file: &Path, role: Option<Role>, ready: bool) -> u8 {
+    match health::file::check(file, role.map(Role::as_str), ready) {
         Ok(()) => {
             println!("healthy");
             role::EXIT_OK

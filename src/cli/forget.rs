@@ -8,6 +8,23 @@ use crate::config::Scopes;
 
 pub(super) const FORGET: Entry = Entry { describe, read };
 
+const NOTES: &str = "\
+It leaves Redis and every subscriber's view, and comes back when it is heard of again. One that is expected is shown as \
+silent until EXPECTED_PUBLISHERS of the subscribers does not name it any more; one that is expected and was never heard is \
+there alone.
+
+Takes the settings by which the subscribers reach Redis.
+
+Exit code:
+  0   it is forgotten
+  1   it is not: nobody knows it, or Redis is not reached
+  64  the configuration or the command line cannot be used
+
+Example:
+  heartbeat forget oslo --redis.host=redis
+
+";
+
 fn read(matches: &ArgMatches) -> Command {
     Command::Forget {
         publisher: matches.get_one::<String>("publisher-id").cloned().unwrap_or_default(),
@@ -18,7 +35,7 @@ fn read(matches: &ArgMatches) -> Command {
 fn describe() -> clap::Command {
     clap::Command::new("forget")
         .about("Forget a publisher that will not come back")
-        .after_help(settings_notes(Scopes::FORGET))
+        .after_help(format!("{NOTES}{}", settings_notes(Scopes::FORGET)))
         .next_line_help(true)
         .arg(Arg::new("publisher-id").value_name("PUBLISHER-ID").required(true).help("The publisher's id"))
         .arg(

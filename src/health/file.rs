@@ -47,6 +47,18 @@ pub enum Unhealthy {
         /// Which file.
         path: PathBuf,
     },
+    /// It is of another role.
+    #[error(
+        "{path} is of a {role}, and not of a {wanted}: name the role that runs here, or give each a HEALTH_FILE of its own"
+    )]
+    OtherRole {
+        /// Which file.
+        path: PathBuf,
+        /// Whose it is.
+        role: String,
+        /// Whose it is to be.
+        wanted: &'static str,
+    },
     /// The process stopped writing it.
     #[error("the last sign of life of {role} (pid {pid}) is {age:?} old")]
     Old {
@@ -112,16 +124,19 @@ async fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
     tokio::fs::rename(&fresh, path).await
 }
 
-/// Reads the file of a role. `ready` asks for more than life: that it does its work.
+/// Reads the file of a role, of whichever where none is `wanted`. `ready` asks for more than life: that it does its work.
 ///
 /// # Errors
 /// Says why it does not count as healthy.
-pub fn check(path: &Path, ready: bool) -> Result<(), Unhealthy> {
+pub fn check(path: &Path, wanted: Option<&'static str>, ready: bool) -> Result<(), Unhealthy> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| Unhealthy::Missing { path: path.to_owned(), source })?;
     let written: Written =
         serde_json::from_str(&text).map_err(|_| Unhealthy::Malformed { path: path.to_owned() })?;
     let Written { role, pid, written_ms, healthy, ready: is_ready, reason } = written;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != role) {
+        return Err(Unhealthy::OtherRole { path: path.to_owned(), role, wanted });
+    }
     let age = clock::boot().saturating_sub(Duration::from_millis(written_ms));
     if age > OLD_AFTER {
         return Err(Unhealthy::Old { role, pid, age });
@@ -140,20 +155,22 @@ mod tests {
     async fn a_file_tells_of_life_and_readiness() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.health");
-        assert!(matches!(check(&path, false), Err(Unhealthy::Missing { .. })));
+        assert!(matches!(check(&path, None, false), Err(Unhealthy::Missing { .. })));
         let write = async |written: Written| {
             write_whole(&path, &serde_json::to_string(&written).unwrap()).await.unwrap();
         };
         write(Written::now("publisher", &Condition::Starting)).await;
-        assert!(check(&path, false).is_ok());
-        let error = check(&path, true).unwrap_err().to_string();
+        assert!(check(&path, None, false).is_ok());
+        let error = check(&path, Some("publisher"), true).unwrap_err().to_string();
         assert!(error.contains("starting"), "{error}");
         write(Written::now("publisher", &Condition::Ready)).await;
-        assert!(check(&path, true).is_ok());
+        assert!(check(&path, Some("publisher"), true).is_ok());
+        let error = check(&path, Some("subscriber"), false).unwrap_err().to_string();
+        assert!(error.contains("is of a publisher, and not of a subscriber"), "{error}");
         write(Written::now("publisher", &Condition::Hangs(Duration::from_secs(45)))).await;
-        let error = check(&path, false).unwrap_err().to_string();
+        let error = check(&path, None, false).unwrap_err().to_string();
         assert!(error.contains("not come round for 45 s"), "{error}");
         write(Written { written_ms: 0, ..Written::now("publisher", &Condition::Ready) }).await;
-        assert!(matches!(check(&path, false), Err(Unhealthy::Old { .. })));
+        assert!(matches!(check(&path, None, false), Err(Unhealthy::Old { .. })));
     }
 }

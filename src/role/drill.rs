@@ -7,10 +7,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{EXIT_FAILURE, EXIT_OK, StartError, convert, stop_signal, with_runtime};
+use crate::amqp;
+use crate::amqp::probe::Probe;
 use crate::amqp::publish::Publisher;
 use crate::clock;
 use crate::config::PublisherConfig;
 use crate::publisher::{Drill, Stage};
+use crate::telemetry::Chain;
 use crate::terminal::Terminal;
 use crate::tls::Expiry;
 
@@ -39,17 +42,31 @@ pub fn drill(
         let PublisherConfig { emitter, amqp, publish_timeout, signing_key, .. } = config;
         let name = format!("heartbeat drill {}", emitter.id);
         let connection = convert::amqp(&amqp, name, &Expiry::default())?;
-        let (publisher, task) = Publisher::new(connection, publish_timeout);
+        let (publisher, task) = Publisher::new(connection.clone(), publish_timeout);
         let stop_late = CancellationToken::new();
         let task = tokio::spawn(task.run(stop_late.clone()));
         let drill = Drill::new(&emitter.id, INTERVAL, signing_key.map(|file| file.key));
         let mut play = Play { drill, publisher, stop, terminal, failed: false };
-        play.run(down_for, silent_for).await;
+        if play.connect(&connection).await {
+            play.run(down_for, silent_for).await;
+        }
         let code = if play.failed { EXIT_FAILURE } else { EXIT_OK };
         stop_late.cancel();
         let _ = timeout(GOODBYE, task).await;
         Ok::<u8, StartError>(code)
     })
+}
+
+/// What is in the way, as one more attempt has it.
+async fn why_not(config: &amqp::Config) -> String {
+    let why = match Probe::open(config).await {
+        Ok(probe) => {
+            probe.close().await;
+            "RabbitMQ takes no messages now".to_owned()
+        }
+        Err((_, error)) => Chain(&error).to_string(),
+    };
+    format!("{why}; `heartbeat doctor publisher` says what to do")
 }
 
 struct Play<'a> {
@@ -61,12 +78,27 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    async fn run(&mut self, down_for: Duration, silent_for: Duration) {
+    /// Waits for the broker. Says whether it takes messages.
+    async fn connect(&mut self, config: &amqp::Config) -> bool {
+        let within = CONNECT_WITHIN.as_secs();
+        self.say(&format!("Connecting to RabbitMQ at {}, for up to {within} s", config.nodes.identity()));
         let mut link = self.publisher.state();
-        if timeout(CONNECT_WITHIN, link.wait_for(|link| link.is_writable())).await.is_err() {
-            let why = "no connection to RabbitMQ that takes messages; `heartbeat doctor` says why";
-            return self.fail(&format!("Nothing was played: {why}"));
+        let connected = tokio::select! {
+            connected = timeout(CONNECT_WITHIN, link.wait_for(|link| link.is_writable())) => connected.is_ok(),
+            () = self.stop.cancelled() => false,
+        };
+        if connected {
+            return true;
         }
+        let why = match self.stop.is_cancelled() {
+            true => "stopped".to_owned(),
+            false => why_not(config).await,
+        };
+        self.fail(&format!("Nothing was played: {why}"));
+        false
+    }
+
+    async fn run(&mut self, down_for: Duration, silent_for: Duration) {
         let id = self.drill.id().clone();
         self.say(&format!("{id} is up: every subscriber shows it as a publisher of its own"));
         self.stage(Stage::Up, UP_FOR).await;
@@ -101,7 +133,9 @@ impl Play<'_> {
             let next = (Instant::now() + INTERVAL).min(ends);
             if let Err(failure) = self.drill.tell(stage, &self.publisher).await {
                 let why = failure.as_str();
-                self.fail(&format!("A heartbeat was not confirmed ({why}); `heartbeat doctor` may say why"));
+                self.fail(&format!(
+                    "A heartbeat was not confirmed ({why}); `heartbeat doctor publisher` may say why"
+                ));
             }
             self.wait_until(next).await;
         }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
 
-use super::{EXIT_FAILURE, EXIT_OK, convert};
+use super::{EXIT_OK, answer, convert};
 use crate::clock::StoreClock;
 use crate::config::ForgetConfig;
-use crate::heartbeat::PublisherId;
+use crate::heartbeat::{InvalidName, PublisherId};
 use crate::state::revision::Revisions;
-use crate::store::{Batch, RedisStore, Store, StoreError, Write, Written};
-use crate::telemetry::Chain;
+use crate::store::probe::RedisProbe;
+use crate::store::{Batch, RedisConfig, RedisStore, Store, StoreError, Write, Written};
+use crate::telemetry::{Chain, visible};
+use crate::terminal::Terminal;
 use crate::tls::Expiry;
 
 /// Longest wait for Redis.
@@ -22,75 +23,133 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// A publisher that beats at the same moment changes its record; so often is it tried again.
 const ATTEMPTS: usize = 10;
 
-/// Forgets one publisher. Returns the exit code.
-pub(super) async fn run(config: ForgetConfig, publisher: &str, clock_set_back: bool) -> u8 {
-    let id = match PublisherId::new(publisher) {
-        Ok(id) => id,
-        Err(error) => {
-            error!(publisher, %error, "Not a publisher's id");
-            return EXIT_FAILURE;
-        }
-    };
+/// Why a publisher was not forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum NotForgotten {
+    /// It can be nobody's name.
+    #[error("{id:?} is no publisher's id")]
+    NoId {
+        /// As it was typed.
+        id: String,
+        /// Why not.
+        source: InvalidName,
+    },
+    /// Redis was not reached.
+    #[error(
+        "not forgotten: no connection to Redis at {place}: {why}; `heartbeat doctor subscriber` says what to do"
+    )]
+    NoConnection {
+        /// Where.
+        place: String,
+        /// Why not.
+        why: String,
+    },
+    /// There is nobody of this name.
+    #[error(
+        "not forgotten: Redis at {place} knows no publisher {id:?}. One that was never heard, and is shown as silent, is \
+         expected: take it out of EXPECTED_PUBLISHERS of the subscribers"
+    )]
+    Unknown {
+        /// As it was typed.
+        id: String,
+        /// Where.
+        place: String,
+    },
+    /// It was forgotten before.
+    #[error("not forgotten: {id:?} is forgotten already, at Redis at {place}")]
+    Already {
+        /// As it was typed.
+        id: String,
+        /// Where.
+        place: String,
+    },
+    /// Its record changes all the time.
+    #[error("not forgotten: the record of {id:?} changed at each attempt; is it still beating?")]
+    Beating {
+        /// As it was typed.
+        id: String,
+    },
+    /// Redis did not do it.
+    #[error("not forgotten")]
+    Store(#[from] StoreError),
+}
+
+/// Forgets a publisher, and with `clock_set_back` also when its processes began. Returns the exit code.
+///
+/// # Errors
+/// It was not forgotten.
+pub fn forget(
+    config: &ForgetConfig,
+    publisher: &str,
+    clock_set_back: bool,
+    terminal: &mut Terminal,
+) -> Result<u8, NotForgotten> {
+    let id = PublisherId::new(publisher)
+        .map_err(|source| NotForgotten::NoId { id: visible(publisher).into_owned(), source })?;
+    answer(async {
+        let redis = convert::redis(&config.store, &Expiry::default())?;
+        let forgotten = connected(redis, &id, clock_set_back).await;
+        Ok(forgotten.map(|()| {
+            let id = visible(id.as_str());
+            terminal.line(&format!(
+                "OK: {id} is forgotten, and comes back only if it is heard of again. Where EXPECTED_PUBLISHERS names it, take \
+                 it out there, too."
+            ));
+            EXIT_OK
+        }))
+    })
+}
+
+async fn connected(redis: RedisConfig, id: &PublisherId, clock_set_back: bool) -> Result<(), NotForgotten> {
     let clock = Arc::new(StoreClock::default());
-    let redis = match convert::redis(&config.store, &Expiry::default()) {
-        Ok(redis) => redis,
-        Err(failure) => {
-            error!(publisher, error = %Chain(&failure), "Not forgotten");
-            return EXIT_FAILURE;
-        }
-    };
-    let (redis, task) = RedisStore::new(redis, Arc::clone(&clock));
-    let store = Store::Redis(redis);
+    let (client, task) = RedisStore::new(redis.clone(), Arc::clone(&clock));
+    let store = Store::Redis(client);
     let stop = CancellationToken::new();
     let task = tokio::spawn(task.run(stop.clone()));
     let mut link = store.link();
-    let connected = timeout(CONNECT_WITHIN, link.wait_for(|link| link.connected)).await.is_ok();
-    let code = if connected {
-        forget(&store, &clock, &id, clock_set_back).await
+    let is_connected = timeout(CONNECT_WITHIN, link.wait_for(|link| link.connected)).await.is_ok();
+    let forgotten = if is_connected {
+        try_forget(&store, &clock, &redis, id, clock_set_back).await
     } else {
-        error!(publisher, "Not forgotten: no connection to Redis");
-        EXIT_FAILURE
+        Err(NotForgotten::NoConnection { place: redis.topology.place(), why: why_not(&redis).await })
     };
     stop.cancel();
     let _ = timeout(CONNECT_WITHIN, task).await;
-    code
+    forgotten
 }
 
-async fn forget(store: &Store, clock: &StoreClock, id: &PublisherId, clock_set_back: bool) -> u8 {
-    let publisher = id.as_str();
-    match try_forget(store, clock, id, clock_set_back).await {
-        Ok(Some(true)) => {
-            info!(publisher, "Publisher forgotten; it comes back only if it is heard of again");
-            EXIT_OK
+/// What is in the way, as one more attempt has it.
+async fn why_not(redis: &RedisConfig) -> String {
+    match RedisProbe::open(redis).await {
+        Ok(probe) => {
+            probe.close().await;
+            format!("none within {} s", CONNECT_WITHIN.as_secs())
         }
-        Ok(Some(false)) => {
-            error!(publisher, "Not forgotten: its record changed at each attempt; is it still beating?");
-            EXIT_FAILURE
-        }
-        Ok(None) => {
-            error!(publisher, "Not forgotten: no such publisher is known");
-            EXIT_FAILURE
-        }
-        Err(failure) => {
-            error!(publisher, error = %Chain(&failure), "Not forgotten");
-            EXIT_FAILURE
+        Err((_, error)) => {
+            // Where, it is told already.
+            let cause = std::error::Error::source(&error);
+            cause.map_or_else(|| error.to_string(), |cause| Chain(cause).to_string())
         }
     }
 }
 
-/// `None` if there is no such publisher, else whether the tombstone stands.
 async fn try_forget(
     store: &Store,
     clock: &StoreClock,
+    redis: &RedisConfig,
     id: &PublisherId,
     clock_set_back: bool,
-) -> Result<Option<bool>, StoreError> {
+) -> Result<(), NotForgotten> {
+    let name = || visible(id.as_str()).into_owned();
     let mut revisions = Revisions::seeded(rand::random());
     for _ in 0..ATTEMPTS {
-        let Some(record) = store.get(id).await?.filter(|record| clock_set_back || !record.is_forgotten())
-        else {
-            return Ok(None);
+        let place = || redis.topology.place();
+        let Some(record) = store.get(id).await? else {
+            return Err(NotForgotten::Unknown { id: name(), place: place() });
         };
+        if record.is_forgotten() && !clock_set_back {
+            return Err(NotForgotten::Already { id: name(), place: place() });
+        }
         let expected = record.revision;
         let mut tombstone = record.forget(clock.now());
         if clock_set_back {
@@ -99,8 +158,8 @@ async fn try_forget(
         tombstone.revision = revisions.after(expected);
         let batch = Batch { writes: vec![Write::new(Arc::new(tombstone), expected)], ..Batch::default() };
         if let Some(Written::Stored) = store.put(&batch).await?.first() {
-            return Ok(Some(true));
+            return Ok(());
         }
     }
-    Ok(Some(false))
+    Err(NotForgotten::Beating { id: name() })
 }

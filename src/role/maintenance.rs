@@ -3,9 +3,8 @@
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::runtime::Builder;
 
-use super::{EXIT_FAILURE, EXIT_OK, with_runtime};
+use super::{EXIT_FAILURE, EXIT_OK, answer};
 use crate::cli::{EXIT_USAGE, MaintenanceCommand};
 use crate::config::LocalConfig;
 use crate::heartbeat::Timestamp;
@@ -48,16 +47,15 @@ pub fn maintenance(
     command: &MaintenanceCommand,
     terminal: &mut Terminal,
 ) -> Result<u8, NotDone> {
-    let mut failed = None;
-    let code = with_runtime(Builder::new_current_thread(), async {
-        match asked(config, command).await {
-            Ok(Answer::Said(text)) => terminal.line(&visible(&text)),
-            Ok(Answer::Windows(windows)) => terminal.line(&listed(windows, terminal)),
-            Err(error) => failed = Some(error),
-        }
-        Ok(EXIT_OK)
-    });
-    failed.map_or(Ok(code), Err)
+    answer(async {
+        Ok(asked(config, command).await.map(|answer| {
+            terminal.line(&match answer {
+                Answer::Said(text) => visible(&text).into_owned(),
+                Answer::Windows(windows) => listed(windows, terminal),
+            });
+            EXIT_OK
+        }))
+    })
 }
 
 /// What the publisher answered.

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::build_info::NAME;
-use crate::config::{Config, ForgetConfig, Role, RoleConfig, WebConfig};
+use crate::config::{Config, Role, RoleConfig, WebConfig};
 use crate::health::service_manager::ServiceManager;
 use crate::health::{Health, file};
 use crate::otlp::{Identity, Otlp};
@@ -37,6 +37,7 @@ use crate::telemetry::{Chain, log};
 pub use check::check;
 pub use doctor::doctor;
 pub use drill::drill;
+pub use forget::{NotForgotten, forget};
 pub use keys::{KeysError, Said, run as keys};
 pub use maintenance::{NotDone, maintenance};
 pub use status::{Asked, EXIT_NOT_ASKED, status};
@@ -134,14 +135,6 @@ pub fn run(config: Config, otlp: Otlp) -> u8 {
     })
 }
 
-/// Forgets a publisher, and with `clock_set_back` also when its processes began. Returns the exit code.
-pub fn forget(config: ForgetConfig, publisher: &str, clock_set_back: bool) -> u8 {
-    let publisher = publisher.to_owned();
-    with_runtime(Builder::new_current_thread(), async move {
-        Ok(forget::run(config, &publisher, clock_set_back).await)
-    })
-}
-
 /// What every role needs of its process.
 struct Process {
     grace: Duration,
@@ -164,6 +157,18 @@ fn with_runtime(mut builder: Builder, work: impl Future<Output = Result<u8, Star
         error!(error = %Chain(&failure), "Not started");
         EXIT_FAILURE
     })
+}
+
+/// Runs a command that answers whoever called it. What kept it from doing so is theirs to tell.
+fn answer<E>(work: impl Future<Output = Result<Result<u8, E>, StartError>>) -> Result<u8, E> {
+    let mut failed = None;
+    let code = with_runtime(Builder::new_current_thread(), async {
+        Ok(work.await?.unwrap_or_else(|error| {
+            failed = Some(error);
+            EXIT_FAILURE
+        }))
+    });
+    failed.map_or(Ok(code), Err)
 }
 
 /// A token that is cancelled by SIGTERM or SIGINT. A second signal ends the process at once.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::runtime::Builder;
 use tokio::time::sleep;
 
-use super::{EXIT_DOWN, EXIT_OK, EXIT_UNKNOWN, convert, with_runtime};
+use super::{EXIT_DOWN, EXIT_OK, EXIT_UNKNOWN, answer, convert};
 use crate::config::StatusConfig;
 use crate::status::{Answer, Client, Config, Question, StatusError, Verdict, ask, render};
 use crate::telemetry::{Chain, visible, visible_json};
@@ -31,8 +30,7 @@ pub struct Asked {
 /// # Errors
 /// The subscriber could not be asked.
 pub fn status(config: &StatusConfig, asked: &Asked, terminal: &mut Terminal) -> Result<u8, StatusError> {
-    let mut failed = None;
-    let code = with_runtime(Builder::new_current_thread(), async {
+    answer(async {
         let tls = convert::tls(config.tls.as_ref(), Peer::Subscriber, &Expiry::default())?;
         let client = Client::new(&Config {
             url: config.url.clone(),
@@ -40,19 +38,15 @@ pub fn status(config: &StatusConfig, asked: &Asked, terminal: &mut Terminal) -> 
             tls,
             limit: config.timeout,
         });
-        match asked.every {
-            None => match ask(&client, &asked.question, config.timeout).await {
-                Ok(answer) => {
-                    terminal.line(&told(&answer, asked.json, terminal));
-                    return Ok(code_of(answer.fleet.verdict()));
-                }
-                Err(error) => failed = Some(error),
-            },
-            Some(every) => watch(&client, config.timeout, asked, every, terminal).await,
+        if let Some(every) = asked.every {
+            watch(&client, config.timeout, asked, every, terminal).await;
+            return Ok(Ok(EXIT_NOT_ASKED));
         }
-        Ok(EXIT_NOT_ASKED)
-    });
-    failed.map_or(Ok(code), Err)
+        Ok(ask(&client, &asked.question, config.timeout).await.map(|answer| {
+            terminal.line(&told(&answer, asked.json, terminal));
+            code_of(answer.fleet.verdict())
+        }))
+    })
 }
 
 /// Asks again and again, until nobody looks any more. A subscriber that is away for a while comes back.

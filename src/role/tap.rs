@@ -1,17 +1,17 @@
 //! `heartbeat tap`: tells of heartbeats as they pass.
 
-use tokio::runtime::Builder;
-
-use super::{EXIT_FAILURE, EXIT_OK, convert, with_runtime};
+use super::{EXIT_OK, answer, convert};
 use crate::amqp::AmqpError;
 use crate::amqp::tap::Tap;
 use crate::config::TapConfig;
 use crate::heartbeat::wire::Limits;
 use crate::tap::Passed;
+use crate::telemetry::visible;
 use crate::terminal::Terminal;
 use crate::tls::Expiry;
 
-/// Tells of `count` messages, or of all until the connection ends or nobody looks any more. Returns the exit code.
+/// Tells of `count` messages, or of all until the connection ends or nobody looks any more; by `notes`, what it waits for. Returns
+/// the exit code.
 ///
 /// # Errors
 /// No connection, no right to listen, or the connection ended.
@@ -20,32 +20,30 @@ pub fn tap(
     count: Option<u64>,
     json: bool,
     terminal: &mut Terminal,
+    notes: &mut Terminal,
 ) -> Result<u8, AmqpError> {
-    let mut failed = None;
-    let code = with_runtime(Builder::new_current_thread(), async {
+    answer(async {
         let amqp = convert::amqp(&config.amqp, "heartbeat tap".into(), &Expiry::default())?;
         let limits = Limits {
             message_bytes: config.message_bytes,
             components: config.components_per_message,
             ..Limits::default()
         };
-        let passed = match Tap::open(&amqp).await {
-            Ok(mut tap) => {
-                let passed = tell(&mut tap, &limits, count, json, terminal).await;
-                tap.close().await;
-                passed
-            }
-            Err(error) => Err(error),
+        let mut tap = match Tap::open(&amqp).await {
+            Ok(tap) => tap,
+            Err(error) => return Ok(Err(error)),
         };
-        Ok(match passed {
-            Ok(()) => EXIT_OK,
-            Err(error) => {
-                failed = Some(error);
-                EXIT_FAILURE
-            }
-        })
-    });
-    failed.map_or(Ok(code), Err)
+        notes.line(&visible(&format!(
+            "Waiting for heartbeats at {}, vhost {:?}: what exchange {:?} leads by {:?}. Ctrl-C ends it.",
+            tap.target(),
+            amqp.vhost,
+            amqp.exchange,
+            amqp.routing_key
+        )));
+        let passed = tell(&mut tap, &limits, count, json, terminal).await;
+        tap.close().await;
+        Ok(passed.map(|()| EXIT_OK))
+    })
 }
 
 async fn tell(

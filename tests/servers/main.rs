@@ -22,6 +22,7 @@ mod contract;
 mod credentials;
 #[cfg(test)]
 mod doctor;
+mod drill;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

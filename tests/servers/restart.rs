@@ -85,6 +85,7 @@ async fn the_forgotten_stay_so_until_they_speak() {
 
     let mut command = forget(&bridge, "gone");
     assert_eq!(command.exit_code(SOON).await, Some(0), "{}", command.log());
+    assert!(command.log().starts_with("OK: gone is forgotten"), "{}", command.log());
     for subscriber in [&one, &other] {
         subscriber.wait_absent(SOON, "heartbeat_publisher_up", &label("gone")).await;
         subscriber.wait_absent(SOON, "heartbeat_component_up", &[("name", "gone.db")]).await;
@@ -99,8 +100,16 @@ async fn the_forgotten_stay_so_until_they_speak() {
         Ok(())
     })
     .await;
-    assert_eq!(forget(&bridge, "gone").exit_code(SOON).await, Some(1), "it is forgotten already");
-    assert_eq!(forget(&bridge, "never heard of").exit_code(SOON).await, Some(1));
+    let database = format!("Redis at 127.0.0.1:{}, database 0", bridge.redis.port);
+    for (id, why) in [
+        ("gone", format!("heartbeat: not forgotten: \"gone\" is forgotten already, at {database}")),
+        ("never heard", format!("heartbeat: not forgotten: {database} knows no publisher \"never heard\"")),
+        ("never heard", "take it out of EXPECTED_PUBLISHERS".to_owned()),
+    ] {
+        let mut command = forget(&bridge, id);
+        assert_eq!(command.exit_code(SOON).await, Some(1), "{id}");
+        assert!(command.log().contains(&why), "{id}: {}", command.log());
+    }
     known_alive(&bridge, &one, &mut gone).await;
     other.wait_value(SOON, "heartbeat_publisher_up", &label("gone"), 1.0).await;
 }

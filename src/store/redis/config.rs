@@ -90,6 +90,16 @@ impl Topology {
         }
     }
 
+    /// Where it is and which part of it is used, for people.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Single { database, .. } | Self::Sentinel { database, .. } => {
+                format!("{}, database {database}", self.target())
+            }
+            Self::Cluster { .. } => format!("{} and the other nodes of their cluster", self.target()),
+        }
+    }
+
     /// Where it is, for people.
     pub(super) fn target(&self) -> String {
         let listed = |nodes: &[(String, u16)]| {
