@@ -23,6 +23,8 @@ const KEYS_NOTES: &str = "\
 Each prints one line, for the file that TRUSTED_KEYS_FILE names at the subscribers, on its output, and what is to be \
 done on its error output. A private key is written with the mode 0600, and never over a file that is there.
 
+Exit code: 0 done, 1 not done, 64 the configuration or the command line cannot be used.
+
 Examples:
   heartbeat keys generate --publisher.id=oslo --signing.key-file=signing.pem >> trusted.keys
   heartbeat keys rotate --publisher.id=oslo --signing.key-file=signing.pem >> trusted.keys";

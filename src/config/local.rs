@@ -11,8 +11,20 @@ use super::settings as s;
 /// Longest path of a Unix socket, in bytes: the system's, without the end of the text.
 const SOCKET_BYTES_MAX: usize = 107;
 
-/// The local API, where one is wanted.
+/// The local API, where one is wanted by a publisher.
 pub(super) fn local(r: &mut Reader<'_>) -> Option<LocalConfig> {
+    read(r, "it is not set, and anybody who reaches LOCAL_LISTEN_ADDRESS could speak for every job")
+}
+
+/// The same for whoever speaks to it.
+pub(super) fn elsewhere(r: &mut Reader<'_>) -> Option<LocalConfig> {
+    read(
+        r,
+        "it is not set here, and a publisher that listens on a port wants one; set it to what the publisher has",
+    )
+}
+
+fn read(r: &mut Reader<'_>, without_token: &str) -> Option<LocalConfig> {
     let token = r.secret(&s::LOCAL_TOKEN);
     let Some(listen) = r.given(&s::LOCAL_LISTEN_ADDRESS, address) else {
         if token.is_some() && !r.is_given(&s::LOCAL_LISTEN_ADDRESS) {
@@ -23,8 +35,7 @@ pub(super) fn local(r: &mut Reader<'_>) -> Option<LocalConfig> {
     if let LocalAddress::Tcp(address) = &listen {
         // One that cannot be read, or is given twice, has its own problem.
         if token.is_none() && !r.is_given(&s::LOCAL_TOKEN) {
-            let why = "it is not set, and anybody who reaches LOCAL_LISTEN_ADDRESS could speak for every job";
-            r.problem(&s::LOCAL_TOKEN, None, why);
+            r.problem(&s::LOCAL_TOKEN, None, without_token);
         }
         if !is_of_this_machine(address) {
             let text = "others than this machine reach it, and the token travels in clear";

@@ -235,7 +235,7 @@ pub fn load_forget(flags: &Flags, source: &dyn Source) -> Result<(ForgetConfig, 
 pub fn load_local(flags: &Flags, source: &dyn Source) -> Result<(LocalConfig, Vec<Warning>), Problems> {
     let mut reader = Reader::new(Scopes::MAINTENANCE, flags, source);
     let r = &mut reader;
-    let config = local::local(r);
+    let config = local::elsewhere(r);
     if config.is_none() && !r.is_given(&settings::LOCAL_LISTEN_ADDRESS) {
         let why = "it is not set here; set it to what the publisher on this machine has";
         r.problem(&settings::LOCAL_LISTEN_ADDRESS, None, why);

@@ -337,8 +337,5 @@ fn is_of_client(alert: AlertDescription) -> bool {
 /// The innermost words, without those of the library around them.
 fn words(error: &io::Error) -> String {
     let text = Chain(error).to_string();
-    match text.find("the server's certificate") {
-        Some(at) => text[at..].to_owned(),
-        None => text,
-    }
+    tls::of_certificate(&text).map_or(text.clone(), str::to_owned)
 }

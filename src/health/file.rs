@@ -34,12 +34,12 @@ struct Written {
 #[derive(Debug, thiserror::Error)]
 pub enum Unhealthy {
     /// The file is not there or cannot be read.
-    #[error("no sign of life in {path}: is the process running, with the same HEALTH_FILE?")]
+    #[error("no sign of life in {path}: {why}; is the process running, with the same HEALTH_FILE?")]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
         /// Why it could not be read.
-        source: std::io::Error,
+        why: std::io::Error,
     },
     /// The file is none.
     #[error("{path} is no health file")]
@@ -129,8 +129,8 @@ async fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 /// # Errors
 /// Says why it does not count as healthy.
 pub fn check(path: &Path, wanted: Option<&'static str>, ready: bool) -> Result<(), Unhealthy> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| Unhealthy::Missing { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|why| Unhealthy::Missing { path: path.to_owned(), why })?;
     let written: Written =
         serde_json::from_str(&text).map_err(|_| Unhealthy::Malformed { path: path.to_owned() })?;
     let Written { role, pid, written_ms, healthy, ready: is_ready, reason } = written;

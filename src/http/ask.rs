@@ -32,12 +32,14 @@ pub enum NoAnswer {
         address: String,
     },
     /// Nobody listens there, or it may not be reached.
-    #[error("could not connect to {address}: is the publisher running, with the same LOCAL_LISTEN_ADDRESS?")]
+    #[error(
+        "could not connect to {address}: {why}; is the publisher running, with the same LOCAL_LISTEN_ADDRESS?"
+    )]
     Connect {
         /// Where.
         address: String,
         /// Why not.
-        source: std::io::Error,
+        why: io::Error,
     },
     /// The token cannot be sent.
     #[error("LOCAL_TOKEN cannot be sent: it holds a character that no header may hold")]
@@ -62,12 +64,12 @@ pub enum NoAnswer {
         address: String,
     },
     /// No HTTP came back.
-    #[error("no answer that can be read from {address}: is it the publisher's LOCAL_LISTEN_ADDRESS?")]
+    #[error("no answer that can be read from {address}: {why}; is it the publisher's LOCAL_LISTEN_ADDRESS?")]
     Unreadable {
         /// Where.
         address: String,
         /// Why not.
-        source: BoxError,
+        why: BoxError,
     },
     /// None came in time.
     #[error("no answer from {address} within {} s", ANSWER_WITHIN.as_secs())]
@@ -130,9 +132,9 @@ async fn exchange(
     let address = || config.listen.to_string();
     let stream = connected.map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => NoAnswer::Forbidden { address: address() },
-        _ => NoAnswer::Connect { address: address(), source },
+        _ => NoAnswer::Connect { address: address(), why: source },
     })?;
-    let unreadable = |source: BoxError| NoAnswer::Unreadable { address: address(), source };
+    let unreadable = |why: BoxError| NoAnswer::Unreadable { address: address(), why };
     let (mut sender, connection) =
         handshake(TokioIo::new(stream)).await.map_err(|error| unreadable(error.into()))?;
     let connection = tokio::spawn(connection);

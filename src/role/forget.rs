@@ -85,7 +85,7 @@ pub fn forget(
     terminal: &mut Terminal,
 ) -> Result<u8, NotForgotten> {
     let id = PublisherId::new(publisher)
-        .map_err(|source| NotForgotten::NoId { id: visible(publisher).into_owned(), source })?;
+        .map_err(|source| NotForgotten::NoId { id: publisher.to_owned(), source })?;
     answer(async {
         let redis = convert::redis(&config.store, &Expiry::default())?;
         let forgotten = connected(redis, &id, clock_set_back).await;
@@ -140,7 +140,7 @@ async fn try_forget(
     id: &PublisherId,
     clock_set_back: bool,
 ) -> Result<(), NotForgotten> {
-    let name = || visible(id.as_str()).into_owned();
+    let name = || id.as_str().to_owned();
     let mut revisions = Revisions::seeded(rand::random());
     for _ in 0..ATTEMPTS {
         let place = || redis.topology.place();

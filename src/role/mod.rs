@@ -41,7 +41,7 @@ pub use forget::{NotForgotten, forget};
 pub use keys::{KeysError, Said, run as keys};
 pub use maintenance::{NotDone, maintenance};
 pub use status::{Asked, EXIT_NOT_ASKED, status};
-pub use tap::tap;
+pub use tap::{NotTold, tap};
 
 /// Everything went as it should.
 pub const EXIT_OK: u8 = 0;

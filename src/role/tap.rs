@@ -6,9 +6,23 @@ use crate::amqp::tap::Tap;
 use crate::config::TapConfig;
 use crate::heartbeat::wire::Limits;
 use crate::tap::Passed;
-use crate::telemetry::visible;
+use crate::telemetry::{Chain, visible};
 use crate::terminal::Terminal;
 use crate::tls::Expiry;
+
+/// Why no heartbeats are told of, or no more.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTold {
+    /// It could not begin to listen.
+    #[error("{why}; `heartbeat doctor subscriber` says what to do, with the same settings")]
+    NotListening {
+        /// Why not.
+        why: String,
+    },
+    /// The connection ended.
+    #[error(transparent)]
+    Ended(#[from] AmqpError),
+}
 
 /// Tells of `count` messages, or of all until the connection ends or nobody looks any more; by `notes`, what it waits for. Returns
 /// the exit code.
@@ -21,7 +35,7 @@ pub fn tap(
     json: bool,
     terminal: &mut Terminal,
     notes: &mut Terminal,
-) -> Result<u8, AmqpError> {
+) -> Result<u8, NotTold> {
     answer(async {
         let amqp = convert::amqp(&config.amqp, "heartbeat tap".into(), &Expiry::default())?;
         let limits = Limits {
@@ -31,7 +45,7 @@ pub fn tap(
         };
         let mut tap = match Tap::open(&amqp).await {
             Ok(tap) => tap,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(NotTold::NotListening { why: Chain(&error).to_string() })),
         };
         notes.line(&visible(&format!(
             "Waiting for heartbeats at {}, vhost {:?}: what exchange {:?} leads by {:?}. Ctrl-C ends it.",
@@ -42,7 +56,7 @@ pub fn tap(
         )));
         let passed = tell(&mut tap, &limits, count, json, terminal).await;
         tap.close().await;
-        Ok(passed.map(|()| EXIT_OK))
+        Ok(passed.map(|()| EXIT_OK).map_err(NotTold::from))
     })
 }
 

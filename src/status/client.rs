@@ -168,7 +168,7 @@ where
 fn told(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |cause| (*cause).source());
     let why = causes.clone().last().map(ToString::to_string).unwrap_or_default();
-    let why = why.find(CERTIFICATE).map_or(why.as_str(), |at| &why[at..]);
+    let why = tls::of_certificate(&why).unwrap_or(&why);
     let refused = |cause: &(dyn Error + 'static)| {
         cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
@@ -176,9 +176,10 @@ fn told(error: &(dyn Error + 'static)) -> String {
         Some(rustls::Error::InvalidMessage(_)) => {
             "that port does not speak TLS: try http:// in --url (STATUS_URL)"
         }
-        Some(_) if why.starts_with(CERTIFICATE) && why.contains("by no CA in") => {
+        Some(_) if why.contains("is vouched for by no CA in") => {
             "set STATUS_CA_CERT_PATH to the file of the CA that signed it"
         }
+        None if why.starts_with(NO_NAME) => "is there a slip in --url (STATUS_URL)?",
         None if causes.clone().any(refused) => {
             "is the subscriber running, and does --url (STATUS_URL) name its address?"
         }
@@ -187,5 +188,5 @@ fn told(error: &(dyn Error + 'static)) -> String {
     format!("{why}; {to_do}")
 }
 
-/// How our words on a certificate begin.
-const CERTIFICATE: &str = "the server's certificate";
+/// How the library says that a name is nobody's.
+const NO_NAME: &str = "failed to lookup address information";

@@ -123,7 +123,7 @@ fn summary(fleet: &Fleet) -> String {
         let of_component = |component: &Component| component.maintenance_until.is_some();
         one.maintenance_until.is_none() && one.components.iter().any(of_component)
     });
-    for (count, how) in [(whole, "in maintenance"), (in_part.count(), "in maintenance in part")] {
+    for (count, how) in [(whole, "in maintenance"), (in_part.count(), "partly in maintenance")] {
         if count > 0 {
             let _ = write!(text, "; {count} {how}");
         }

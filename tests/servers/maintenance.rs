@@ -93,6 +93,10 @@ async fn a_window_is_begun_remembered_and_ended_by_command() {
     let nowhere =
         publisher.command(&["maintenance", "end"]).env_remove("LOCAL_LISTEN_ADDRESS").output().unwrap();
     assert_eq!(nowhere.status.code(), Some(64), "{nowhere:?}");
+    let by_port = [("LOCAL_LISTEN_ADDRESS", "127.0.0.1:1")];
+    let without = publisher.command(&["maintenance", "list"]).envs(by_port).output().unwrap();
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(without.status.code() == Some(64) && said.contains("set it to what the publisher has"), "{said}");
     let elsewhere = field.subscriber.http().to_string();
     let variables = [("LOCAL_LISTEN_ADDRESS", &*elsewhere), ("LOCAL_TOKEN", "sesame")];
     let elsewhere = publisher.command(&["maintenance", "list"]).envs(variables).output().unwrap();

@@ -240,6 +240,9 @@ async fn a_subscriber_behind_tls_and_a_password_is_asked_and_refuses() {
     text.push_str("nobody there:\n");
     text.push_str(&nobody.stderr);
     hold("refusals", &without_port(&text));
+    // How the resolver says so depends on the machine's.
+    let slip = status(&["--url", "http://no-such-host.invalid:11911"], &[]).await;
+    assert!(slip.code == Some(3) && slip.stderr.contains("is there a slip in --url"), "{}", slip.stderr);
 }
 
 fn setup_folder() -> std::path::PathBuf {

@@ -94,6 +94,18 @@ async fn heartbeats_are_told_as_they_pass_and_stay_in_their_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_keeps_it_from_listening_is_said() {
+    let bridge = Bridge::new().await;
+    let mut tap = tap(&bridge).env("RABBITMQ_EXCHANGE", "nowhere").start();
+    assert_eq!(tap.exit_code(SOON).await, Some(1), "{}", tap.log());
+    let log = tap.log();
+    for told in ["no exchange 'nowhere'", "; `heartbeat doctor subscriber` says what to do"] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
+    assert!(!log.contains("Waiting"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_several_queues_all_are_seen() {
     const QUEUES: &str = "one,two,three";
     let bridge = Bridge::without_queue(RabbitMq::spreading().await.new_vhost().await).await;
