@@ -45,7 +45,10 @@ build() {
   local target=${CARGO_TARGET_DIR:-$ROOT/target}
   command -v cargo >/dev/null || die "cargo is not in the search path: install Rust first (https://rustup.rs)"
   say "building (the first time takes minutes)"
-  (cd "$ROOT" && cargo build --release --locked --quiet --bin heartbeat --example demo {LOCK}>&-)
+  # Somebody who looks on sees how far it is.
+  local -a quiet=()
+  [[ -t 2 ]] || quiet=(--quiet)
+  (cd "$ROOT" && cargo build --release --locked "${quiet[@]}" --bin heartbeat --example demo {LOCK}>&-)
   HEARTBEAT=$target/release/heartbeat
   DEMO=$target/release/examples/demo
 }
