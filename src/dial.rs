@@ -19,6 +19,11 @@ pub struct Failed<E> {
     pub out_of_time: bool,
 }
 
+/// Host and port as they are written together: an IPv6 address stands in brackets.
+pub fn endpoint(host: &str, port: u16) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// The first attempt that succeeds. A new address is tried every 250 ms (sooner, where the deadline
 /// `end` leaves less), or as soon as one fails.
 ///
@@ -69,6 +74,13 @@ fn stagger(addresses: usize, end: Instant) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_address_stands_in_brackets() {
+        for (host, told) in [("db", "db:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1"), ("[::1]", "[::1]:1")] {
+            assert_eq!(endpoint(host, 1), told);
+        }
+    }
 
     fn addresses(ports: &[u16]) -> Vec<SocketAddr> {
         ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect()

@@ -23,6 +23,7 @@ use tracing::debug;
 use super::asking::{answer_over, io_causes, is_of_the_connection};
 use super::secure::{SecureSpec, broken, lasts, secure, server_name};
 use super::{Seen, Verdict};
+use crate::dial;
 use crate::heartbeat::Reason;
 use crate::tls::Trust;
 
@@ -45,7 +46,7 @@ pub struct GrpcSpec {
 impl GrpcSpec {
     /// Who is asked, and about what.
     pub fn target(&self) -> String {
-        let server = super::probe::endpoint(&self.host, self.port);
+        let server = dial::endpoint(&self.host, self.port);
         if self.service.is_empty() { server } else { format!("{server}/{}", self.service) }
     }
 }
@@ -92,7 +93,7 @@ async fn ask(
     let handshake =
         http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(stream));
     let (sender, connection) = handshake.await.map_err(|error| failed(&error))?;
-    let origin = Uri::builder().scheme(scheme).authority(super::probe::endpoint(&spec.host, spec.port));
+    let origin = Uri::builder().scheme(scheme).authority(dial::endpoint(&spec.host, spec.port));
     let origin = origin.path_and_query("/").build().map_err(|_| Verdict::down(Reason::Protocol))?;
     let mut grpc = Grpc::with_origin(Connection(sender), origin).max_decoding_message_size(ANSWER_BYTES_MAX);
     let asking = async move {

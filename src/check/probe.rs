@@ -13,6 +13,7 @@ use super::http::{self, HttpSpec};
 use super::secure::SecureSpec;
 use super::tls::{self, TlsSpec};
 use super::{Checked, Seen, Verdict};
+use crate::dial::endpoint;
 use crate::heartbeat::Reason;
 use crate::tls::{TlsFiles, Trust};
 
@@ -61,15 +62,6 @@ impl ProbeSpec {
             Self::Dns(_) => None,
             Self::Grpc(spec) => spec.secure.as_ref(),
         }
-    }
-}
-
-/// A host and its port, as they are written.
-pub fn endpoint(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }
 

@@ -88,11 +88,7 @@ impl Server<'_> {
 
     /// Host and port.
     pub(super) fn target(&self) -> String {
-        if self.host.contains(':') && !self.host.starts_with('[') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        dial::endpoint(self.host, self.port)
     }
 
     async fn look_up(&self, report: &mut Report<'_>) -> Option<Vec<SocketAddr>> {

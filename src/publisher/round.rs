@@ -16,10 +16,11 @@ use crate::amqp::publish::QueueState;
 use crate::check::management::{
     ListenerSpec, ManagementClient, Passive, QueueChecked, QueueSpec, check_queues,
 };
-use crate::check::probe::{Prober, Trusts, endpoint};
+use crate::check::probe::{Prober, Trusts};
 use crate::check::{Checked, Verdict, tcp};
 use crate::clock;
 use crate::config::targets::{HostTarget, ProbeTarget, QueueTarget, Targets};
+use crate::dial::endpoint;
 use crate::heartbeat::{ComponentKey, Outcome, check_name};
 
 /// What is checked, and how.

@@ -48,7 +48,7 @@ pub enum Transport {
 impl DnsSpec {
     /// The question, and who is asked.
     pub fn target(&self) -> String {
-        let server = super::probe::endpoint(&self.server, self.port);
+        let server = dial::endpoint(&self.server, self.port);
         format!("{} {} @{server}", self.name, self.record_type)
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::done;
 use crate::clock;
 use crate::config::targets;
 use crate::heartbeat::Window;
@@ -28,7 +29,7 @@ pub(super) fn begin(maintenance: Commanded, in_force: watch::Receiver<Wanted>) -
             }
             let text = told(&window);
             match maintenance.begin(window, now) {
-                Ok(kept) => Said::done(remembered(&text, kept).await),
+                Ok(kept) => done(&format!(": {text}"), is_kept(kept).await),
                 Err(too_many) => Said::not(StatusCode::CONFLICT, format!("Not begun: {too_many}")),
             }
         })
@@ -71,16 +72,13 @@ pub(super) fn end(maintenance: Commanded) -> Deed {
                 1 => "one window is ended".to_owned(),
                 more => format!("{more} windows are ended"),
             };
-            Said::done(remembered(&text, kept).await)
+            done(&format!(": {text}"), is_kept(kept).await)
         })
     })
 }
 
-async fn remembered(text: &str, kept: JoinHandle<bool>) -> String {
-    match kept.await {
-        Ok(true) => format!("OK: {text}"),
-        _ => format!("OK: {text}, though the state file could not be written"),
-    }
+async fn is_kept(kept: JoinHandle<bool>) -> bool {
+    kept.await.unwrap_or(false)
 }
 
 #[cfg(test)]

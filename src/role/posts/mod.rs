@@ -68,8 +68,7 @@ fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
                 return Said::not(StatusCode::BAD_REQUEST, "The name is not UTF-8");
             };
             match jobs.tell(&name, word, &remark(&body)).await {
-                Ok(true) => Said::done("OK"),
-                Ok(false) => Said::done("OK, though the state file could not be written"),
+                Ok(kept) => done("", kept),
                 // Whoever may ask here may know the names: by the mode of the socket, or the token.
                 Err(Unheard::Unknown(known)) => {
                     Said::not(StatusCode::NOT_FOUND, format!("No such job: {known}"))
@@ -80,6 +79,11 @@ fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
             }
         })
     })
+}
+
+/// That it was done, `what` in words, and whether a restart will remember it.
+fn done(what: &str, kept: bool) -> Said {
+    Said::done(if kept { format!("OK{what}") } else { format!("OK{what}, though the state file could not be written") })
 }
 
 /// The first line of a body, shortened.

@@ -10,6 +10,7 @@ use fred::types::config::{
     ClusterDiscoveryPolicy, HostMapping, Server, TlsConfig, TlsConnector, TlsHostMapping,
 };
 
+use crate::dial::endpoint;
 use crate::secret::SecretSource;
 use crate::tls::PeerTls;
 
@@ -96,17 +97,18 @@ impl Topology {
             Self::Single { database, .. } | Self::Sentinel { database, .. } => {
                 format!("{}, database {database}", self.target())
             }
-            Self::Cluster { .. } => format!("{} and the other nodes of their cluster", self.target()),
+            Self::Cluster { .. } => self.target(),
         }
     }
 
     /// Where it is, for people.
     pub(super) fn target(&self) -> String {
         let listed = |nodes: &[(String, u16)]| {
-            nodes.iter().map(|(host, port)| format!("{host}:{port}")).collect::<Vec<_>>().join(", ")
+            let nodes: Vec<String> = nodes.iter().map(|(host, port)| endpoint(host, *port)).collect();
+            nodes.join(", ")
         };
         match self {
-            Self::Single { node: (host, port), .. } => format!("{host}:{port}"),
+            Self::Single { node: (host, port), .. } => endpoint(host, *port),
             Self::Sentinel { nodes, service, .. } => {
                 format!("{service} of the Sentinels {}", listed(nodes))
             }
