@@ -130,10 +130,14 @@ async fn fail_login(
         Stage::Service => (
             format!("using Redis at {}", found.address),
             match redis.config.topology {
+                Topology::Sentinel { .. } => {
+                    "See that the primary that the Sentinels name is reached from here: redis-cli -p 26379 SENTINEL \
+                     get-master-addr-by-name, with the name in REDIS_SENTINEL_SERVICE."
+                }
                 Topology::Cluster { .. } => {
                     "See that each slot is served, by a node that is reached from here: redis-cli CLUSTER INFO, CLUSTER SLOTS."
                 }
-                _ => "See in its log what it waits for; a primary is needed.",
+                Topology::Single { .. } => "See in its log what it waits for; a primary is needed.",
             },
         ),
     };

@@ -83,6 +83,11 @@ impl Topology {
         matches!(self, Self::Cluster { .. })
     }
 
+    /// Whether those that are named say where others are.
+    pub(super) fn leads_on(&self) -> bool {
+        !matches!(self, Self::Single { .. })
+    }
+
     /// How many servers are asked at most before one is found that leads on.
     fn asked(&self) -> usize {
         match self {

@@ -123,8 +123,8 @@ impl RedisProbe {
         let target = config.topology.target();
         let failed = |source: Error| {
             let stage = match stage(&source) {
-                // One node was reached, and leads to others.
-                Stage::Protocol if config.topology.is_cluster() && *source.kind() == ErrorKind::IO => {
+                // Who was reached leads to others.
+                Stage::Protocol if config.topology.leads_on() && *source.kind() == ErrorKind::IO => {
                     Stage::Service
                 }
                 stage => stage,

@@ -123,6 +123,23 @@ async fn by_sentinels() {
 }
 
 #[tokio::test]
+async fn by_a_sentinel_to_a_primary_that_is_away() {
+    let primary = Redis::start().await;
+    let replica = Redis::replica_of(&primary).await;
+    let sentinel = Redis::sentinel_of(&primary).await;
+    // Nobody is left to take its place.
+    replica.kill();
+    primary.kill();
+    let patient = subscriber()
+        .await
+        .env("REDIS_MODE", "sentinel")
+        .env("REDIS_NODES", &format!("127.0.0.1:{}", sentinel.port))
+        .called(&sentinel.port.to_string(), "26379")
+        .called(&primary.port.to_string(), "6379");
+    patient.examine().await.is("redis-sentinel-without-primary", 2, Some("service"));
+}
+
+#[tokio::test]
 async fn by_nodes_of_a_cluster() {
     let subscriber = subscriber().await;
     let cluster = RedisCluster::apart().await;
