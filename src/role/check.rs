@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{EXIT_DOWN, EXIT_OK, EXIT_UNKNOWN, StartError, convert, standalone, with_runtime};
 use crate::amqp::publish::Publisher;
 use crate::config::targets::Targets;
-use crate::config::{AmqpConfig, Config, EmitterConfig, Problem, Problems, RoleConfig};
+use crate::config::{AmqpConfig, Config, EmitterConfig, Problem, Problems, Role, RoleConfig};
 use crate::heartbeat::{Kind, Outcome, Reason};
 use crate::publisher::{Found, Link, check_once};
 use crate::terminal::{Cell, Style, Table, Terminal, counted, took};
@@ -25,14 +25,14 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// # Errors
 /// The role checks nothing.
 pub fn check(config: Config, terminal: &mut Terminal) -> Result<u8, Problems> {
-    let (emitter, amqp, targets) = match config.role {
+    let (role, emitter, amqp, targets) = match config.role {
         RoleConfig::Publisher(mut config) => {
             let targets = config.emitter.targets.take().unwrap_or_default();
-            (config.emitter, config.amqp, targets)
+            (Role::Publisher, config.emitter, config.amqp, targets)
         }
         RoleConfig::Standalone(mut config) => {
             let targets = config.emitter.targets.take().unwrap_or_else(|| standalone::own_port(&config.web));
-            (config.emitter, config.amqp, targets)
+            (Role::Standalone, config.emitter, config.amqp, targets)
         }
         RoleConfig::Subscriber(_) => return Err(checks_nothing()),
     };
@@ -42,7 +42,7 @@ pub fn check(config: Config, terminal: &mut Terminal) -> Result<u8, Problems> {
         if !(found.is_empty() && jobs.is_empty()) {
             terminal.line(&format!("{}\n", table(&found, &jobs, terminal)));
         }
-        terminal.line(&summary(&found, jobs.len()));
+        terminal.line(&summary(&found, jobs.len(), role));
         Ok(exit_code(&found))
     }))
 }
@@ -115,7 +115,7 @@ fn outcome(outcome: Outcome) -> Cell {
 }
 
 /// How many, and what the reasons mean.
-fn summary(found: &[Found], jobs: usize) -> String {
+fn summary(found: &[Found], jobs: usize, role: Role) -> String {
     let count = |outcome| found.iter().filter(|found| found.verdict.outcome == outcome).count();
     let (up, unknown, down) = (count(Outcome::Up), count(Outcome::Unknown), count(Outcome::Down));
     let mut text = match (found.len(), jobs) {
@@ -141,7 +141,10 @@ fn summary(found: &[Found], jobs: usize) -> String {
         text.push_str(&format!("\n{reason}: {}", reason.meaning()));
     }
     if reasons.iter().any(|reason| is_of_management(*reason)) {
-        text.push_str("\n\n`heartbeat doctor` says what is wrong with the management API, and what to do.");
+        let role = role.as_str();
+        text.push_str(&format!(
+            "\n\n`heartbeat doctor {role}` says what is wrong with the management API, and what to do."
+        ));
     }
     text
 }
