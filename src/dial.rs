@@ -21,7 +21,11 @@ pub struct Failed<E> {
 
 /// Host and port as they are written together: an IPv6 address stands in brackets.
 pub fn endpoint(host: &str, port: u16) -> String {
-    if host.contains(':') && !host.starts_with('[') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') && !host.starts_with('[') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// The first attempt that succeeds. A new address is tried every 250 ms (sooner, where the deadline
@@ -77,7 +81,9 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_stands_in_brackets() {
-        for (host, told) in [("db", "db:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1"), ("[::1]", "[::1]:1")] {
+        for (host, told) in
+            [("db", "db:1"), ("127.0.0.1", "127.0.0.1:1"), ("::1", "[::1]:1"), ("[::1]", "[::1]:1")]
+        {
             assert_eq!(endpoint(host, 1), told);
         }
     }

@@ -101,7 +101,14 @@ fn server<'a>(redis: &'a Redis, name: &'a str, host: &'a str, port: u16) -> Serv
 
 /// Why, without where, which is told already.
 fn cause(error: &StoreError) -> String {
-    error.source().map_or_else(|| error.to_string(), |source| Chain(source).to_string())
+    let text = error.source().map_or_else(|| error.to_string(), |source| Chain(source).to_string());
+    // The library tells some errors of the system as Rust writes them.
+    match text.split_once(" Os {").zip(text.split_once("message: \"")) {
+        Some(((before, _), (_, message))) => {
+            format!("{before} {}", message.split('"').next().unwrap_or_default())
+        }
+        None => text,
+    }
 }
 
 fn user(redis: &Redis) -> String {
@@ -128,7 +135,7 @@ async fn fail_login(
              user that may do what is needed and nothing more.",
         ),
         Stage::Service => (
-            format!("using Redis at {}", found.address),
+            format!("using Redis at {}", redis.config.topology.place()),
             match redis.config.topology {
                 Topology::Sentinel { .. } => {
                     "See that the primary that the Sentinels name is reached from here: redis-cli -p 26379 SENTINEL \

@@ -83,7 +83,11 @@ fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
 
 /// That it was done, `what` in words, and whether a restart will remember it.
 fn done(what: &str, kept: bool) -> Said {
-    Said::done(if kept { format!("OK{what}") } else { format!("OK{what}, though the state file could not be written") })
+    Said::done(if kept {
+        format!("OK{what}")
+    } else {
+        format!("OK{what}, though the state file could not be written")
+    })
 }
 
 /// The first line of a body, shortened.

@@ -124,9 +124,7 @@ impl RedisProbe {
         let failed = |source: Error| {
             let stage = match stage(&source) {
                 // Who was reached leads to others.
-                Stage::Protocol if config.topology.leads_on() && *source.kind() == ErrorKind::IO => {
-                    Stage::Service
-                }
+                Stage::Protocol if config.topology.leads_on() && is_of_another(&source) => Stage::Service,
                 stage => stage,
             };
             (stage, StoreError::Connect { target: target.clone(), source: source.into() })
@@ -284,6 +282,11 @@ fn stage(error: &Error) -> Stage {
         "loading" | "cluster" | "read_only" | "busy" => Stage::Service,
         _ => Stage::Protocol,
     }
+}
+
+/// Whether it is told of a server that another one leads to.
+fn is_of_another(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::IO | ErrorKind::Sentinel)
 }
 
 /// Whether Redis refused the command for what it is, whatever its keys; or does not know it.
