@@ -5,8 +5,10 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
 RUN=$ROOT/.run
+# Where commands speak to the publisher.
+SOCKET=$RUN/publisher.sock
 LOCK=
-readonly ROOT RUN
+readonly ROOT RUN SOCKET
 
 # shellcheck source-path=SCRIPTDIR
 source "$ROOT/scripts/up/ports.sh"
@@ -88,6 +90,12 @@ start_everything() {
   start_ready publisher 20
 }
 
+# Begins a window of maintenance.
+plan_it() {
+  has_socket || { echo "(not here: $SOCKET is too long for the path of a socket)"; return; }
+  echo "LOCAL_LISTEN_ADDRESS=unix:$SOCKET ${HEARTBEAT#"$PWD/"} maintenance begin --for=5m"
+}
+
 show_where() {
   cat <<EOF
 
@@ -102,6 +110,8 @@ show_where() {
   Break it:    touch .run/stop/demo-service     (or demo-consumer, publisher, subscriber, redis, rabbitmq)
   Mend it:     rm .run/stop/demo-service
                Somebody is woken after one to two minutes; that is told here.
+  Plan it:     $(plan_it)
+               Then nobody is woken for five minutes.
   Ctrl-C stops everything.
 
 EOF

@@ -63,6 +63,9 @@ broker_environment() {
     RABBITMQ_ROUTING_KEY=service.heartbeat
 }
 
+# The path of a socket has 107 bytes at most.
+has_socket() { ((${#SOCKET} <= 107)); }
+
 start_publisher() {
   local -a broker
   mapfile -t broker < <(broker_environment)
@@ -77,14 +80,20 @@ start_publisher() {
     ],
     "rmq_consumers": [
       {"queue": "inbox", "listeners": [{"tag": "^demo-consumer", "name": "demo-consumer"}]}
+    ],
+    "http": [
+      {"url": "http://127.0.0.1:${PORTS[alertmanager]}/-/ready", "name": "alertmanager", "max_duration": "1s"}
     ]
   }
 }
 EOF
+  if has_socket; then
+    broker+=(LOCAL_LISTEN_ADDRESS="unix:$SOCKET")
+  fi
   launch publisher "${broker[@]}" PUBLISHER_ID=demo PUBLISH_INTERVAL=5 PROBE_INTERVAL=1 CHECK_TIMEOUT=1 \
     PUBLISHER_CONFIG_PATH="$RUN/publisher_config.json" HEALTH_FILE="$RUN/publisher.health" "$HEARTBEAT" publisher
 }
-# It listens nowhere, so it is asked as a container's health check would ask it.
+# It need not listen, so it is asked as a container's health check would ask it.
 ready_publisher() {
   env -i HEALTH_FILE="$RUN/publisher.health" "$HEARTBEAT" healthcheck publisher --ready
 }
