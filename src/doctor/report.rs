@@ -2,7 +2,7 @@
 //! what to do.
 
 use crate::telemetry::visible;
-use crate::terminal::{Style, Terminal, wrapped};
+use crate::terminal::{Style, Terminal, counted, wrapped};
 
 /// Columns of a line at most; longer ones are hard to read.
 const COLUMNS: usize = 100;
@@ -90,7 +90,6 @@ impl<'a> Report<'a> {
     /// Tells all of it in a sentence, and whether something failed or is to be warned of.
     pub(super) fn end(self) -> Worst {
         let Self { terminal, failures, warnings, unknown, steps, .. } = self;
-        let plural = |count: usize| if count == 1 { "" } else { "s" };
         let mut text = match failures.first() {
             Some(first) => {
                 format!("{} of {steps} steps failed, first: {first}. Begin there.", failures.len())
@@ -99,10 +98,10 @@ impl<'a> Report<'a> {
             None => "Nothing failed.".to_owned(),
         };
         if let Some(first) = warnings.first() {
-            text.push_str(&format!(" {} warning{}, first: {first}.", warnings.len(), plural(warnings.len())));
+            text.push_str(&format!(" {}, first: {first}.", counted(warnings.len() as u64, "warning")));
         }
         if unknown > 0 {
-            text.push_str(&format!(" {unknown} step{} cannot be known.", plural(unknown)));
+            text.push_str(&format!(" {} cannot be known.", counted(unknown as u64, "step")));
         }
         text.push_str(" Nothing was changed.");
         terminal.line(&format!("\n{}", wrapped(&text, "", COLUMNS)));

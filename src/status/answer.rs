@@ -115,7 +115,7 @@ impl Publisher {
             Some(Standing::Silent) => return Some(Verdict::Down),
             Some(Standing::Unknown | Standing::Unjudged) | None => Verdict::Unknown,
         };
-        if self.components.iter().all(|component| component.maintenance_until.is_none()) {
+        if !self.has_components_in_maintenance() {
             return Some(by_state);
         }
         let counted = self.components.iter().filter(|component| component.maintenance_until.is_none());
@@ -125,6 +125,11 @@ impl Publisher {
             _ => Verdict::Unknown,
         });
         Some(worst.max().unwrap_or(Verdict::Up))
+    }
+
+    /// Whether some of its components are in maintenance, or all of them with it.
+    pub(super) fn has_components_in_maintenance(&self) -> bool {
+        self.components.iter().any(|component| component.maintenance_until.is_some())
     }
 
     /// The names that its windows are for, and that it has not.

@@ -7,7 +7,7 @@ use super::{Fleet, Verdict};
 use crate::heartbeat::Timestamp;
 use crate::page::{Standing, ago};
 use crate::telemetry::visible;
-use crate::terminal::{Cell, Style, Table, Terminal};
+use crate::terminal::{Cell, Style, Table, Terminal, counted};
 
 /// Components that are named of one publisher at most; the rest is counted.
 const NAMED_MAX: usize = 3;
@@ -116,14 +116,11 @@ fn summary(fleet: &Fleet) -> String {
     let counts = counts.filter(|(_, count)| *count > 0);
     let told: Vec<String> =
         counts.map(|(standing, count)| format!("{count} {}", standing.as_str())).collect();
-    let plural = if all == 1 { "" } else { "s" };
-    let mut text = format!("{all} publisher{plural}: {}", told.join(", "));
-    let whole = fleet.publishers.iter().filter(|one| one.maintenance_until.is_some()).count();
-    let in_part = fleet.publishers.iter().filter(|one| {
-        let of_component = |component: &Component| component.maintenance_until.is_some();
-        one.maintenance_until.is_none() && one.components.iter().any(of_component)
-    });
-    for (count, how) in [(whole, "in maintenance"), (in_part.count(), "partly in maintenance")] {
+    let mut text = format!("{}: {}", counted(all as u64, "publisher"), told.join(", "));
+    let (whole, others): (Vec<&Publisher>, Vec<&Publisher>) =
+        fleet.publishers.iter().partition(|publisher| publisher.maintenance_until.is_some());
+    let partly = others.iter().filter(|publisher| publisher.has_components_in_maintenance()).count();
+    for (count, how) in [(whole.len(), "in maintenance"), (partly, "partly in maintenance")] {
         if count > 0 {
             let _ = write!(text, "; {count} {how}");
         }
