@@ -37,8 +37,11 @@ fn said_by(shell: &[&str], script: &str) -> String {
 fn commands() -> Vec<String> {
     let help = printed(&["--help"]);
     let listed = help.split("Commands:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    // What a command is for may go on in a line below its name.
+    let names =
+        listed.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
     let commands: Vec<String> =
-        listed.lines().filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect();
+        names.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect();
     assert!(commands.len() > 5, "{listed}");
     commands
 }
