@@ -42,6 +42,11 @@ impl Said {
         Self { status: StatusCode::OK, text: text.into() }
     }
 
+    /// It counts, though not all that is to come of it is known to be done.
+    pub fn taken(text: impl Into<String>) -> Self {
+        Self { status: StatusCode::ACCEPTED, text: text.into() }
+    }
+
     /// It was not.
     pub fn not(status: StatusCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into() }
@@ -100,7 +105,10 @@ impl Posts {
             Err(_) => return Err(not(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
         };
         let done = timeout(DEED_TIMEOUT, deed(body)).await;
-        done.map_err(|_| not(StatusCode::GATEWAY_TIMEOUT, "Not done in time"))
+        done.map_err(|_| {
+            let seconds = DEED_TIMEOUT.as_secs();
+            not(StatusCode::GATEWAY_TIMEOUT, format!("Not done within {seconds} s; it may be done yet"))
+        })
     }
 }
 

@@ -7,11 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use super::job::{Job, Millis, Told};
-use super::memory::{Memory, Recalled};
+use super::memory::{Keeping, Memory, Recalled};
 use crate::check::Verdict;
 use crate::config::targets::JobTarget;
 use crate::heartbeat::ComponentKey;
@@ -43,7 +42,7 @@ pub struct Heard {
     name: String,
     word: Word,
     remark: String,
-    reply: oneshot::Sender<Result<JoinHandle<bool>, String>>,
+    reply: oneshot::Sender<Result<Keeping, String>>,
 }
 
 /// Why nothing came of it.
@@ -62,7 +61,7 @@ impl JobLine {
         (Self(sender), receiver)
     }
 
-    /// Tells what a job says, with a remark for the log. Says whether a restart would remember it.
+    /// Tells what a job says, with a remark for the log. Says whether a restart is known to remember it.
     ///
     /// # Errors
     /// Why nobody heard it.
@@ -71,7 +70,7 @@ impl JobLine {
         let heard = Heard { name: name.to_owned(), word, remark: remark.to_owned(), reply };
         self.0.try_send(heard).map_err(|_| Unheard::Busy)?;
         match answer.await {
-            Ok(Ok(written)) => Ok(written.await.unwrap_or(false)),
+            Ok(Ok(keeping)) => Ok(keeping.is_stored().await),
             Ok(Err(known)) => Err(Unheard::Unknown(known)),
             Err(_) => Err(Unheard::Busy),
         }
@@ -196,7 +195,7 @@ impl Jobs {
         format!("the publisher's file has {}", names.join(", "))
     }
 
-    fn keep(&self) -> JoinHandle<bool> {
+    fn keep(&self) -> Keeping {
         let entries = self.all.iter().map(|(name, job)| {
             let Told { since, heard, running, failed, took } = *job.told();
             let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
@@ -232,12 +231,12 @@ fn recall(recalled: &Recalled, name: &str, now: Millis) -> Option<Told> {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
     use serde_json::json;
 
+    use super::super::memory::tests::InFile;
     use super::*;
     use crate::config::targets::JobTerms;
-    use crate::heartbeat::{Outcome, PublisherId, Reason};
+    use crate::heartbeat::{Outcome, Reason};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -246,16 +245,11 @@ mod tests {
         JobTarget { name: name.into(), terms }
     }
 
-    fn memory(folder: &tempfile::TempDir) -> Memory {
-        let path = folder.path().join("state.json");
-        Memory::read(Some(path), PublisherId::new("oslo").unwrap(), &mut Registry::default())
-    }
-
     async fn tell(jobs: &mut Jobs, name: &str, word: Word, now: Millis) -> Result<bool, String> {
         let (reply, answer) = oneshot::channel();
         jobs.hear(Heard { name: name.into(), word, remark: String::new(), reply }, now);
         match answer.await.unwrap() {
-            Ok(written) => Ok(written.await.unwrap()),
+            Ok(keeping) => Ok(keeping.is_stored().await),
             Err(known) => Err(known),
         }
     }
@@ -268,9 +262,11 @@ mod tests {
     #[tokio::test]
     async fn a_restart_forgets_nothing_and_believes_nothing_of_the_future() {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
         let now = crate::clock::boot_ms();
         let wanted = [target("backup", 100), target("never", 100)];
-        let mut jobs = Jobs::new(&wanted, memory(&folder), now - 50_000);
+        let first = InFile::open(&path).await;
+        let mut jobs = Jobs::new(&wanted, first.memory.clone(), now - 50_000);
         assert_eq!(tell(&mut jobs, "backup", Word::Start, now - 40_000).await, Ok(true));
         assert_eq!(tell(&mut jobs, "backup", Word::Fail, now - 35_000).await, Ok(true));
         let known = "the publisher's file has backup, never".to_owned();
@@ -279,19 +275,21 @@ mod tests {
         assert_eq!(before[0], ("backup".into(), Outcome::Down, Some(Reason::Failed)));
         assert_eq!(before[1], ("never".into(), Outcome::Unknown, Some(Reason::Waiting)));
 
-        let again = Jobs::new(&wanted, memory(&folder), now);
+        first.close().await;
+        let second = InFile::open(&path).await;
+        let again = Jobs::new(&wanted, second.memory.clone(), now);
         assert_eq!(verdicts(&again, now), before);
         assert_eq!(again.turn_at(now), Some(now + 60_000), "it is waited for since the first start");
         assert_eq!(again.judge(now).next().unwrap().took, Some(SECOND * 5));
 
         // As a clock that was ahead leaves it.
-        let path = folder.path().join("state.json");
+        second.close().await;
         let text = std::fs::read_to_string(&path).unwrap();
         let mut file: Value = serde_json::from_str(&text).unwrap();
         file["jobs"]["backup"]["heard"] = json!(now + 3_600_000);
         file["jobs"]["never"] = json!("odd");
         std::fs::write(&path, file.to_string()).unwrap();
-        let odd = Jobs::new(&wanted, memory(&folder), now);
+        let odd = Jobs::new(&wanted, InFile::open(&path).await.memory, now);
         assert!(verdicts(&odd, now).iter().all(|(_, outcome, _)| *outcome == Outcome::Unknown));
     }
 
@@ -299,12 +297,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_answered_is_written() {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
         let (line, mut end) = JobLine::new();
-        let mut jobs = Jobs::new(&[target("backup", 100)], memory(&folder), 0);
+        let mut jobs = Jobs::new(&[target("backup", 100)], InFile::open(&path).await.memory, 0);
         let hearing = async { jobs.hear(end.recv().await.unwrap(), 5_000) };
         let (told, ()) = tokio::join!(line.tell("backup", Word::Ping, ""), hearing);
         assert_eq!(told, Ok(true));
-        let text = std::fs::read_to_string(folder.path().join("state.json")).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
         let file: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(file["jobs"]["backup"]["heard"], 5_000);
         drop(end);
@@ -313,8 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_file_keeps_what_stays_under_its_new_terms() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut jobs = Jobs::new(&[target("stays", 100), target("goes", 100)], memory(&folder), 0);
+        let mut jobs = Jobs::new(&[target("stays", 100), target("goes", 100)], Memory::of_this_process(), 0);
         tell(&mut jobs, "stays", Word::Success, 1_000).await.unwrap();
         assert_eq!(jobs.turn_at(1_000), Some(110_000));
         jobs.adopt(&[target("comes", 500), target("stays", 200)], 50_000);

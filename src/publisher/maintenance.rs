@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use super::memory::Memory;
+use super::memory::{Keeping, Memory};
 use crate::config::targets::PlannedWindow;
 use crate::heartbeat::maintenance::{WINDOWS_MAX, to_come};
 use crate::heartbeat::wire::{decode_windows, encode_windows};
@@ -41,11 +40,11 @@ impl Commanded {
         Self(Arc::new(Inner { windows: watch::Sender::new(windows), memory }))
     }
 
-    /// Begins one, or plans it. Those that are over make room. The task says whether a restart will remember it.
+    /// Begins one, or plans it. Those that are over make room. What it gives tells whether a restart will remember it.
     ///
     /// # Errors
     /// Where there is no room.
-    pub fn begin(&self, window: Window, now: Timestamp) -> Result<JoinHandle<bool>, TooMany> {
+    pub fn begin(&self, window: Window, now: Timestamp) -> Result<Keeping, TooMany> {
         let mut begun = Err(TooMany);
         self.0.windows.send_if_modified(|windows| {
             windows.retain(|window| now < window.ends_at());
@@ -58,8 +57,8 @@ impl Commanded {
         begun
     }
 
-    /// Ends all of them; says how many there were that were not over. The task is as in [`Commanded::begin`].
-    pub fn end(&self, now: Timestamp) -> (usize, JoinHandle<bool>) {
+    /// Ends all of them; says how many there were that were not over. What it gives is as in [`Commanded::begin`].
+    pub fn end(&self, now: Timestamp) -> (usize, Keeping) {
         let mut ended = 0;
         self.0.windows.send_if_modified(|windows| {
             ended = windows.drain(..).filter(|window| now < window.ends_at()).count();
@@ -93,6 +92,7 @@ pub(super) fn carried(planned: &[PlannedWindow], commanded: &[Window], now: Time
 
 #[cfg(test)]
 mod tests {
+    use super::super::memory::tests::InFile;
     use super::*;
 
     fn at(second: i64) -> Timestamp {
@@ -103,14 +103,9 @@ mod tests {
         Window::new((at(begins), at(ends)), None, &[]).unwrap()
     }
 
-    fn memory(path: Option<&std::path::Path>) -> Memory {
-        let publisher = crate::heartbeat::PublisherId::new("oslo").unwrap();
-        Memory::read(path.map(Into::into), publisher, &mut prometheus_client::registry::Registry::default())
-    }
-
     #[tokio::test]
     async fn what_is_begun_is_carried_until_it_ends() {
-        let commanded = Commanded::recalled(memory(None), at(10));
+        let commanded = Commanded::recalled(Memory::of_this_process(), at(10));
         let mut seen = commanded.watch();
         drop(commanded.begin(window(1, 50), at(10)).unwrap());
         drop(commanded.begin(window(10, 20), at(10)).unwrap());
@@ -126,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_room_for_as_many_as_are_carried() {
-        let commanded = Commanded::recalled(memory(None), at(0));
+        let commanded = Commanded::recalled(Memory::of_this_process(), at(0));
         for ends in 1..=16 {
             drop(commanded.begin(window(0, ends), at(0)).unwrap());
         }
@@ -139,13 +134,18 @@ mod tests {
     async fn a_restart_remembers_what_is_not_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let commanded = Commanded::recalled(memory(Some(&path)), at(0));
+        let first = InFile::open(&path).await;
+        let commanded = Commanded::recalled(first.memory.clone(), at(0));
         let named = Window::new((at(0), at(100)), Some("new disks"), &["db"]).unwrap();
         drop(commanded.begin(window(0, 10), at(0)).unwrap());
-        assert!(commanded.begin(named.clone(), at(0)).unwrap().await.unwrap());
-        let again = Commanded::recalled(memory(Some(&path)), at(10));
+        assert!(commanded.begin(named.clone(), at(0)).unwrap().is_stored().await);
+        first.close().await;
+        let second = InFile::open(&path).await;
+        let again = Commanded::recalled(second.memory.clone(), at(10));
         assert_eq!(again.windows(at(10)), [named]);
-        assert!(again.end(at(20)).1.await.unwrap());
-        assert_eq!(Commanded::recalled(memory(Some(&path)), at(20)).windows(at(20)), []);
+        assert!(again.end(at(20)).1.is_stored().await);
+        second.close().await;
+        let third = InFile::open(&path).await;
+        assert_eq!(Commanded::recalled(third.memory, at(20)).windows(at(20)), []);
     }
 }

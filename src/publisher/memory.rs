@@ -1,34 +1,36 @@
-//! What outlives a publisher's process: a small file, one JSON object with a key for each subject, written whole.
+//! What outlives a publisher's process: a small file that holds one value for each subject.
 //!
 //! Moments in it are of the clock that nobody steps, in milliseconds since the machine started, beside one reading of that
 //! clock and of the wall clock. Within one run of the machine they hold as they are, whatever the wall clock did; after a
 //! reboot the wall clock tells how far they lie back.
 //!
-//! The file is a help and never a condition: one that cannot be read is moved aside and said, and one that cannot be written
-//! is said, and a metric tells of it.
+//! The file is a help and never a condition: one that cannot be read is moved aside and said; one that cannot be written is
+//! said, and a metric tells of it; and a disk that does not answer holds up nothing else, neither at the start nor later.
 
-use std::fs;
-use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod file;
+mod recalled;
+mod writer;
+
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::task::JoinHandle;
-use tracing::{info, warn};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use super::job::Millis;
-use crate::clock;
 use crate::heartbeat::PublisherId;
+use file::{Opened, StateFile};
+use writer::{Disk, PATIENCE, Progress, State, Writer};
 
-/// Longest file, in bytes: thousands of jobs have room.
-const FILE_BYTES_MAX: u64 = 1 << 20;
-
-/// Names this run of the machine, on Linux.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+pub use file::InUse;
+pub(super) use recalled::Recalled;
+pub use writer::Keeping;
 
 /// What is remembered. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,93 +38,60 @@ pub struct Memory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// `None`: it lasts as long as the process.
-    path: Option<PathBuf>,
-    publisher: PublisherId,
     /// What a process before remembered.
     recalled: Recalled,
-    kept: Mutex<Kept>,
-    /// Held while the file is written; which state of [`Kept`] it holds.
-    written: tokio::sync::Mutex<u64>,
-    writes_succeed: Gauge,
+    state: watch::Sender<State>,
+    progress: watch::Receiver<Progress>,
 }
 
-#[derive(Debug, Default)]
-struct Kept {
-    subjects: Map<String, Value>,
-    changes: u64,
-    complained: bool,
+/// Has what is remembered written.
+pub struct Keeper {
+    place: Place,
+    writer: Writer,
 }
 
-/// What was read at the start.
-#[derive(Debug, Default)]
-pub(super) struct Recalled {
-    subjects: Map<String, Value>,
-    /// To be added to the moments in it.
-    shift: Millis,
-}
-
-#[derive(Deserialize, Serialize)]
-struct File {
-    publisher: String,
-    clock: Clock,
-    #[serde(flatten)]
-    subjects: Map<String, Value>,
-}
-
-/// Two clocks' readings of one moment.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-struct Clock {
-    boot_id: String,
-    boot_ms: Millis,
-    wall_ms: i64,
-}
-
-impl Clock {
-    fn now() -> Self {
-        let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default();
-        Self {
-            boot_id: boot_id.trim().to_owned(),
-            boot_ms: clock::boot_ms(),
-            wall_ms: clock::wall().unix_ms(),
-        }
-    }
-
-    /// How far moments of this clock have moved as the clock `now` counts.
-    fn shift_to(&self, now: &Self) -> Millis {
-        if !self.boot_id.is_empty() && self.boot_id == now.boot_id {
-            return 0;
-        }
-        (now.boot_ms.saturating_sub(now.wall_ms)).saturating_sub(self.boot_ms.saturating_sub(self.wall_ms))
-    }
+/// Where it is written.
+enum Place {
+    /// Nowhere: it lasts as long as the process.
+    Nowhere,
+    /// Nowhere, though it should be: the file is not ours.
+    LeftAlone,
+    /// There.
+    Open(StateFile),
+    /// There, once the disk has answered.
+    Opening(JoinHandle<Result<Opened, InUse>>),
 }
 
 impl Memory {
-    /// What the file holds, where there is one.
-    pub fn read(path: Option<PathBuf>, publisher: PublisherId, registry: &mut Registry) -> Self {
-        let writes_succeed = Gauge::default();
-        writes_succeed.set(1);
+    /// What the file holds, where there is one, and who has it written.
+    ///
+    /// # Errors
+    /// Where another process has the file.
+    pub async fn open(
+        path: Option<PathBuf>,
+        publisher: PublisherId,
+        registry: &mut Registry,
+    ) -> Result<(Self, Keeper), InUse> {
+        let (place, recalled) = match path {
+            None => (Place::Nowhere, Recalled::default()),
+            Some(path) => open(path, publisher).await?,
+        };
+        let (known, in_order) = match &place {
+            Place::Nowhere => (Progress::NOT_ASKED_FOR, true),
+            Place::Open(_) => (Progress::default(), true),
+            Place::LeftAlone | Place::Opening(_) => (Progress::HANGS, false),
+        };
+        let succeeds = Gauge::default();
+        succeeds.set(i64::from(in_order));
         registry.register(
             "heartbeat_emitter_state_file_last_write_successful",
             "Whether what is to outlive the publisher could be written when it was last tried",
-            writes_succeed.clone(),
+            succeeds.clone(),
         );
-        let (recalled, path) = match path.map(|path| (recall(&path, &publisher), path)) {
-            Some((Some(recalled), path)) => (recalled, Some(path)),
-            Some((None, _)) => {
-                writes_succeed.set(0);
-                (Recalled::default(), None)
-            }
-            None => (Recalled::default(), None),
-        };
-        Self(Arc::new(Inner {
-            path,
-            publisher,
-            recalled,
-            kept: Mutex::default(),
-            written: tokio::sync::Mutex::new(0),
-            writes_succeed,
-        }))
+        let (state, states) = watch::channel(State::default());
+        let (progress, seen) = watch::channel(known);
+        let writer = Writer::new(states, progress, succeeds);
+        Ok((Self(Arc::new(Inner { recalled, state, progress: seen })), Keeper { place, writer }))
     }
 
     /// What a process before remembered.
@@ -130,227 +99,159 @@ impl Memory {
         &self.0.recalled
     }
 
-    /// Remembers a subject from now on, in the place of what was remembered of it. The task ends when that is written, and says
-    /// whether it could be; of two that are kept at once one write may do for both.
-    pub(super) fn keep(&self, subject: &str, value: Value) -> JoinHandle<bool> {
-        let change = {
-            let mut kept = self.0.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.subjects.insert(subject.to_owned(), value);
-            kept.changes += 1;
-            kept.changes
+    /// Remembers a subject from now on, in the place of what was remembered of it.
+    pub(super) fn keep(&self, subject: &str, value: Value) -> Keeping {
+        let mut change = 0;
+        self.0.state.send_modify(|state| {
+            state.subjects.insert(subject.to_owned(), value);
+            state.changes += 1;
+            change = state.changes;
+        });
+        Keeping::new(change, self.0.progress.clone())
+    }
+}
+
+impl Memory {
+    /// One that lasts as long as the process.
+    #[cfg(test)]
+    pub(crate) fn of_this_process() -> Self {
+        let (state, _) = watch::channel(State::default());
+        let (_, progress) = watch::channel(Progress::NOT_ASKED_FOR);
+        Self(Arc::new(Inner { recalled: Recalled::default(), state, progress }))
+    }
+}
+
+impl Keeper {
+    /// Runs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let file = match self.place {
+            Place::Nowhere | Place::LeftAlone => return,
+            Place::Open(file) => file,
+            Place::Opening(opening) => tokio::select! {
+                () = stop.cancelled() => return,
+                opened = opening => match opened {
+                    // By now others were told what this process knows: that counts.
+                    Ok(Ok(Opened::Ours(file, _))) => file,
+                    Ok(Err(in_use)) => {
+                        warn!(error = %in_use, "What is told will not outlive this process");
+                        return;
+                    }
+                    Ok(Ok(Opened::LeftAlone)) | Err(_) => return,
+                },
+            },
         };
-        tokio::spawn(Arc::clone(&self.0).write(change))
+        self.writer.run(file, stop).await;
     }
 }
 
-impl Recalled {
-    /// A subject as it was kept.
-    pub(super) fn subject(&self, name: &str) -> Option<&Value> {
-        self.subjects.get(name)
-    }
-
-    /// A moment of it as the clock of today counts; `None`: one that is still to come, so that one of the clocks was wrong.
-    pub(super) fn moment(&self, then: Millis, now: Millis) -> Option<Millis> {
-        Some(then.saturating_add(self.shift)).filter(|moment| *moment <= now)
-    }
-}
-
-impl Inner {
-    /// Has a change written, unless a later one was meanwhile.
-    async fn write(self: Arc<Self>, change: u64) -> bool {
-        let Some(path) = self.path.clone() else { return true };
-        let mut written = self.written.lock().await;
-        if *written >= change {
-            return true;
-        }
-        let (file, changes) = {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let publisher = self.publisher.to_string();
-            (File { publisher, clock: Clock::now(), subjects: kept.subjects.clone() }, kept.changes)
-        };
-        let done = tokio::task::spawn_blocking(move || write_whole(&path, &file)).await;
-        let result = done.unwrap_or_else(|error| Err(io::Error::other(error)));
-        self.writes_succeed.set(i64::from(result.is_ok()));
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        match &result {
-            Ok(()) => {
-                *written = changes;
-                if std::mem::take(&mut kept.complained) {
-                    info!("The state file is written again");
-                }
-            }
-            Err(error) if !std::mem::replace(&mut kept.complained, true) => {
-                warn!(%error, "The state file cannot be written; a restart would forget what was told since");
-            }
-            Err(_) => {}
-        }
-        result.is_ok()
-    }
-}
-
-/// What is in the file. `None`: it is not ours to read or to write.
-fn recall(path: &Path, publisher: &PublisherId) -> Option<Recalled> {
-    let shown = path.display();
-    match read(path, publisher) {
-        Ok(Some(file)) => {
-            info!(file = %shown, "State of the process before read");
-            Some(Recalled { shift: file.clock.shift_to(&Clock::now()), subjects: file.subjects })
-        }
-        Ok(None) => Some(Recalled::default()),
-        Err(Unusable::NotOurs(why)) => {
-            warn!(file = %shown, why, "The state file is left alone; what is told will not outlive this process");
-            None
-        }
-        Err(Unusable::Spoilt(why)) => {
-            let aside = beside(path, "bad");
-            let moved = fs::rename(path, &aside).is_ok();
-            warn!(file = %shown, why, moved_aside = moved, "The state file cannot be used; beginning without");
-            Some(Recalled::default())
+/// Opens a file, unless its disk does not answer: whoever is watched is not to be silent for that.
+async fn open(path: PathBuf, publisher: PublisherId) -> Result<(Place, Recalled), InUse> {
+    let file = path.display().to_string();
+    let mut opening = spawn_blocking(move || StateFile::open(path, publisher));
+    match timeout(PATIENCE, &mut opening).await {
+        Ok(Ok(Ok(Opened::Ours(file, recalled)))) => Ok((Place::Open(file), recalled)),
+        Ok(Ok(Err(in_use))) => Err(in_use),
+        Ok(Ok(Ok(Opened::LeftAlone)) | Err(_)) => Ok((Place::LeftAlone, Recalled::default())),
+        Err(_) => {
+            warn!(file, "The state file does not answer; beginning without what it holds");
+            Ok((Place::Opening(opening), Recalled::default()))
         }
     }
 }
 
-/// Why a file is of no use.
-enum Unusable {
-    /// Nobody of us wrote it so.
-    Spoilt(String),
-    /// It is another's, who may be using it.
-    NotOurs(String),
-}
+impl Disk for StateFile {
+    fn write(&mut self, subjects: &Map<String, Value>) -> io::Result<()> {
+        Self::write(self, subjects)
+    }
 
-/// `None`: there is none.
-fn read(path: &Path, publisher: &PublisherId) -> Result<Option<File>, Unusable> {
-    let opened = match fs::File::open(path) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(Unusable::NotOurs(error.to_string()));
-        }
-        Err(error) => return Err(Unusable::Spoilt(error.to_string())),
-    };
-    let spoilt = |why: &dyn std::fmt::Display| Unusable::Spoilt(why.to_string());
-    let mut text = Vec::new();
-    opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| spoilt(&error))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(Unusable::Spoilt(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+    fn path(&self) -> &Path {
+        Self::path(self)
     }
-    let file: File = serde_json::from_slice(&text).map_err(|error| spoilt(&error))?;
-    if file.publisher != publisher.as_str() {
-        let why = format!("it is of publisher {:?}; set another PUBLISHER_STATE_FILE", file.publisher);
-        return Err(Unusable::NotOurs(why));
-    }
-    Ok(Some(file))
-}
-
-/// As one step: whoever reads meanwhile, and whoever reads after the power has gone, finds the file before or this one.
-fn write_whole(path: &Path, file: &File) -> io::Result<()> {
-    let text = serde_json::to_vec(file)?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it would be longer than {FILE_BYTES_MAX} bytes")));
-    }
-    let next = beside(path, "next");
-    match fs::remove_file(&next) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut opened = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
-    opened.write_all(&text)?;
-    opened.sync_all()?;
-    fs::rename(&next, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(folder)?.sync_all()
-}
-
-/// A file of the same name with an ending.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(ending);
-    name.into()
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;
 
-    fn memory(path: &Path, publisher: &str) -> Memory {
-        let publisher = PublisherId::new(publisher).unwrap();
-        Memory::read(Some(path.to_owned()), publisher, &mut Registry::default())
+    /// A memory in a file, and who has it written.
+    pub(in crate::publisher) struct InFile {
+        pub(in crate::publisher) memory: Memory,
+        stop: CancellationToken,
+        task: JoinHandle<()>,
+    }
+
+    impl InFile {
+        pub(in crate::publisher) async fn open(path: &Path) -> Self {
+            let publisher = PublisherId::new("oslo").unwrap();
+            let opened = Memory::open(Some(path.to_owned()), publisher, &mut Registry::default()).await;
+            let (memory, keeper) = opened.unwrap();
+            let stop = CancellationToken::new();
+            let task = tokio::spawn(keeper.run(stop.clone()));
+            Self { memory, stop, task }
+        }
+
+        /// As a process that ends.
+        pub(in crate::publisher) async fn close(self) {
+            self.stop.cancel();
+            self.task.await.unwrap();
+        }
     }
 
     #[tokio::test]
     async fn what_is_kept_is_there_after_a_restart_and_stands_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let first = memory(&path, "oslo");
-        assert_eq!(first.recalled().subject("jobs"), None);
-        let writes: Vec<_> = (0..50).map(|n| first.keep("jobs", json!({"backup": n}))).collect();
-        assert!(first.keep("maintenance", json!([])).await.unwrap());
-        for write in writes {
-            assert!(write.await.unwrap());
+        let first = InFile::open(&path).await;
+        assert_eq!(first.memory.recalled().subject("jobs"), None);
+        let kept: Vec<_> = (0..50).map(|n| first.memory.keep("jobs", json!({"backup": n}))).collect();
+        assert!(first.memory.keep("maintenance", json!([])).is_stored().await);
+        for kept in kept {
+            assert!(kept.is_stored().await);
         }
-        let again = memory(&path, "oslo");
-        assert_eq!(again.recalled().subject("jobs"), Some(&json!({"backup": 49})));
-        assert_eq!(again.recalled().subject("maintenance"), Some(&json!([])));
-        assert_eq!(again.recalled().moment(5, 10), Some(5), "the machine runs on");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        use std::os::unix::fs::PermissionsExt;
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let registry = &mut Registry::default();
+        let second = Memory::open(Some(path.clone()), PublisherId::new("oslo").unwrap(), registry).await;
+        assert!(second.is_err(), "two write one file");
+        first.close().await;
+        let again = InFile::open(&path).await;
+        assert_eq!(again.memory.recalled().subject("jobs"), Some(&json!({"backup": 49})));
+        assert_eq!(again.memory.recalled().subject("maintenance"), Some(&json!([])));
     }
 
     #[tokio::test]
-    async fn a_file_that_is_of_no_use_is_moved_aside() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
-        memory(&path, "bergen").keep("jobs", json!({"x": 1})).await.unwrap();
-        let of_another = fs::read_to_string(&path).unwrap();
-        // Its publisher may be using it.
-        let stranger = memory(&path, "oslo");
-        assert_eq!(stranger.recalled().subject("jobs"), None);
-        assert_eq!(stranger.0.writes_succeed.get(), 0);
-        let _ = stranger.keep("jobs", json!({"y": 2})).await;
-        assert_eq!(fs::read_to_string(&path).unwrap(), of_another);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let huge = "x".repeat(2 << 20);
-        for text in ["", "{}", "[1]", "no JSON", &of_another[..40], &huge] {
-            fs::write(&path, text).unwrap();
-            let memory = memory(&path, "oslo");
-            assert_eq!(memory.recalled().subject("jobs"), None);
-            assert_eq!(fs::read_to_string(beside(&path, "bad")).unwrap(), text);
-            assert!(memory.keep("jobs", json!({"y": 2})).await.unwrap());
-        }
-    }
-
-    #[tokio::test]
-    async fn a_file_that_cannot_be_written_is_told_by_the_metric() {
+    async fn what_cannot_be_stored_is_not_said_to_be() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("none/state.json");
-        let memory = memory(&path, "oslo");
-        assert!(!memory.keep("jobs", json!({})).await.unwrap());
-        assert_eq!(memory.0.writes_succeed.get(), 0);
+        let kept = InFile::open(&path).await;
+        assert!(!kept.memory.keep("jobs", json!({})).is_stored().await);
         fs::create_dir(folder.path().join("none")).unwrap();
-        assert!(memory.keep("jobs", json!({})).await.unwrap());
-        assert_eq!(memory.0.writes_succeed.get(), 1);
+        assert!(kept.memory.keep("jobs", json!({})).is_stored().await);
+        // A folder in its place is nobody's to replace.
+        let kept = InFile::open(folder.path()).await;
+        assert!(!kept.memory.keep("jobs", json!({})).is_stored().await);
+        // Where nothing is asked for, nothing is missing.
+        assert!(Memory::of_this_process().keep("jobs", json!({})).is_stored().await);
     }
 
-    #[test]
-    fn after_a_reboot_the_wall_clock_tells_how_long_ago_it_was() {
-        let clock = |boot_id: &str, boot_ms, wall_ms| Clock { boot_id: boot_id.into(), boot_ms, wall_ms };
-        let then = clock("a", 1_000_000, 50_000_000);
-        // The machine runs on, and the wall clock was set back by far.
-        assert_eq!(then.shift_to(&clock("a", 2_000_000, 3)), 0);
-        // Down for 100 s and up for 20 s: what was 10 s before the file was written is 130 s ago.
-        let now = clock("b", 20_000, 50_120_000);
-        let recalled = Recalled { subjects: Map::new(), shift: then.shift_to(&now) };
-        assert_eq!(recalled.moment(990_000, 20_000), Some(20_000 - 130_000));
-        // A wall clock without a battery is in the past: the file is of the future, and nothing of it is believed.
-        let now = clock("b", 20_000, 5_000);
-        let recalled = Recalled { subjects: Map::new(), shift: then.shift_to(&now) };
-        assert_eq!(recalled.moment(990_000, 20_000), None);
-        // A system that does not name its runs is taken to have been started anew.
-        let now = clock("", 1_060_000, 50_060_000);
-        assert_eq!(clock("", 1_000_000, 50_000_000).shift_to(&now), 0);
+    /// A pipe in the place of the lock is opened once somebody writes to it.
+    #[tokio::test]
+    async fn a_disk_that_hangs_at_the_start_is_written_when_it_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let lock = folder.path().join("state.json.lock");
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &lock, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
+        let kept = InFile::open(&path).await;
+        assert!(!kept.memory.keep("jobs", json!({"backup": 1})).is_stored().await);
+        assert!(!path.exists());
+        let _writer = fs::File::options().write(true).open(&lock).unwrap();
+        let mut progress = kept.memory.0.progress.clone();
+        let stored = progress.wait_for(|progress| progress.stored > 0);
+        tokio::time::timeout(PATIENCE, stored).await.unwrap().unwrap();
+        assert!(kept.memory.keep("jobs", json!({"backup": 2})).is_stored().await);
+        assert!(fs::read_to_string(&path).unwrap().contains(r#""backup":2"#));
     }
 }

@@ -78,6 +78,9 @@ pub enum StartError {
     /// The management API's settings cannot be used.
     #[error("could not prepare the requests to the management API")]
     Management(#[source] crate::check::management::ManagementConfigError),
+    /// The state file is another process's.
+    #[error("could not take the state file")]
+    StateFile(#[source] crate::publisher::memory::InUse),
     /// The files of TLS cannot be used, though they could when the configuration was read.
     #[error("could not prepare TLS")]
     Tls(#[source] crate::tls::TlsError),

@@ -46,7 +46,8 @@ pub(super) async fn run(
     let (key_watcher, key_in_use) = signing_key.map(|file| watch_key(emitter.id.as_str(), file)).unzip();
     let tracing = convert::tracing(&otlp, destination);
     let (jobs, heard) = JobLine::new();
-    let memory = Memory::read(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
+    let memory = Memory::open(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
+    let (memory, keeper) = memory.await.map_err(StartError::StateFile)?;
     let mut checks = convert::emitter(&emitter, targets, tracing, key_in_use, (heard, memory), &expiry)?;
     let commanded = checks.maintenance.clone();
     let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
@@ -84,6 +85,7 @@ pub(super) async fn run(
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let link = tokio::spawn(link_task.run(stop_late.clone()));
     let reloading = reloading.spawn(stop_late.clone());
+    let keeping = tokio::spawn(keeper.run(stop_late.clone()));
     let key = key_watcher.map(|watcher| tokio::spawn(watcher.run(stop_late.clone())));
     let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
     let ended_first = tokio::select! {
@@ -96,8 +98,9 @@ pub(super) async fn run(
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
     exports.stop(end).await;
     stop_late.cancel();
-    for task in
-        [Some(health), Some(link), Some(expiry), Some(reloading), key, local, server].into_iter().flatten()
+    for task in [Some(health), Some(link), Some(expiry), Some(reloading), Some(keeping), key, local, server]
+        .into_iter()
+        .flatten()
     {
         orderly &= timeout_at(end, task).await.is_ok();
     }

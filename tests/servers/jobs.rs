@@ -14,13 +14,13 @@ use crate::support::wait::wait_until;
 const ID: &str = "jobs";
 
 /// Far longer than a test takes.
-const LONG: &str = "1h";
+pub(crate) const LONG: &str = "1h";
 
-fn job(name: &str, period: &str, grace: &str, max_runtime: &str) -> Value {
+pub(crate) fn job(name: &str, period: &str, grace: &str, max_runtime: &str) -> Value {
     json!({"name": name, "period": period, "grace": grace, "max_runtime": max_runtime})
 }
 
-fn with_jobs(jobs: &[Value]) -> Value {
+pub(crate) fn with_jobs(jobs: &[Value]) -> Value {
     json!({"heartbeat": {"jobs": jobs}})
 }
 
@@ -34,12 +34,12 @@ fn publisher(field: &Field, jobs: &[Value]) -> Setup {
         .env("PUBLISH_INTERVAL", "10s")
 }
 
-fn socket(publisher: &Program) -> PathBuf {
+pub(crate) fn socket(publisher: &Program) -> PathBuf {
     publisher.variable("LOCAL_LISTEN_ADDRESS").strip_prefix("unix:").unwrap().into()
 }
 
 /// As a crontab has it; what it prints, and whether it calls that a success.
-fn curl(arguments: &[&str]) -> (bool, String) {
+pub(crate) fn curl(arguments: &[&str]) -> (bool, String) {
     let output = Command::new("curl").args(["-sS", "-m", "10", "--fail-with-body"]).args(arguments).output();
     let output = output.expect("curl is there");
     let text = [output.stdout, output.stderr].concat();
@@ -58,7 +58,7 @@ fn say(publisher: &Program, name: &str, word: &str) {
     assert_eq!(post(publisher, &format!("/jobs/{name}/{word}"), ""), (true, "OK\n".into()));
 }
 
-async fn wait_socket(publisher: &Program) {
+pub(crate) async fn wait_socket(publisher: &Program) {
     publisher.wait_log(BOUND, "Local API").await;
 }
 

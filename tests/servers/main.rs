@@ -74,6 +74,8 @@ mod several_queues;
 #[cfg(test)]
 mod shards;
 #[cfg(test)]
+mod state_file;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod stores;

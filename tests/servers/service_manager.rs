@@ -13,14 +13,14 @@ use crate::support::redis::Redis;
 use crate::support::wait::wait_until;
 
 /// A manager that wants a sign of life each second.
-struct Manager {
+pub(crate) struct Manager {
     heard: Arc<Mutex<String>>,
     hearing: JoinHandle<()>,
 }
 
 impl Manager {
     /// Listens in the program's folder, and has the program told of it as systemd tells it.
-    fn of(setup: Setup) -> (Self, Setup) {
+    pub(crate) fn of(setup: Setup) -> (Self, Setup) {
         let path = setup.folder().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         let heard = Arc::new(Mutex::new(String::new()));
@@ -49,7 +49,7 @@ impl Manager {
     }
 
     /// Waits for some signs of life.
-    async fn wait_alive(&self) {
+    pub(crate) async fn wait_alive(&self) {
         for _ in 0..3 {
             self.wait_line("WATCHDOG=1").await;
         }

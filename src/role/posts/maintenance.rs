@@ -3,7 +3,6 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::done;
 use crate::clock;
@@ -29,7 +28,7 @@ pub(super) fn begin(maintenance: Commanded, in_force: watch::Receiver<Wanted>) -
             }
             let text = told(&window);
             match maintenance.begin(window, now) {
-                Ok(kept) => done(&format!(": {text}"), is_kept(kept).await),
+                Ok(kept) => done(&format!(": {text}"), kept.is_stored().await),
                 Err(too_many) => Said::not(StatusCode::CONFLICT, format!("Not begun: {too_many}")),
             }
         })
@@ -72,30 +71,22 @@ pub(super) fn end(maintenance: Commanded) -> Deed {
                 1 => "one window is ended".to_owned(),
                 more => format!("{more} windows are ended"),
             };
-            done(&format!(": {text}"), is_kept(kept).await)
+            done(&format!(": {text}"), kept.is_stored().await)
         })
     })
-}
-
-async fn is_kept(kept: JoinHandle<bool>) -> bool {
-    kept.await.unwrap_or(false)
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use prometheus_client::registry::Registry;
 
     use super::*;
     use crate::config::targets::{Form, parse};
-    use crate::heartbeat::PublisherId;
     use crate::publisher::memory::Memory;
 
     #[tokio::test]
     async fn what_is_no_window_is_said_and_what_is_begun_can_be_ended() {
-        let publisher = PublisherId::new("oslo").unwrap();
-        let memory = Memory::read(None, publisher, &mut Registry::default());
-        let maintenance = Commanded::recalled(memory, clock::wall());
+        let maintenance = Commanded::recalled(Memory::of_this_process(), clock::wall());
         let file = r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}]}}"#;
         let (targets, _) = parse(file, Form::JsonFirst).unwrap();
         let (_file, in_force) = watch::channel(Wanted { targets: targets.into(), management: None });

@@ -68,7 +68,7 @@ fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
                 return Said::not(StatusCode::BAD_REQUEST, "The name is not UTF-8");
             };
             match jobs.tell(&name, word, &remark(&body)).await {
-                Ok(kept) => done("", kept),
+                Ok(is_stored) => done("", is_stored),
                 // Whoever may ask here may know the names: by the mode of the socket, or the token.
                 Err(Unheard::Unknown(known)) => {
                     Said::not(StatusCode::NOT_FOUND, format!("No such job: {known}"))
@@ -81,13 +81,14 @@ fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
     })
 }
 
-/// That it was done, `what` in words, and whether a restart will remember it.
-fn done(what: &str, kept: bool) -> Said {
-    Said::done(if kept {
-        format!("OK{what}")
+/// That it was done, `what` in words, and whether a restart is known to remember it.
+fn done(what: &str, is_stored: bool) -> Said {
+    if is_stored {
+        Said::done(format!("OK{what}"))
     } else {
-        format!("OK{what}, though the state file could not be written")
-    })
+        let doubt = "it is not known to be in the state file: a restart may forget it";
+        Said::taken(format!("OK{what}, though {doubt}"))
+    }
 }
 
 /// The first line of a body, shortened.
@@ -99,20 +100,15 @@ fn remark(body: &Bytes) -> String {
 
 #[cfg(test)]
 mod tests {
-    use prometheus_client::registry::Registry;
-
     use super::*;
     use crate::clock;
-    use crate::heartbeat::PublisherId;
     use crate::publisher::memory::Memory;
 
     #[tokio::test]
     async fn each_path_has_its_deed_and_others_have_none() {
         let (jobs, heard) = JobLine::new();
         drop(heard);
-        let publisher = PublisherId::new("oslo").unwrap();
-        let maintenance =
-            Commanded::recalled(Memory::read(None, publisher, &mut Registry::default()), clock::wall());
+        let maintenance = Commanded::recalled(Memory::of_this_process(), clock::wall());
         let targets = Arc::default();
         let (_file, in_force) = watch::channel(Wanted { targets, management: None });
         let find = local(Reloads::to_nobody(), in_force, jobs, maintenance);
