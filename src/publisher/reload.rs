@@ -11,10 +11,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::backoff::Backoff;
 use crate::check::management::ManagementClient;
 use crate::clock;
 use crate::config::targets::{self, Targets, Warning};
@@ -23,6 +25,9 @@ use crate::watched::Stamp;
 /// How often is looked whether the file changed, where it is watched. It has to look the same twice: while it is being
 /// written it may be a shorter one that is valid.
 pub const LOOKS_EVERY: Duration = Duration::from_secs(2);
+
+/// Longest wait until a file that is watched and could not be used is read again: another that it names may be mended.
+const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// Why the file is read when nobody asked for it.
 const CHANGE: &str = "change";
@@ -135,6 +140,8 @@ pub struct Reloader {
     wanted: watch::Sender<Wanted>,
     requests: mpsc::Receiver<oneshot::Sender<Reloaded>>,
     watching: Option<Watching>,
+    /// Why the file could not be used when it was last read.
+    refused: Option<String>,
     metrics: Metrics,
 }
 
@@ -145,6 +152,33 @@ struct Watching {
     read: Option<Stamp>,
     /// At the latest look.
     looked: Option<Stamp>,
+    /// When it is read again though it looks the same.
+    again_at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Watching {
+    fn begin() -> Self {
+        let mut ticks = interval(LOOKS_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // It is read once more, since it may have changed since it was.
+        Self { ticks, read: None, looked: None, again_at: None, backoff: Backoff::new(RETRY_MAX) }
+    }
+
+    /// Takes in how it looks. Whether it is to be read.
+    fn look(&mut self, now: Option<Stamp>) -> bool {
+        let settled = std::mem::replace(&mut self.looked, now) == now;
+        settled && (self.read != now || self.again_at.is_some_and(|at| at <= Instant::now()))
+    }
+
+    /// It was read as it looked then.
+    fn was_read(&mut self, stamp: Option<Stamp>, is_usable: bool) {
+        self.read = stamp;
+        if is_usable {
+            self.backoff.reset();
+        }
+        self.again_at = (!is_usable).then(|| Instant::now() + self.backoff.next_wait());
+    }
 }
 
 impl Reloader {
@@ -158,27 +192,30 @@ impl Reloader {
     ) -> (Self, Reloads, watch::Receiver<Wanted>) {
         let (wanted, in_force) = watch::channel(first);
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let watching = watch.then(|| {
-            let mut ticks = interval(LOOKS_EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            // It is read once more, since it may have changed since it was.
-            Watching { ticks, read: None, looked: None }
-        });
+        let watching = watch.then(Watching::begin);
         let metrics = Metrics::register(registry);
-        (Self { path, prepare, wanted, requests, watching, metrics }, Reloads(sender), in_force)
+        let reloader = Self { path, prepare, wanted, requests, watching, refused: None, metrics };
+        (reloader, Reloads(sender), in_force)
     }
 
-    /// Runs until `stop`. Each hang-up is a request.
-    pub async fn run(mut self, mut hangups: Signal, stop: CancellationToken) {
+    /// Runs until `stop`, whatever the file's disk does. Each hang-up is a request.
+    pub async fn run(mut self, hangups: Signal, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.serve(hangups) => {}
+        }
+    }
+
+    async fn serve(&mut self, mut hangups: Signal) {
         loop {
             tokio::select! {
-                () = stop.cancelled() => return,
                 Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
                 Some(reply) = self.requests.recv() => {
                     // Whoever asked may have left.
                     let _ = reply.send(self.reload("request").await);
                 }
                 () = tick(&mut self.watching) => self.look().await,
+                else => return,
             }
         }
     }
@@ -186,10 +223,8 @@ impl Reloader {
     async fn look(&mut self) {
         let path = self.path.clone();
         // A file may lie on a disk that does not answer.
-        let now = tokio::task::spawn_blocking(move || Stamp::of(&path).ok()).await.ok().flatten();
-        let Some(watching) = &mut self.watching else { return };
-        let settled = std::mem::replace(&mut watching.looked, now) == now;
-        if settled && watching.read != now {
+        let now = spawn_blocking(move || Stamp::of(&path).ok()).await.ok().flatten();
+        if self.watching.as_mut().is_some_and(|watching| watching.look(now)) {
             let _ = self.reload(CHANGE).await;
         }
     }
@@ -198,22 +233,21 @@ impl Reloader {
     async fn reload(&mut self, cause: &'static str) -> Reloaded {
         let path = self.path.clone();
         let load = move || (Stamp::of(&path).ok(), targets::load(&path));
-        let loaded = match tokio::task::spawn_blocking(load).await {
-            Ok((stamp, loaded)) => {
-                if let Some(watching) = &mut self.watching {
-                    watching.read = stamp;
-                }
-                loaded.map_err(|unusable| unusable.to_string())
-            }
-            Err(error) => Err(error.to_string()),
+        let (stamp, loaded) = match spawn_blocking(load).await {
+            Ok((stamp, loaded)) => (stamp, loaded.map_err(|unusable| unusable.to_string())),
+            Err(error) => (None, Err(error.to_string())),
         };
         let reloaded =
             loaded.and_then(|(targets, warnings)| Ok((self.put_in_force(targets, &warnings)?, warnings)));
-        let file = self.path.display();
+        if let Some(watching) = &mut self.watching {
+            watching.was_read(stamp, reloaded.is_ok());
+        }
         self.metrics.note(reloaded.is_ok());
+        let refused = std::mem::replace(&mut self.refused, reloaded.as_ref().err().cloned());
+        let file = self.path.display();
         match &reloaded {
             // Nobody asked.
-            Ok((Outcome::Unchanged, _)) if cause == CHANGE => {
+            Ok((Outcome::Unchanged, _)) if cause == CHANGE && refused.is_none() => {
                 debug!(%file, "Configuration file says the same")
             }
             Ok((outcome @ Outcome::Emptied, _)) => {
@@ -222,11 +256,17 @@ impl Reloader {
             Ok((outcome, _)) => {
                 info!(%file, cause, outcome = outcome.as_str(), "Configuration file read anew")
             }
+            Err(error) if cause == CHANGE && refused.as_ref() == Some(error) => {
+                debug!(%file, error, "Configuration file still cannot be used");
+            }
             Err(error) => {
                 error!(%file, cause, error, "Configuration file cannot be used; what it said before still counts");
             }
         }
-        reloaded.map(|(outcome, warnings)| answer(outcome, &warnings))
+        match reloaded {
+            Ok((outcome, warnings)) => Ok(answer(outcome, &warnings)),
+            Err(why) => Err(format!("{file}: {why}")),
+        }
     }
 
     fn put_in_force(&mut self, targets: Targets, warnings: &[Warning]) -> Result<Outcome, String> {
@@ -257,5 +297,94 @@ async fn tick(watching: &mut Option<Watching>) {
     match watching {
         Some(watching) => drop(watching.ticks.tick().await),
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rustix::process::{Signal as Sent, getpid, kill_process};
+    use serde_json::json;
+    use tokio::signal::unix::{SignalKind, signal};
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(300);
+
+    struct Running {
+        in_force: watch::Receiver<Wanted>,
+        reloads: Reloads,
+        successful: Gauge,
+        _stop: tokio_util::sync::DropGuard,
+    }
+
+    impl Running {
+        fn start(path: &Path, watch: bool) -> Self {
+            let first = Wanted { targets: Arc::default(), management: None };
+            let prepare = Box::new(|_: &Targets| Ok(None));
+            let (reloader, reloads, in_force) =
+                Reloader::new(path.into(), first, prepare, watch, &mut Registry::default());
+            let successful = reloader.metrics.successful.clone();
+            let stop = CancellationToken::new();
+            tokio::spawn(reloader.run(signal(SignalKind::hangup()).unwrap(), stop.clone()));
+            Self { in_force, reloads, successful, _stop: stop.drop_guard() }
+        }
+
+        async fn wait(&mut self, is: impl Fn(&Targets) -> bool) {
+            let wanted = self.in_force.wait_for(|wanted| is(&wanted.targets));
+            let _ = timeout(SOON, wanted).await.expect("it is in force in time").unwrap();
+        }
+    }
+
+    fn replace(path: &Path, heartbeat: serde_json::Value) {
+        let next = path.with_extension("next");
+        std::fs::write(&next, json!({"heartbeat": heartbeat}).to_string()).unwrap();
+        std::fs::rename(next, path).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_hang_up_counts_however_soon_after_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("publisher.json");
+        let mut running = Running::start(&path, false);
+        for gap in [0, 1, 3, 10, 30, 90] {
+            for name in ["first".to_owned(), format!("second-{gap}")] {
+                sleep(Duration::from_millis(gap)).await;
+                replace(&path, json!({"hosts": [{"host": name, "port": 1}]}));
+                kill_process(getpid(), Sent::HUP).unwrap();
+            }
+            let second = format!("second-{gap}");
+            running.wait(|targets| targets.hosts.iter().any(|host| *host.name == *second)).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watched_file_is_tried_again_when_what_it_names_may_be_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
+        replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
+        let mut running = Running::start(&path, true);
+        let refused = async {
+            while running.successful.get() == 1 {
+                sleep(LOOKS_EVERY).await;
+            }
+        };
+        timeout(SOON, refused).await.expect("it is refused");
+        let stamp = Stamp::of(&path).unwrap();
+        sleep(Duration::from_secs(100)).await;
+        std::fs::write(&token, "sesame").unwrap();
+        running.wait(|targets| targets.probes.len() == 1).await;
+        assert_eq!((running.successful.get(), Stamp::of(&path).unwrap()), (1, stamp));
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_is_told_which_file_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("publisher.json");
+        let running = Running::start(&path, false);
+        let why = running.reloads.ask().await.unwrap_err();
+        assert_eq!(why, format!("{}: there is no such file", path.display()));
     }
 }

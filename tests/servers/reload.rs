@@ -76,14 +76,16 @@ async fn a_file_is_put_in_force_at_once_and_what_stays_is_not_touched() {
     replace(&ours, r#"{"heartbeat": {"hosts": [{"host": "db", "port": 0}]}}"#);
     let (status, said) = post(&ours, "/-/reload").await;
     let why = "heartbeat.hosts[0].port is 0, which is not a port from 1 to 65535; example: 5432";
-    assert_eq!((status, said), (500, format!("Not reloaded: {why}\n")));
+    let path = file(&ours);
+    let refused = |why: &str| (500, format!("Not reloaded: {}: {why}\n", path.display()));
+    assert_eq!((status, said), refused(why));
     let own = ours.metrics().await.unwrap();
     assert_eq!(own.value(SUCCESSFUL, &[]), Some(0.0));
     assert_eq!(own.value("heartbeat_emitter_config_last_reload_success_timestamp_seconds", &[]), before);
     assert_eq!(own.value("heartbeat_emitter_components", &[]), Some(4.0));
     assert!(ours.log().contains("what it said before still counts"), "{}", ours.log());
     std::fs::remove_file(file(&ours)).unwrap();
-    assert_eq!(post(&ours, "/-/reload").await, (500, "Not reloaded: there is no such file\n".into()));
+    assert_eq!(post(&ours, "/-/reload").await, refused("there is no such file"));
 
     replace(&ours, &config(&hosts(&["stays"]), &[]).to_string());
     assert_eq!(post(&ours, "/-/reload").await, (200, "OK: what has changed is in force\n".into()));
