@@ -99,13 +99,18 @@ impl Policy {
         if let Some(bearer) = &self.bearer
             && !bearer.admits(headers).await
         {
-            return Some(unauthorized("Bearer realm=\"Heartbeat\"", metrics));
+            let text =
+                "Unauthorized: send the header Authorization: Bearer TOKEN, with the token as it is now\n";
+            return Some(unauthorized("Bearer realm=\"Heartbeat\"", text, metrics));
         }
         let auth =
             self.auth.as_ref().filter(|_| !(self.health_without_auth && HEALTH_PATHS.contains(&path)))?;
         match auth.check(headers).await {
             Verdict::Known => None,
-            Verdict::Unknown => Some(unauthorized("Basic realm=\"Heartbeat\", charset=\"UTF-8\"", metrics)),
+            Verdict::Unknown => {
+                let challenge = "Basic realm=\"Heartbeat\", charset=\"UTF-8\"";
+                Some(unauthorized(challenge, "Unauthorized\n", metrics))
+            }
             Verdict::Busy => {
                 metrics.rejected.inc();
                 let text = "Too many passwords to verify\n";
@@ -125,9 +130,9 @@ impl Policy {
     }
 }
 
-fn unauthorized(challenge: &'static str, metrics: &Metrics) -> Response<Body> {
+fn unauthorized(challenge: &'static str, text: &'static str, metrics: &Metrics) -> Response<Body> {
     metrics.unauthorized.inc();
-    let mut response = routes::plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+    let mut response = routes::plain(StatusCode::UNAUTHORIZED, text);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
     response
 }

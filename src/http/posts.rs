@@ -94,12 +94,18 @@ impl Posts {
         self.bucket.take(Instant::now()).map_err(Undone::TooMany)?;
         // A page from elsewhere can make a browser post; scripts and programs say nothing of an origin.
         if headers.contains_key(ORIGIN) {
-            return Err(not(StatusCode::FORBIDDEN, "Not from a page in a browser"));
+            return Err(not(
+                StatusCode::FORBIDDEN,
+                "Nothing is done for a page in a browser, which sends Origin",
+            ));
         }
         let body = match timeout(BODY_TIMEOUT, Limited::new(body, BODY_BYTES_MAX).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err(not(StatusCode::PAYLOAD_TOO_LARGE, format!("More than {BODY_BYTES_MAX} bytes")));
+                return Err(not(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("The body has more than {BODY_BYTES_MAX} bytes"),
+                ));
             }
             Ok(Err(_)) => return Err(not(StatusCode::BAD_REQUEST, "The body did not come whole")),
             Err(_) => return Err(not(StatusCode::REQUEST_TIMEOUT, "The body did not come in time")),
@@ -121,11 +127,12 @@ mod tests {
     use std::path::Path;
 
     use bytes::Bytes;
+    use hyper::StatusCode;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
     use tokio_util::sync::{CancellationToken, DropGuard};
 
-    use crate::http::{Answer, Config, Deed, Handlers, Metrics, Said, bind};
+    use crate::http::{Answer, Config, Deed, Handlers, Metrics, Page, PageQuestion, Said, bind};
     use crate::secret::{Secret, SecretSource};
 
     const SOON: std::time::Duration = std::time::Duration::from_secs(10);
@@ -142,13 +149,22 @@ mod tests {
         let handlers = Handlers {
             metrics: None,
             ready: std::sync::Arc::new(|| Ok(())),
-            pages: std::sync::Arc::new(|_| Answer::Nothing),
+            pages: std::sync::Arc::new(page),
             posts: Some(std::sync::Arc::new(find)),
         };
         let server = bind(config, handlers, Metrics::unseen()).unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(server.serve(stop.clone()));
         stop.drop_guard()
+    }
+
+    /// One that is there, and one that says what there is.
+    fn page(question: PageQuestion) -> Answer {
+        let (status, body) = match question.path.as_str() {
+            "there" => (StatusCode::OK, "a page\n"),
+            _ => (StatusCode::NOT_FOUND, "Nothing is here\n"),
+        };
+        Answer::Ready(Page { status, content_type: "text/plain", content_policy: None, body: body.into() })
     }
 
     /// One request on a connection of its own, and the answer.
@@ -178,13 +194,19 @@ mod tests {
         let get = ask(&socket, "GET /echo", "", "").await;
         is(&get, "405", "This endpoint requires a POST request.\n");
         assert!(get.contains("allow: POST\r\n"), "{get}");
-        is(&ask(&socket, "PUT /echo", "", "").await, "405", "\n");
-        is(&ask(&socket, "POST /other", "", "").await, "404", "Not found\n");
-        is(&ask(&socket, "GET /metrics", "", "").await, "404", "Not found\n");
+        let put = ask(&socket, "PUT /echo", "", "").await;
+        is(&put, "405", "This endpoint requires a POST request.\n");
+        for path in ["/there", "/-/healthy", "/-/ready"] {
+            let post = ask(&socket, &format!("POST {path}"), "", "").await;
+            is(&post, "405", "This endpoint takes GET and HEAD alone.\n");
+            assert!(post.contains("allow: GET, HEAD\r\n"), "{post}");
+        }
+        is(&ask(&socket, "POST /other", "", "").await, "404", "\r\n\r\nNothing is here\n");
+        is(&ask(&socket, "GET /metrics", "", "").await, "404", "\r\n\r\nNothing is here\n");
         is(&ask(&socket, "GET /-/ready", "", "").await, "200", "OK\n");
-        is(&ask(&socket, "POST /echo", "Origin: http://a.example\r\n", "").await, "403", "browser\n");
+        is(&ask(&socket, "POST /echo", "Origin: http://a.example\r\n", "").await, "403", "sends Origin\n");
         let long = "x".repeat(super::BODY_BYTES_MAX + 1);
-        is(&ask(&socket, "POST /echo", "", &long).await, "413", "More than 16384 bytes\n");
+        is(&ask(&socket, "POST /echo", "", &long).await, "413", "The body has more than 16384 bytes\n");
         is(&ask(&socket, "POST /echo", "", &long[1..]).await, "200", "x\n");
     }
 
@@ -196,7 +218,7 @@ mod tests {
         for request in ["POST /echo", "GET /-/healthy", "POST /other", "GET /"] {
             for headers in ["", "Authorization: Bearer sesam\r\n", "Authorization: Basic sesame\r\n"] {
                 let answer = ask(&socket, request, headers, "").await;
-                is(&answer, "401", "Unauthorized\n");
+                is(&answer, "401", "Authorization: Bearer TOKEN, with the token as it is now\n");
                 assert!(answer.contains("www-authenticate: Bearer"), "{answer}");
             }
         }

@@ -87,24 +87,29 @@ impl Routes {
     pub(super) async fn respond(&self, head: &Parts, body: Incoming) -> Response<Body> {
         let (path, query, headers) = (head.uri.path(), head.uri.query(), &head.headers);
         match head.method {
-            Method::GET | Method::HEAD if path == self.telemetry_path => self.scrape(query, headers).await,
             Method::GET | Method::HEAD => match path {
+                _ if path == self.telemetry_path && self.scrapes.is_some() => {
+                    self.scrape(query, headers).await
+                }
                 "/-/healthy" => answer(StatusCode::OK, PLAIN, "OK\n"),
                 "/-/ready" => match (self.ready.0)() {
                     Ok(()) => answer(StatusCode::OK, PLAIN, "OK\n"),
                     Err(reason) => answer(StatusCode::SERVICE_UNAVAILABLE, PLAIN, format!("{reason}\n")),
                 },
-                _ if self.deed(path).is_some() => {
-                    not_allowed("This endpoint requires a POST request.\n", "POST")
-                }
+                _ if self.deed(path).is_some() => by_post_alone(),
                 _ => self.page(path, query, headers).await,
             },
             Method::POST => match (&self.posts, self.deed(path)) {
                 (Some(posts), Some(deed)) => self.post(posts.run(deed, headers, body).await),
-                (Some(_), None) if self.scrapes.is_none() => not_found(),
-                _ => not_allowed("Only GET and HEAD\n", "GET, HEAD"),
+                // Where there are no metrics, whoever comes has come to post.
+                (Some(_), None) if self.scrapes.is_none() && !HEALTH_PATHS.contains(&path) => {
+                    let page = self.page(path, query, headers).await;
+                    if page.status().is_success() { by_get_alone() } else { page }
+                }
+                _ => by_get_alone(),
             },
-            _ => not_allowed("Only GET and HEAD\n", "GET, HEAD"),
+            _ if self.deed(path).is_some() => by_post_alone(),
+            _ => by_get_alone(),
         }
     }
 
@@ -206,6 +211,14 @@ pub(super) fn later(status: StatusCode, text: &'static str, wait: Duration) -> R
 
 fn not_found() -> Response<Body> {
     plain(StatusCode::NOT_FOUND, "Not found\n")
+}
+
+fn by_post_alone() -> Response<Body> {
+    not_allowed("This endpoint requires a POST request.\n", "POST")
+}
+
+fn by_get_alone() -> Response<Body> {
+    not_allowed("This endpoint takes GET and HEAD alone.\n", "GET, HEAD")
 }
 
 fn not_allowed(text: &'static str, allow: &'static str) -> Response<Body> {

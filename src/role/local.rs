@@ -12,6 +12,15 @@ use crate::config::{LocalAddress, LocalConfig};
 use crate::http::{self, Answer, Page, PageQuestion, PostHandler, ReadyHandler, Server};
 use crate::publisher::Commanded;
 
+/// What a local API has.
+const PATHS: &str = "\
+POST /jobs/NAME/start, /jobs/NAME/success, /jobs/NAME/fail, /jobs/NAME/ping
+POST /maintenance/begin, /maintenance/end
+GET  /maintenance
+POST /-/reload
+GET  /-/healthy, /-/ready
+";
+
 /// Takes its socket or port, so that one that is in use ends the start.
 pub(super) async fn bind(
     config: &LocalConfig,
@@ -33,7 +42,7 @@ pub(super) async fn bind(
     };
     let pages = Arc::new(move |question: PageQuestion| match question.path.as_str() {
         "maintenance" => Answer::Ready(windows(&maintenance)),
-        _ => Answer::Nothing,
+        _ => Answer::Ready(nothing_here()),
     });
     let handlers = http::Handlers { metrics: None, ready, pages, posts: Some(posts) };
     let server = http::bind(http_config, handlers, metrics).map_err(StartError::Bind)?;
@@ -54,4 +63,15 @@ fn windows(maintenance: &Commanded) -> Page {
     let windows = as_in_the_file(&maintenance.windows(clock::wall()));
     let (status, content_type) = (StatusCode::OK, "application/json");
     Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
+}
+
+/// For one who has lost the way.
+fn nothing_here() -> Page {
+    let (status, content_type) = (StatusCode::NOT_FOUND, "text/plain; charset=utf-8");
+    Page {
+        status,
+        content_type,
+        content_policy: None,
+        body: format!("Nothing is here. There are:\n{PATHS}").into(),
+    }
 }

@@ -107,6 +107,10 @@ async fn a_job_is_shown_late_failed_and_overrunning() {
     assert!(!heard && said.starts_with(known), "{said}");
     let (heard, said) = post(&ours, "/jobs/slow/finish", "");
     assert!(!heard && said.starts_with("A job says start, success, fail or ping\n"), "{said}");
+    for path in ["/jobs/slow", "/job/slow/ping", "/"] {
+        let (heard, said) = post(&ours, path, "");
+        assert!(!heard && said.starts_with("Nothing is here. There are:\nPOST /jobs/NAME/start"), "{said}");
+    }
 
     // The original program and the contract's keys know nothing of jobs.
     let told = field.reader.heartbeats(ID);
@@ -209,7 +213,7 @@ async fn a_port_asks_for_the_token_as_it_is_now() {
     let url = format!("http://127.0.0.1:{port}/jobs/sync/ping");
     let with = |token: &str| curl(&["-X", "POST", "-H", &format!("Authorization: Bearer {token}"), &url]);
     for (refused, said) in [curl(&["-X", "POST", &url]), with("second-token"), with("")] {
-        assert!(!refused && said.starts_with("Unauthorized\n"), "{said}");
+        assert!(!refused && said.starts_with("Unauthorized: send the header "), "{said}");
     }
     field.wait_shown(ID, "job", "sync", Shown::Unknown("waiting")).await;
     assert_eq!(with("first-token"), (true, "OK\n".into()));

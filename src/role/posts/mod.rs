@@ -73,9 +73,10 @@ fn job(jobs: JobLine, name: &str, word: &str) -> Deed {
                 Err(Unheard::Unknown(known)) => {
                     Said::not(StatusCode::NOT_FOUND, format!("No such job: {known}"))
                 }
-                Err(Unheard::Busy) => {
-                    Said::not(StatusCode::SERVICE_UNAVAILABLE, "Not heard: the publisher is busy or stopping")
-                }
+                Err(Unheard::Busy) => Said::not(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Not heard: the publisher is busy or stopping; say it again",
+                ),
             }
         })
     })
