@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::amqp::publish::{PublishFailure, Publisher};
-use crate::build_info::VERSION;
-use crate::clock::{self, SteadyWall};
-use crate::heartbeat::{
-    Component, ComponentKey, Epoch, Heartbeat, Kind, Outcome, PublisherId, PublisherTotals, Reason, Timestamp,
-};
+use crate::clock;
+use crate::heartbeat::{Component, ComponentKey, Heartbeat, Kind, Outcome, PublisherId, Reason, Timestamp};
 use crate::signing::SigningKey;
 
+use super::life::Life;
 use super::outgoing::outgoing;
 
 /// The name of its component.
@@ -33,35 +31,21 @@ pub enum Stage {
 
 /// A drill under way.
 pub struct Drill {
-    id: PublisherId,
+    life: Life,
     interval: Duration,
     key: Option<Arc<SigningKey>>,
-    epoch: Epoch,
-    began: Duration,
-    wall: SteadyWall,
-    sequence: u64,
     shown: Option<Component>,
 }
 
 impl Drill {
     /// A drill of `publisher`, which tells of itself every `interval`, signed by `key` where there is one.
     pub fn new(publisher: &PublisherId, interval: Duration, key: Option<Arc<SigningKey>>) -> Self {
-        let began = clock::boot();
-        Self {
-            id: publisher.drill(),
-            interval,
-            key,
-            epoch: Epoch::random(),
-            began,
-            wall: SteadyWall::new(clock::wall(), began),
-            sequence: 0,
-            shown: None,
-        }
+        Self { life: Life::begin(publisher.drill()), interval, key, shown: None }
     }
 
     /// The id that it is known by.
     pub fn id(&self) -> &PublisherId {
-        &self.id
+        &self.life.id
     }
 
     /// Sends one heartbeat, and waits for the broker to confirm it.
@@ -70,28 +54,15 @@ impl Drill {
     /// Says what became of it.
     pub async fn tell(&mut self, stage: Stage, publisher: &Publisher) -> Result<(), PublishFailure> {
         let heartbeat = self.heartbeat(stage, clock::boot());
-        // A number that may have left the process is used up.
-        self.sequence += 1;
+        // Before, since nobody may wait for the end.
+        self.life.use_up();
         publisher.publish(outgoing(&heartbeat, self.key.as_deref(), [])).await
     }
 
     fn heartbeat(&mut self, stage: Stage, boot: Duration) -> Heartbeat {
-        let now = self.wall.at(boot);
-        self.shown = component(stage, self.shown.take(), now);
-        Heartbeat {
-            publisher: self.id.clone(),
-            epoch: self.epoch.clone(),
-            started_at: self.wall.at(self.began),
-            uptime: boot.saturating_sub(self.began),
-            sequence: self.sequence + 1,
-            sent_at: now,
-            interval: self.interval,
-            version: VERSION.into(),
-            totals: PublisherTotals::default(),
-            components: self.shown.iter().cloned().collect(),
-            maintenance: Vec::new(),
-            trace: None,
-        }
+        let heartbeat = self.life.heartbeat(boot, self.interval);
+        self.shown = component(stage, self.shown.take(), heartbeat.sent_at);
+        Heartbeat { components: self.shown.iter().cloned().collect(), ..heartbeat }
     }
 }
 
@@ -130,9 +101,10 @@ mod tests {
     fn it_goes_down_comes_back_and_ends_without_a_component() {
         let oslo = PublisherId::new("oslo").unwrap();
         let mut drill = Drill::new(&oslo, Duration::from_secs(5), None);
+        let began = clock::boot();
         let mut tell = |stage, second| {
-            let heartbeat = drill.heartbeat(stage, drill.began + Duration::from_secs(second));
-            drill.sequence += 1;
+            let heartbeat = drill.heartbeat(stage, began + Duration::from_secs(second));
+            drill.life.use_up();
             heartbeat
         };
         let up = tell(Stage::Up, 0);

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::check::Verdict;
 use crate::config::targets::JobTerms;
 use crate::heartbeat::Reason;
@@ -52,24 +54,42 @@ pub(super) struct Job {
 }
 
 /// What it said, which outlives this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(super) struct Told {
     /// Since when it is waited for.
     pub(super) since: Millis,
     /// When it was last heard of, at the start of a run or at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) heard: Option<Millis>,
     /// When the run began that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) running: Option<Millis>,
     /// Whether its latest run failed.
+    #[serde(default)]
     pub(super) failed: bool,
-    /// How long its latest run took, where it told of its start.
-    pub(super) took: Option<Duration>,
+    /// How many milliseconds its latest run took, where it told of its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) took_ms: Option<u64>,
+}
+
+impl Told {
+    /// The same with each moment as another clock counts it; `None` where it does not know one.
+    pub(super) fn moved(self, moment: impl Fn(Millis) -> Option<Millis>) -> Option<Self> {
+        // `None`: it cannot be; `Some(None)`: it was not.
+        let perhaps = |then: Option<Millis>| then.map_or(Some(None), |then| moment(then).map(Some));
+        Some(Self {
+            since: moment(self.since)?,
+            heard: perhaps(self.heard)?,
+            running: perhaps(self.running)?,
+            ..self
+        })
+    }
 }
 
 impl Job {
     /// One that was never heard of.
     pub(super) fn new(terms: JobTerms, now: Millis) -> Self {
-        let told = Told { since: now, heard: None, running: None, failed: false, took: None };
+        let told = Told { since: now, heard: None, running: None, failed: false, took_ms: None };
         Self::remembered(terms, told)
     }
 
@@ -94,7 +114,7 @@ impl Job {
         }
         self.told.heard = Some(now);
         if let Some(began) = self.told.running.take() {
-            self.told.took = Some(Duration::from_millis(now.saturating_sub(began).unsigned_abs()));
+            self.told.took_ms = Some(now.saturating_sub(began).unsigned_abs());
         }
         self.ended(word);
     }
@@ -209,12 +229,12 @@ mod tests {
     fn runs_are_counted_and_measured_from_start_to_end() {
         let mut job = Job::new(TERMS, 0);
         job.hear(Word::Start, 1_000);
-        assert_eq!((job.totals(), job.told().took), ((0, 0), None));
+        assert_eq!((job.totals(), job.told().took_ms), ((0, 0), None));
         job.hear(Word::Success, 3_500);
-        assert_eq!((job.totals(), job.told().took), ((1, 0), Some(Duration::from_millis(2_500))));
+        assert_eq!((job.totals(), job.told().took_ms), ((1, 0), Some(2_500)));
         // It did not tell of its start: what is known of the run before stands.
         job.hear(Word::Fail, 9_000);
-        assert_eq!((job.totals(), job.told().took), ((2, 1), Some(Duration::from_millis(2_500))));
+        assert_eq!((job.totals(), job.told().took_ms), ((2, 1), Some(2_500)));
     }
 
     fn words() -> impl Strategy<Value = Vec<(Millis, Word)>> {

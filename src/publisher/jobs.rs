@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
@@ -100,20 +100,6 @@ pub(super) struct Judged {
     pub(super) failures: u64,
 }
 
-/// What is kept of a job. Moments are the memory's.
-#[derive(Deserialize, Serialize)]
-struct Entry {
-    since: Millis,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    heard: Option<Millis>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    running: Option<Millis>,
-    #[serde(default)]
-    failed: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    took_ms: Option<u64>,
-}
-
 impl Jobs {
     /// Those of a file, with what a process before was told of them.
     pub(super) fn new(wanted: &[JobTarget], memory: Memory, now: Millis) -> Self {
@@ -174,8 +160,9 @@ impl Jobs {
     pub(super) fn judge(&self, now: Millis) -> impl Iterator<Item = Judged> {
         self.all.iter().map(move |(name, job)| {
             let (runs, failures) = job.totals();
+            let took = job.told().took_ms.map(Duration::from_millis);
             let key = ComponentKey::other(KIND, name);
-            Judged { key, verdict: job.verdict(now), at: now, took: job.told().took, runs, failures }
+            Judged { key, verdict: job.verdict(now), at: now, took, runs, failures }
         })
     }
 
@@ -196,12 +183,10 @@ impl Jobs {
     }
 
     fn keep(&self) -> Keeping {
-        let entries = self.all.iter().map(|(name, job)| {
-            let Told { since, heard, running, failed, took } = *job.told();
-            let took_ms = took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-            let entry = Entry { since, heard, running, failed, took_ms };
-            (name.to_string(), serde_json::to_value(entry).unwrap_or_default())
-        });
+        let entries = self
+            .all
+            .iter()
+            .map(|(name, job)| (name.to_string(), serde_json::to_value(job.told()).unwrap_or_default()));
         self.memory.keep(SUBJECT, Value::Object(entries.collect()))
     }
 }
@@ -209,20 +194,8 @@ impl Jobs {
 /// What a process before was told of a job, unless some of it is of the future.
 fn recall(recalled: &Recalled, name: &str, now: Millis) -> Option<Told> {
     let entry = recalled.subject(SUBJECT)?.get(name)?;
-    let told = Entry::deserialize(entry).ok().and_then(|entry| {
-        // `None`: it cannot be; `Some(None)`: it was not.
-        let moment = |then: Option<Millis>| match then {
-            Some(then) => recalled.moment(then, now).map(Some),
-            None => Some(None),
-        };
-        Some(Told {
-            since: recalled.moment(entry.since, now)?,
-            heard: moment(entry.heard)?,
-            running: moment(entry.running)?,
-            failed: entry.failed,
-            took: entry.took_ms.map(Duration::from_millis),
-        })
-    });
+    let told = Told::deserialize(entry).ok();
+    let told = told.and_then(|told| told.moved(|then| recalled.moment(then, now)));
     if told.is_none() {
         warn!(name, "What the state file says of this job cannot be believed; waiting for it anew");
     }

@@ -5,6 +5,7 @@ mod components;
 mod drill;
 mod job;
 pub mod jobs;
+mod life;
 mod link;
 mod maintenance;
 pub mod memory;
@@ -31,15 +32,16 @@ use tracing::info;
 
 use crate::amqp::publish::PublishFailure;
 use crate::check::management::ManagementClient;
-use crate::clock::{self, SteadyWall};
+use crate::clock;
 use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
-use crate::heartbeat::{Epoch, PublisherId, Window};
+use crate::heartbeat::{PublisherId, Window};
 use crate::signing::SigningKey;
 use crate::watched::Held;
 
 use components::{Components, Difference};
 use jobs::{JobLineEnd, Jobs};
+use life::Life;
 use memory::Memory;
 use metrics::Metrics;
 use reload::Wanted;
@@ -96,7 +98,7 @@ type Publishing = Pin<Box<dyn Future<Output = Result<(), PublishFailure>> + Send
 
 /// A running publisher.
 pub struct Emitter {
-    id: PublisherId,
+    life: Life,
     publish_interval: Duration,
     probe_interval: Duration,
     plan: Arc<Plan>,
@@ -112,10 +114,6 @@ pub struct Emitter {
     link: Link,
     metrics: Metrics,
     pulse: Pulse,
-    epoch: Epoch,
-    began: Duration,
-    wall: SteadyWall,
-    sequence: u64,
     publish_failures: u64,
     round: Option<JoinHandle<()>>,
     round_due: Instant,
@@ -143,9 +141,8 @@ impl Emitter {
         let planned = config.targets.maintenance.clone();
         let plan =
             Plan::new(config.targets, config.check_timeout, config.check_concurrency, config.management);
-        let now = clock::boot();
         Self {
-            id: config.id,
+            life: Life::begin(config.id),
             publish_interval: config.publish_interval,
             probe_interval: config.probe_interval,
             plan: Arc::new(plan),
@@ -160,10 +157,6 @@ impl Emitter {
             link,
             metrics,
             pulse,
-            epoch: Epoch::random(),
-            began: now,
-            wall: SteadyWall::new(clock::wall(), now),
-            sequence: 0,
             publish_failures: 0,
             round: None,
             round_due: Instant::now(),
@@ -184,8 +177,8 @@ impl Emitter {
     /// confirmed.
     pub async fn run(mut self, stop: CancellationToken, grace: Duration) {
         info!(
-            publisher = self.id.as_str(),
-            epoch = self.epoch.as_str(),
+            publisher = self.life.id.as_str(),
+            epoch = self.life.epoch.as_str(),
             components = self.components.len(),
             "Publisher started"
         );
@@ -253,7 +246,7 @@ impl Emitter {
         {
             self.confirmed(result);
         }
-        info!(publisher = self.id.as_str(), "Publisher stopped");
+        info!(publisher = self.life.id.as_str(), "Publisher stopped");
     }
 
     /// Whether the beat is due and nothing is worth waiting for: the round that is under way, the

@@ -9,7 +9,6 @@ use tracing::{info, warn};
 use super::outgoing::outgoing;
 use super::{Emitter, maintenance};
 use crate::amqp::publish::PublishFailure;
-use crate::build_info::VERSION;
 use crate::clock;
 use crate::heartbeat::{Heartbeat, PublisherTotals};
 use crate::signing::SigningKey;
@@ -31,11 +30,11 @@ impl Emitter {
         self.turn_due = None;
         self.last_sent = Some(now);
         let boot = clock::boot();
-        if let Some(step_ms) = self.wall.check(clock::wall(), boot) {
+        if let Some(step_ms) = self.life.wall.check(clock::wall(), boot) {
             warn!(step_ms, "The clock was stepped; times that were told before move with it");
         }
         let mut heartbeat = self.snapshot(boot);
-        let begun = self.tracing.begin(self.components.each(), boot, &self.wall);
+        let begun = self.tracing.begin(self.components.each(), boot, &self.life.wall);
         let context = begun.header().map(|context| (TRACEPARENT, context.to_string()));
         self.waiting = self.tracing.attach(begun, &mut heartbeat);
         let message = outgoing(&heartbeat, self.signing_key().as_deref(), context);
@@ -52,43 +51,38 @@ impl Emitter {
 
     fn snapshot(&self, boot: Duration) -> Heartbeat {
         let link = *self.link.state().borrow();
+        // Checked more seldom than told, it is as old as its checks.
+        let interval = self.publish_interval.max(self.probe_interval);
+        let heartbeat = self.life.heartbeat(boot, interval);
+        let commanded = self.commanded.borrow();
         Heartbeat {
-            publisher: self.id.clone(),
-            epoch: self.epoch.clone(),
-            started_at: self.wall.at(self.began),
-            uptime: boot.saturating_sub(self.began),
-            sequence: self.sequence + 1,
-            sent_at: self.wall.at(boot),
-            // Checked more seldom than told, it is as old as its checks.
-            interval: self.publish_interval.max(self.probe_interval),
-            version: VERSION.into(),
             totals: PublisherTotals {
                 publish_failures: self.publish_failures,
                 reconnects: link.reconnects,
                 blocked_seconds: link.blocked_for.as_secs_f64(),
             },
-            components: self.components.told(&self.wall),
-            maintenance: maintenance::carried(&self.planned, &self.commanded.borrow(), self.wall.at(boot)),
-            trace: None,
+            components: self.components.told(&self.life.wall),
+            maintenance: maintenance::carried(&self.planned, &commanded, heartbeat.sent_at),
+            ..heartbeat
         }
     }
 
     pub(super) fn confirmed(&mut self, result: Result<(), PublishFailure>) {
         if let Some(waiting) = self.waiting.take() {
-            let now = self.wall.at(clock::boot());
+            let now = self.life.wall.at(clock::boot());
             self.tracing.end(waiting, now.unix_ms(), result);
+        }
+        if result.map_or_else(PublishFailure::was_sent, |()| true) {
+            self.life.use_up();
         }
         match result {
             Ok(()) => {
-                self.sequence += 1;
                 self.metrics.published.inc();
                 if std::mem::take(&mut self.failing) {
                     info!("Heartbeats are confirmed again");
                 }
             }
             Err(failure) => {
-                // A number that left the process is used up: two messages never share one.
-                self.sequence += u64::from(failure.was_sent());
                 self.publish_failures += 1;
                 self.metrics.failed(failure);
                 if !std::mem::replace(&mut self.failing, true) {

@@ -20,7 +20,7 @@ impl Emitter {
     /// Takes a check in.
     pub(super) fn note(&mut self, seen: &Observation) {
         if let Some((tracked, turn)) = self.components.note(seen)
-            && let Some(now) = tracked.component(&self.wall)
+            && let Some(now) = tracked.component(&self.life.wall)
         {
             self.turned(&turn, &now);
         }
@@ -32,7 +32,7 @@ impl Emitter {
         let judged: Vec<_> = self.jobs.judge(now).collect();
         for judged in judged {
             if let Some((tracked, turn)) = self.components.judge(&judged)
-                && let Some(now) = tracked.component(&self.wall)
+                && let Some(now) = tracked.component(&self.life.wall)
             {
                 self.turned(&turn, &now);
             }

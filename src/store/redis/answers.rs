@@ -25,7 +25,9 @@ pub(super) fn read_written(write: &Write, revision: &str, body: &Value) -> Writt
     if revision.is_empty() || body.as_bytes() == Some(&*write.body) {
         return Written::Stored;
     }
-    Written::Conflict { revision: self::revision(revision), record: readable(body) }
+    // Empty: what was stored is there no more, which its writer is about to mend.
+    let record = if body.as_bytes().is_some_and(<[u8]>::is_empty) { None } else { readable(body) };
+    Written::Conflict { revision: self::revision(revision), record }
 }
 
 /// A value as text. What is no text was not written by us, and is nothing that is looked for.
