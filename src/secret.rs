@@ -4,14 +4,21 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use tracing::{info, warn};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
 
 /// What stands where a secret would.
 const REDACTED: &str = "<redacted>";
 
 /// Longest secret that is read from a file, in bytes; a file that is longer is another file.
 pub const FILE_BYTES_MAX: usize = 64 << 10;
+
+/// For the disk of a secret's file.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A password. `Debug` and `Display` are redacted, so that no log line, error or printed
 /// configuration can give it away; only [`Secret::expose`] does.
@@ -76,8 +83,10 @@ enum Origin {
     Given(Secret),
     File {
         path: PathBuf,
-        /// A std lock: held while the file is read, never across an await.
+        /// A std lock: never held while a disk is waited for.
         last: Mutex<Last>,
+        /// Whoever reads where nobody may wait for a disk: one at a time, so that one that hangs holds one thread.
+        turn: Arc<Semaphore>,
     },
 }
 
@@ -100,18 +109,19 @@ impl SecretSource {
     /// Where the file gives none now.
     pub fn file(path: PathBuf) -> Result<Self, SecretFileError> {
         let last = Mutex::new(Last { secret: in_file(&path)?, complaint: None });
-        Ok(Self(Arc::new(Origin::File { path, last })))
+        Ok(Self(Arc::new(Origin::File { path, last, turn: Arc::new(Semaphore::new(1)) })))
     }
 
     /// The secret as it is now. While its file gives none, as in the middle of a rotation, the last that it
-    /// gave; that is said in the log, once.
+    /// gave; that is said in the log, once. It may wait for a disk.
     pub fn read(&self) -> Secret {
         let (path, last) = match &*self.0 {
             Origin::Given(secret) => return secret.clone(),
-            Origin::File { path, last } => (path, last),
+            Origin::File { path, last, .. } => (path, last),
         };
+        let read = in_file(path);
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        match in_file(path) {
+        match read {
             Ok(secret) => {
                 if secret != last.secret {
                     info!(file = %path.display(), "The file of a secret has changed; the new one is used");
@@ -134,6 +144,31 @@ impl SecretSource {
             }
         }
         last.secret.clone()
+    }
+
+    /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer soon, the last that it gave.
+    pub async fn read_aside(&self) -> Secret {
+        let (path, last, turn) = match &*self.0 {
+            Origin::Given(secret) => return secret.clone(),
+            Origin::File { path, last, turn } => (path, last, Arc::clone(turn)),
+        };
+        let source = self.clone();
+        let reading = async {
+            let turn = turn.acquire_owned().await;
+            spawn_blocking(move || {
+                let secret = source.read();
+                drop(turn);
+                secret
+            })
+            .await
+        };
+        match timeout(PATIENCE, reading).await {
+            Ok(Ok(secret)) => secret,
+            Ok(Err(_)) | Err(_) => {
+                debug!(file = %path.display(), "The file of a secret does not answer; going on with the last that it gave");
+                last.lock().unwrap_or_else(PoisonError::into_inner).secret.clone()
+            }
+        }
     }
 }
 
@@ -211,5 +246,32 @@ mod tests {
         assert_eq!(source.read().expose(), "two");
         std::fs::write(&path, "three").unwrap();
         assert_eq!(source.read().expose(), "three");
+    }
+
+    /// A pipe gives nothing until somebody writes to it.
+    #[tokio::test]
+    async fn a_disk_that_hangs_leaves_the_last_and_holds_one_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pass");
+        std::fs::write(&path, "one").unwrap();
+        let source = SecretSource::file(path.clone()).unwrap();
+        assert_eq!(source.read_aside().await.expose(), "one");
+        std::fs::remove_file(&path).unwrap();
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
+        let asked: Vec<_> = (0..5)
+            .map(|_| {
+                let source = source.clone();
+                tokio::spawn(async move { source.read_aside().await })
+            })
+            .collect();
+        for asked in asked {
+            assert_eq!(asked.await.unwrap().expose(), "one");
+        }
+        // One reader took what was written, and the next finds a file again.
+        std::fs::write(&path, "two").unwrap();
+        std::fs::write(folder.path().join("next"), "three").unwrap();
+        std::fs::rename(folder.path().join("next"), &path).unwrap();
+        assert_eq!(source.read_aside().await.expose(), "three");
     }
 }

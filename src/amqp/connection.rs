@@ -112,10 +112,11 @@ impl Config {
     }
 
     /// Built by hand: lapin reads an IPv6 address in a URI as `localhost`.
-    fn uri(&self, node: &Node, frames: Frames) -> AMQPUri {
+    async fn uri(&self, node: &Node, frames: Frames) -> AMQPUri {
         let (mechanism, userinfo) = match self.mechanism {
             Mechanism::Plain => {
-                let (username, password) = (self.user.clone(), self.password.read().expose().to_owned());
+                let (username, password) =
+                    (self.user.clone(), self.password.read_aside().await.expose().to_owned());
                 (SASLMechanism::Plain, AMQPUserInfo { username, password })
             }
             // Neither name nor password leaves this machine.
@@ -199,7 +200,7 @@ pub(super) async fn open(config: &Config, frames: Frames) -> Result<Opened, Amqp
         .with_client_property("product".into(), "heartbeat".into())
         .with_client_property("version".into(), env!("CARGO_PKG_VERSION").into());
     let runtime = lapin::runtime::default_runtime().map_err(|source| not_opened(config, &target, source))?;
-    let opening = Connection::connector(config.uri(node, frames), runtime, hand_over, properties);
+    let opening = Connection::connector(config.uri(node, frames).await, runtime, hand_over, properties);
     match timeout(CONNECT_TIMEOUT, opening).await {
         Ok(Ok(connection)) => Ok(Opened { connection, cutter, target }),
         Ok(Err(source)) => Err(not_opened(config, &target, source)),

@@ -199,7 +199,7 @@ impl ManagementClient {
 
     async fn ask(&self, base: &str, path: &str) -> Result<Vec<u8>, ManagementFailure> {
         let request = Request::get(format!("{base}{path}"))
-            .header(AUTHORIZATION, basic(&self.user, self.password.read().expose()))
+            .header(AUTHORIZATION, basic(&self.user, self.password.read_aside().await.expose()))
             .header(ACCEPT, "application/json")
             .body(Empty::new())
             .map_err(|_| ManagementFailure::Invalid("the request's URL is too long"))?;
