@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::service_manager::Manager;
 use crate::support::bridge::{Bridge, SOON};
 use crate::support::certificates::Certificates;
 use crate::support::field::{BOUND, config, listener, publisher, stop, wait_published};
@@ -90,6 +92,33 @@ async fn a_password_that_rotates_at_the_broker_needs_no_restart() {
     })
     .await;
     assert!(!ours.log().contains("canary"), "{}", ours.log());
+    stop([ours]).await;
+}
+
+/// A pipe gives nothing until somebody writes to it, as a disk that does not answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_on_a_disk_that_hangs_stops_nothing() {
+    let vhost = RabbitMq::vhost().await;
+    let path = secret_file("hanging", &vhost.name);
+    let wanted = config(&[], &[listener("gone", "worker", "missing")]);
+    let setup = publisher(&vhost, "beats", "hanging", &wanted)
+        .env("RABBITMQ_PASS", "")
+        .env("RABBITMQ_PASS_FILE", text(&path))
+        .listening();
+    let (manager, setup) = Manager::of(setup);
+    let ours = setup.start();
+    ours.wait_log(BOUND, "reason=no_queue").await;
+    fs::remove_file(&path).unwrap();
+    mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    // Consumers are looked up and the connection is made anew, with the password that was read last.
+    let published = wait_published(&ours, 1.0).await;
+    wait_until("its connection is closed", SOON, async || match vhost.close_connections().await {
+        0 => Err("none is shown yet".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    wait_published(&ours, published + 3.0).await;
+    manager.wait_alive().await;
     stop([ours]).await;
 }
 
