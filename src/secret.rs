@@ -20,6 +20,9 @@ pub const FILE_BYTES_MAX: usize = 64 << 10;
 /// For the disk of a secret's file.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Who reads secrets of checks at one time: disks that hang hold as many threads, however often is asked.
+static READERS: Semaphore = Semaphore::const_new(4);
+
 /// A password. `Debug` and `Display` are redacted, so that no log line, error or printed
 /// configuration can give it away; only [`Secret::expose`] does.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -37,6 +40,14 @@ impl Secret {
     /// Where it holds none.
     pub fn in_file(path: &Path) -> Result<Self, SecretFileError> {
         in_file(path)
+    }
+
+    /// As [`Secret::in_file`], where others wait: of a file whose disk does not answer soon, none.
+    ///
+    /// # Errors
+    /// Where it holds none, for all that is known.
+    pub async fn in_file_aside(path: &Path) -> Result<Self, SecretFileError> {
+        in_file_aside(path.to_owned(), &READERS).await
     }
 
     /// The secret itself, for the peer that asks for it and nobody else.
@@ -63,6 +74,9 @@ pub enum SecretFileError {
     /// It is not there, or cannot be opened.
     #[error("the file cannot be read")]
     Read(#[source] io::Error),
+    /// Its disk does not answer.
+    #[error("the file's disk does not answer")]
+    NoAnswer,
     /// It holds more than any secret has.
     #[error("the file is longer than {FILE_BYTES_MAX} bytes, so it holds something else")]
     TooLong,
@@ -212,6 +226,22 @@ fn in_file(path: &Path) -> Result<Secret, SecretFileError> {
     if secret.is_empty() { Err(SecretFileError::Empty) } else { Ok(Secret::new(secret)) }
 }
 
+async fn in_file_aside(path: PathBuf, readers: &'static Semaphore) -> Result<Secret, SecretFileError> {
+    let reading = async {
+        let turn = readers.acquire().await;
+        spawn_blocking(move || {
+            let secret = in_file(&path);
+            drop(turn);
+            secret
+        })
+        .await
+    };
+    match timeout(PATIENCE, reading).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(_)) | Err(_) => Err(SecretFileError::NoAnswer),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,5 +303,36 @@ mod tests {
         std::fs::write(folder.path().join("next"), "three").unwrap();
         std::fs::rename(folder.path().join("next"), &path).unwrap();
         assert_eq!(source.read_aside().await.expose(), "three");
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_hangs_gives_none_and_holds_few_threads() {
+        // Those of other tests are not held up.
+        static READERS: Semaphore = Semaphore::const_new(2);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pass");
+        let pipe = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
+        let mut asked = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let path = path.clone();
+            asked.spawn(async move { in_file_aside(path, &READERS).await });
+        }
+        for read in asked.join_all().await {
+            assert!(matches!(read, Err(SecretFileError::NoAnswer)));
+        }
+        assert_eq!(READERS.available_permits(), 0);
+        // Both ends in one hand: who reads has nothing to wait for, and finds nothing.
+        let ends = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        drop(ends);
+        let free = async {
+            while READERS.available_permits() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(10), free).await.unwrap();
+        std::fs::write(folder.path().join("file"), "one").unwrap();
+        let read = in_file_aside(folder.path().join("file"), &READERS).await;
+        assert_eq!(read.unwrap().expose(), "one");
     }
 }

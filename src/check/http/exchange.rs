@@ -57,7 +57,7 @@ pub(super) async fn exchange(
     let (host, port) =
         (url.host_str().ok_or_else(nowhere)?, url.port_or_known_default().ok_or_else(nowhere)?);
     let is_home = url.origin() == spec.url.origin();
-    let request = request(spec, url, is_home)?;
+    let request = request(spec, url, is_home).await?;
     let stream = seen.open(host, port, end).await?;
     if url.scheme() == "https" {
         let name = match &spec.secure.server_name {
@@ -71,7 +71,7 @@ pub(super) async fn exchange(
     }
 }
 
-fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Empty<Bytes>>, Verdict> {
+async fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Empty<Bytes>>, Verdict> {
     // What cannot be sent was refused with the configuration; of a redirect, it is the server that is at fault.
     let unsendable = Verdict::down(Reason::Protocol);
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
@@ -88,7 +88,7 @@ fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Empty<By
         headers.insert(name, value.clone());
     }
     if is_home {
-        add_secrets(headers, &spec.secrets)?;
+        add_secrets(headers, &spec.secrets).await?;
     }
     Ok(request)
 }
@@ -97,9 +97,9 @@ fn user_agent() -> HeaderValue {
     HeaderValue::from_str(&format!("heartbeat/{VERSION}")).unwrap_or(HeaderValue::from_static("heartbeat"))
 }
 
-fn add_secrets(headers: &mut HeaderMap, secrets: &[SecretHeader]) -> Result<(), Verdict> {
+async fn add_secrets(headers: &mut HeaderMap, secrets: &[SecretHeader]) -> Result<(), Verdict> {
     for SecretHeader { name, form, file } in secrets {
-        let secret = Secret::in_file(file).map_err(|error| {
+        let secret = Secret::in_file_aside(file).await.map_err(|error| {
             debug!(file = %file.display(), error = &error as &dyn Error, "The file of a secret cannot be used");
             Verdict::unknown(Reason::Local)
         })?;

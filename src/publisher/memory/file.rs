@@ -146,7 +146,8 @@ impl StateFile {
         if text.len() as u64 > FILE_BYTES_MAX {
             return Err(Unusable::Spoilt(format!("it is longer than {FILE_BYTES_MAX} bytes")));
         }
-        let content: Content<_> = serde_json::from_slice(&text).map_err(|error| spoilt(&error))?;
+        let content: Content<_> = serde_json::from_slice(&text)
+            .map_err(|error| spoilt(&format!("it does not hold what a publisher writes: {error}")))?;
         if content.publisher != self.publisher.as_str() {
             let why = format!("it is of publisher {:?}; set another PUBLISHER_STATE_FILE", content.publisher);
             return Err(Unusable::NotOurs(why));
