@@ -45,7 +45,7 @@
 //! - [`telemetry`]: the program's own log and metrics.
 //! - [`config`] and [`cli`]: the table of settings, the files, the command line.
 //! - [`role`]: from a configuration to running tasks and back to an exit code.
-//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`watched`], [`trace`],
+//! - Small ones: [`clock`], [`backoff`], [`dial`], [`health`], [`tls`], [`secret`], [`reading`], [`watched`], [`trace`],
 //!   [`terminal`], [`build_info`].
 //!
 //! # What there is not
@@ -77,6 +77,7 @@ pub mod http;
 pub mod otlp;
 pub mod page;
 pub mod publisher;
+pub mod reading;
 pub mod role;
 pub mod secret;
 pub mod signing;

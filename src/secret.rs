@@ -11,6 +11,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
+use crate::reading::{Reading, bounded};
+
 /// What stands where a secret would.
 const REDACTED: &str = "<redacted>";
 
@@ -19,9 +21,6 @@ pub const FILE_BYTES_MAX: usize = 64 << 10;
 
 /// For the disk of a secret's file.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Who reads secrets of checks at one time: disks that hang hold as many threads, however often is asked.
-static READERS: Semaphore = Semaphore::const_new(4);
 
 /// A password. `Debug` and `Display` are redacted, so that no log line, error or printed
 /// configuration can give it away; only [`Secret::expose`] does.
@@ -34,20 +33,12 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The one that a file holds now.
+    /// The one that a file holds now. Waits for the disk that it lies on, however long that takes: see [`SecretFile`].
     ///
     /// # Errors
     /// Where it holds none.
     pub fn in_file(path: &Path) -> Result<Self, SecretFileError> {
         in_file(path)
-    }
-
-    /// As [`Secret::in_file`], where others wait: of a file whose disk does not answer soon, none.
-    ///
-    /// # Errors
-    /// Where it holds none, for all that is known.
-    pub async fn in_file_aside(path: &Path) -> Result<Self, SecretFileError> {
-        in_file_aside(path.to_owned(), &READERS).await
     }
 
     /// The secret itself, for the peer that asks for it and nobody else.
@@ -71,21 +62,47 @@ impl fmt::Display for Secret {
 /// Why a file gives no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretFileError {
-    /// It is not there, or cannot be opened.
+    /// It is not there, cannot be opened, or is longer than any secret.
     #[error("the file cannot be read")]
     Read(#[source] io::Error),
     /// Its disk does not answer.
     #[error("the file's disk does not answer")]
     NoAnswer,
-    /// It holds more than any secret has.
-    #[error("the file is longer than {FILE_BYTES_MAX} bytes, so it holds something else")]
-    TooLong,
     /// It holds something else than text.
     #[error("the file is not UTF-8")]
     NotUtf8,
     /// It holds nothing.
     #[error("the file is empty")]
     Empty,
+}
+
+/// A file that holds a secret, for whoever needs it as it is now and can do without where there is none. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SecretFile(Arc<(PathBuf, Reading<InFile>)>);
+
+/// What a file holds, for any number of readers.
+type InFile = Result<Secret, Arc<SecretFileError>>;
+
+impl SecretFile {
+    /// At this path. It is not read yet.
+    pub fn new(path: PathBuf) -> Self {
+        Self(Arc::new((path, Reading::default())))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0.0
+    }
+
+    /// What it holds now. Who calls sets the deadline: the disk that it lies on may never answer.
+    ///
+    /// # Errors
+    /// Where it holds none.
+    pub async fn read(&self) -> Result<Secret, Arc<SecretFileError>> {
+        let path = self.0.0.clone();
+        let read = self.0.1.wait(move || in_file(&path).map_err(Arc::new)).await;
+        read.unwrap_or_else(|| Err(Arc::new(SecretFileError::NoAnswer)))
+    }
 }
 
 /// Where a secret comes from: given once and for all, or a file that is read anew whenever the secret is
@@ -215,31 +232,12 @@ impl PartialEq for SecretSource {
 impl Eq for SecretSource {}
 
 fn in_file(path: &Path) -> Result<Secret, SecretFileError> {
-    let bytes = std::fs::read(path).map_err(SecretFileError::Read)?;
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(SecretFileError::TooLong);
-    }
+    let bytes = bounded(path, FILE_BYTES_MAX).map_err(SecretFileError::Read)?;
     let text = String::from_utf8(bytes).map_err(|_| SecretFileError::NotUtf8)?;
     // Editors and `echo` end the last line; a secret that ends so on purpose is not heard of.
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let secret = line.strip_suffix('\r').unwrap_or(line);
     if secret.is_empty() { Err(SecretFileError::Empty) } else { Ok(Secret::new(secret)) }
-}
-
-async fn in_file_aside(path: PathBuf, readers: &'static Semaphore) -> Result<Secret, SecretFileError> {
-    let reading = async {
-        let turn = readers.acquire().await;
-        spawn_blocking(move || {
-            let secret = in_file(&path);
-            drop(turn);
-            secret
-        })
-        .await
-    };
-    match timeout(PATIENCE, reading).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(_)) | Err(_) => Err(SecretFileError::NoAnswer),
-    }
 }
 
 #[cfg(test)]
@@ -303,36 +301,5 @@ mod tests {
         std::fs::write(folder.path().join("next"), "three").unwrap();
         std::fs::rename(folder.path().join("next"), &path).unwrap();
         assert_eq!(source.read_aside().await.expose(), "three");
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_hangs_gives_none_and_holds_few_threads() {
-        // Those of other tests are not held up.
-        static READERS: Semaphore = Semaphore::const_new(2);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pass");
-        let pipe = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
-        let mut asked = tokio::task::JoinSet::new();
-        for _ in 0..10 {
-            let path = path.clone();
-            asked.spawn(async move { in_file_aside(path, &READERS).await });
-        }
-        for read in asked.join_all().await {
-            assert!(matches!(read, Err(SecretFileError::NoAnswer)));
-        }
-        assert_eq!(READERS.available_permits(), 0);
-        // Both ends in one hand: who reads has nothing to wait for, and finds nothing.
-        let ends = std::fs::File::options().read(true).write(true).open(&path).unwrap();
-        drop(ends);
-        let free = async {
-            while READERS.available_permits() < 2 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(10), free).await.unwrap();
-        std::fs::write(folder.path().join("file"), "one").unwrap();
-        let read = in_file_aside(folder.path().join("file"), &READERS).await;
-        assert_eq!(read.unwrap().expose(), "one");
     }
 }

@@ -13,11 +13,13 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::reading::bounded;
+
 /// How often is looked whether the file is another one.
 const LOOK: Duration = Duration::from_secs(2);
 
 /// Longest file, in bytes: a million keys have room. A longer one is something else.
-const FILE_BYTES_MAX: u64 = 128 << 20;
+const FILE_BYTES_MAX: usize = 128 << 20;
 
 /// Why the file cannot be used, in words for the operator.
 pub type Why = String;
@@ -95,10 +97,7 @@ impl From<&Metadata> for Stamp {
 /// # Errors
 /// The system's, or that it is too long to be what it should be.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    if std::fs::metadata(path)?.len() > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it is longer than {FILE_BYTES_MAX} bytes")));
-    }
-    std::fs::read(path)
+    bounded(path, FILE_BYTES_MAX)
 }
 
 /// Whether users who are neither the owner nor of the group may read a file.

@@ -10,6 +10,7 @@ const ORDER: &[&str] = &[
     "build_info",
     "backoff",
     "dial",
+    "reading",
     "secret",
     "telemetry",
     "terminal",

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
@@ -21,11 +22,11 @@ use tower_service::Service;
 use tracing::debug;
 
 use super::asking::{answer_over, io_causes, is_of_the_connection};
-use super::secure::{SecureSpec, broken, lasts, secure, server_name};
+use super::secure::{SecureSpec, broken, handshake, lasts, secure, server_name};
 use super::{Seen, Verdict};
 use crate::dial;
 use crate::heartbeat::Reason;
-use crate::tls::Trust;
+use crate::tls::{Own, Trust};
 
 /// Longest answer that is read: the protocol's own has two bytes.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -70,7 +71,7 @@ const SERVING: i32 = 1;
 
 pub(super) async fn check(
     spec: &GrpcSpec,
-    trust: &Trust,
+    trust: &Arc<Trust>,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<(), Verdict> {
@@ -80,7 +81,8 @@ pub(super) async fn check(
         Some(name) => name.clone(),
         None => server_name(&spec.host).map_err(|_| Verdict::down(Reason::Certificate))?,
     };
-    let stream = secure(stream, name, trust, &[b"h2"], seen).await?;
+    let handshake = handshake(trust, &[b"h2"], Own::Shown, seen).await?;
+    let stream = secure(stream, name, &handshake, seen).await?;
     ask(spec, stream, "https").await?;
     lasts(seen.certificate_not_after, tls)
 }

@@ -78,23 +78,41 @@ impl Verdict {
 /// What a check came across on its way, wherever it ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
+    /// The first that answered, or was tried: a redirect leads to others.
     peer: Option<SocketAddr>,
+    /// The earliest of those that were shown.
     certificate_not_after: Option<Timestamp>,
+    /// Since when this machine is waited for, and not the component.
+    here_since: Option<Instant>,
+    /// How long this machine was waited for before.
+    here: Duration,
 }
 
 impl Seen {
     /// Connects, and notes to whom.
     async fn open(&mut self, host: &str, port: u16, end: Instant) -> Result<TcpStream, Verdict> {
-        match open::open(host, port, end).await {
-            Ok((stream, peer)) => {
-                self.peer = Some(peer);
-                Ok(stream)
-            }
-            Err(open::Unopened { verdict, tried }) => {
-                self.peer = tried;
-                Err(verdict)
-            }
-        }
+        let (opened, peer) = match open::open(host, port, end).await {
+            Ok((stream, peer)) => (Ok(stream), Some(peer)),
+            Err(open::Unopened { verdict, tried }) => (Err(verdict), tried),
+        };
+        self.peer = self.peer.or(peer);
+        opened
+    }
+
+    /// Notes when a certificate ends.
+    fn certificate(&mut self, not_after: Timestamp) {
+        self.certificate_not_after =
+            Some(self.certificate_not_after.map_or(not_after, |earliest| earliest.min(not_after)));
+    }
+
+    /// Waits for this machine. The component is not to blame for the time that it takes, nor for a deadline that passes then.
+    async fn here<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let since = Instant::now();
+        self.here_since = Some(since);
+        let done = work.await;
+        self.here_since = None;
+        self.here += since.elapsed();
+        done
     }
 }
 

@@ -1,6 +1,8 @@
 //! Checks beyond the contract's, each kind in a file of its own, after blackbox_exporter's model: what is asked is a
 //! *spec*, pure data; a [`Prober`] asks it again and again.
 
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use super::tls::{self, TlsSpec};
 use super::{Checked, Seen, Verdict};
 use crate::dial::endpoint;
 use crate::heartbeat::Reason;
+use crate::secret::SecretFile;
 use crate::tls::{TlsFiles, Trust};
 
 /// What is asked of a component.
@@ -65,18 +68,47 @@ impl ProbeSpec {
     }
 }
 
-/// What was made of files of TLS. Specs that name the same files share it: the system's roots alone are hundreds.
+/// What was made of the files that specs name. Those that name the same share it: the system's roots alone are hundreds, and
+/// on a disk that does not answer one thread is enough.
 #[derive(Debug, Default)]
-pub struct Trusts(Vec<Arc<Trust>>);
+pub struct SharedFiles {
+    trusts: Vec<Arc<Trust>>,
+    secrets: HashMap<PathBuf, SecretFile>,
+}
 
-impl Trusts {
-    fn of(&mut self, files: &TlsFiles) -> Arc<Trust> {
-        if let Some(known) = self.0.iter().find(|known| known.files() == files) {
+impl SharedFiles {
+    fn trust(&mut self, files: &TlsFiles) -> Arc<Trust> {
+        if let Some(known) = self.trusts.iter().find(|known| known.files() == files) {
             return Arc::clone(known);
         }
         let trust = Arc::new(Trust::new(files.clone()));
-        self.0.push(Arc::clone(&trust));
+        self.trusts.push(Arc::clone(&trust));
         trust
+    }
+
+    fn secret(&mut self, path: &Path) -> SecretFile {
+        self.secrets.entry(path.to_owned()).or_insert_with_key(|path| SecretFile::new(path.clone())).clone()
+    }
+}
+
+/// The files that one spec names.
+#[derive(Debug)]
+pub(super) struct Files {
+    /// Whom it trusts; of a spec without TLS nobody is asked.
+    pub(super) trust: Arc<Trust>,
+    /// Those of its secrets, in the order of these.
+    pub(super) secrets: Vec<SecretFile>,
+}
+
+impl Files {
+    pub(super) fn of(spec: &ProbeSpec, shared: &mut SharedFiles) -> Self {
+        let trust = shared.trust(spec.secure().map_or(&TlsFiles::default(), |secure| &secure.files));
+        let secrets = match spec {
+            ProbeSpec::Http(spec) => &spec.secrets[..],
+            _ => &[],
+        };
+        let secrets = secrets.iter().map(|secret| shared.secret(&secret.file)).collect();
+        Self { trust, secrets }
     }
 }
 
@@ -84,15 +116,14 @@ impl Trusts {
 #[derive(Debug)]
 pub struct Prober {
     spec: ProbeSpec,
-    /// Whom it trusts; of a spec without TLS nobody is asked.
-    trust: Arc<Trust>,
+    files: Files,
 }
 
 impl Prober {
     /// Makes one.
-    pub fn new(spec: ProbeSpec, trusts: &mut Trusts) -> Self {
-        let trust = trusts.of(spec.secure().map_or(&TlsFiles::default(), |secure| &secure.files));
-        Self { spec, trust }
+    pub fn new(spec: ProbeSpec, shared: &mut SharedFiles) -> Self {
+        let files = Files::of(&spec, shared);
+        Self { spec, files }
     }
 
     /// Asks once, within one deadline for the whole of it.
@@ -102,17 +133,47 @@ impl Prober {
         let mut seen = Seen::default();
         // In a box each, of the size that its kind needs.
         let asked: Pin<Box<dyn Future<Output = Result<(), Verdict>> + Send + '_>> = match &self.spec {
-            ProbeSpec::Http(spec) => Box::pin(http::check(spec, &self.trust, end, &mut seen)),
-            ProbeSpec::Tls(spec) => Box::pin(tls::check(spec, &self.trust, end, &mut seen)),
+            ProbeSpec::Http(spec) => Box::pin(http::check(spec, &self.files, end, &mut seen)),
+            ProbeSpec::Tls(spec) => Box::pin(tls::check(spec, &self.files.trust, end, &mut seen)),
             ProbeSpec::Dns(spec) => Box::pin(dns::check(spec, end, &mut seen)),
-            ProbeSpec::Grpc(spec) => Box::pin(grpc::check(spec, &self.trust, end, &mut seen)),
+            ProbeSpec::Grpc(spec) => Box::pin(grpc::check(spec, &self.files.trust, end, &mut seen)),
         };
         let verdict = match timeout_at(end, asked).await {
             Ok(Ok(())) => Verdict::UP,
             Ok(Err(verdict)) => verdict,
+            Err(_) if seen.here_since.is_some() => Verdict::unknown(Reason::Local),
             Err(_) => Verdict::down(Reason::Timeout),
         };
-        let checked = verdict.after(start.elapsed(), seen.peer);
+        let checked = verdict.after(start.elapsed().saturating_sub(seen.here), seen.peer);
         Checked { certificate_not_after: seen.certificate_not_after, ..checked }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+    use crate::heartbeat::Outcome;
+
+    /// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone.
+    #[tokio::test]
+    async fn roots_that_cannot_be_read_in_time_are_no_fault_of_the_component() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca");
+        mknodat(CWD, &ca, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let files = TlsFiles { ca: Some(ca.clone()), client: None };
+        let secure = || SecureSpec { files: files.clone(), ..SecureSpec::default() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (host, port) = ("127.0.0.1", listener.local_addr().unwrap().port());
+        let tls = TlsSpec { host: host.into(), port, secure: secure() };
+        let grpc = GrpcSpec { host: host.into(), port, service: "".into(), secure: Some(secure()) };
+        let mut shared = SharedFiles::default();
+        for spec in [ProbeSpec::Tls(tls), ProbeSpec::Grpc(Box::new(grpc))] {
+            let checked = Prober::new(spec, &mut shared).check(Duration::from_millis(100)).await;
+            assert_eq!((checked.outcome, checked.reason), (Outcome::Unknown, Some(Reason::Local)));
+        }
+        // One thread waits, for both. Lets it go.
+        std::fs::write(&ca, "").unwrap();
     }
 }

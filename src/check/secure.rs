@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -14,7 +15,7 @@ use super::open::verdict_of;
 use super::{Seen, Verdict};
 use crate::clock;
 use crate::heartbeat::{Reason, Timestamp};
-use crate::tls::{TlsFiles, Trust};
+use crate::tls::{Handshake, Own, TlsFiles, Trust};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -39,22 +40,32 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, rustls::pki_types:
     ServerName::try_from(bare.strip_suffix('.').unwrap_or(bare).to_owned())
 }
 
+/// What a handshake is made with. Read when there is a connection: what this machine lacks says nothing of a component that
+/// takes none.
+pub(super) async fn handshake(
+    trust: &Arc<Trust>,
+    protocols: &[&[u8]],
+    own: Own,
+    seen: &mut Seen,
+) -> Result<Handshake, Verdict> {
+    seen.here(trust.handshake(protocols, own)).await.map_err(|error| {
+        debug!(error = &*error as &dyn std::error::Error, "The files of TLS cannot be used for a check");
+        Verdict::unknown(Reason::Local)
+    })
+}
+
 /// Makes a connection secure, and notes when the certificate ends.
 pub(super) async fn secure(
     stream: TcpStream,
     name: ServerName<'static>,
-    trust: &Trust,
-    protocols: &[&[u8]],
+    handshake: &Handshake,
     seen: &mut Seen,
 ) -> Result<TlsStream<TcpStream>, Verdict> {
-    let handshake = trust.handshake(protocols).map_err(|error| {
-        debug!(error = &error as &dyn std::error::Error, "The files of TLS cannot be used for a check");
-        Verdict::unknown(Reason::Local)
-    })?;
     let secured = TlsConnector::from(handshake.client()).connect(name, stream).await;
     let looked = handshake.looked();
-    seen.certificate_not_after =
-        looked.not_after.map(|seconds| Timestamp::from_unix_ms(seconds.saturating_mul(1000)));
+    if let Some(seconds) = looked.not_after {
+        seen.certificate(Timestamp::from_unix_ms(seconds.saturating_mul(1000)));
+    }
     secured.map_err(|error| {
         debug!(error = &error as &dyn std::error::Error, "No TLS with a component");
         if looked.refused { Verdict::down(Reason::Certificate) } else { broken(&error) }

@@ -1,12 +1,14 @@
 //! Whether a host speaks TLS with a certificate that is trusted, for its name, and lasts.
 
+use std::sync::Arc;
+
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use super::secure::{SecureSpec, lasts, secure, server_name};
+use super::secure::{SecureSpec, handshake, lasts, secure, server_name};
 use super::{Seen, Verdict};
 use crate::heartbeat::Reason;
-use crate::tls::Trust;
+use crate::tls::{Own, Trust};
 
 /// What is asked of a host that speaks TLS from its first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct TlsSpec {
 /// Up once the handshake is made: its certificate is then trusted and for the name.
 pub(super) async fn check(
     spec: &TlsSpec,
-    trust: &Trust,
+    trust: &Arc<Trust>,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<(), Verdict> {
@@ -31,7 +33,8 @@ pub(super) async fn check(
         Some(name) => name.clone(),
         None => server_name(&spec.host).map_err(|_| Verdict::down(Reason::Certificate))?,
     };
-    let mut stream = secure(stream, name, trust, &[], seen).await?;
+    let handshake = handshake(trust, &[], Own::Shown, seen).await?;
+    let mut stream = secure(stream, name, &handshake, seen).await?;
     // Says goodbye, so that nobody logs a connection that was cut. What it is told back is of no interest.
     let _ = stream.shutdown().await;
     lasts(seen.certificate_not_after, &spec.secure)

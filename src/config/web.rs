@@ -17,6 +17,7 @@ use yaml_serde::{Mapping, Value};
 
 use super::problem::{Problem, Problems};
 use super::reader::why_unreadable;
+use crate::reading::bounded;
 use crate::secret::Secret;
 use crate::tls::server::{self, Clients, Part, Pem, Served, ServerTls, ServerTlsError};
 use reader::Reader;
@@ -176,7 +177,7 @@ pub fn load(path: &Path) -> Result<(WebFile, Option<Served>), Problems> {
         problems.push(Problem { name: shown.clone(), value: None, why, example: FILE_EXAMPLE.into() });
         problems
     };
-    let text = std::fs::read(path).map_err(|error| whole(why_unreadable(&error)))?;
+    let text = bounded(path, FILE_BYTES_MAX).map_err(|error| whole(why_unreadable(&error)))?;
     let text = String::from_utf8(text).map_err(|_| whole("the file is not UTF-8".into()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let placed = |problems: Problems| {

@@ -16,7 +16,7 @@ use crate::amqp::publish::QueueState;
 use crate::check::management::{
     ListenerSpec, ManagementClient, Passive, QueueChecked, QueueSpec, check_queues,
 };
-use crate::check::probe::{Prober, Trusts};
+use crate::check::probe::{Prober, SharedFiles};
 use crate::check::{Checked, Verdict, tcp};
 use crate::clock;
 use crate::config::targets::{HostTarget, ProbeTarget, QueueTarget, Targets};
@@ -53,10 +53,10 @@ impl Plan {
                 None => queues.push((deadline, vec![spec])),
             }
         }
-        let mut trusts = Trusts::default();
+        let mut shared = SharedFiles::default();
         let probes = targets.probes.into_iter().map(|target| {
             let deadline = target.timeout.unwrap_or(timeout);
-            (probe_key(&target), deadline, Prober::new(target.spec, &mut trusts))
+            (probe_key(&target), deadline, Prober::new(target.spec, &mut shared))
         });
         let probes = probes.collect();
         let slots = Arc::new(Semaphore::new(concurrency));

@@ -13,19 +13,35 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 
 use super::expiry::not_after;
 use super::files::{Contents, Loaded, TlsError, TlsFiles};
+use crate::reading::Reading;
 
 /// Whom to trust, and what to show, for any number of components.
 pub struct Trust {
     files: TlsFiles,
     provider: Arc<CryptoProvider>,
-    /// What was last made of the files. A std lock: held while they are read, never across an await.
+    /// What was last made of the files. A std lock: held for a look, never across an await.
     held: Mutex<Option<Arc<Loaded>>>,
+    reading: Reading<Result<Arc<Loaded>, Arc<TlsError>>>,
+}
+
+/// Whether the certificate that is shown to a component is shown to the peer of a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// To the component.
+    Shown,
+    /// To others, whom the component names: they have no business with it.
+    Withheld,
 }
 
 impl Trust {
     /// By files, which are not read yet.
     pub fn new(files: TlsFiles) -> Self {
-        Self { files, provider: Arc::new(aws_lc_rs::default_provider()), held: Mutex::default() }
+        Self {
+            files,
+            provider: Arc::new(aws_lc_rs::default_provider()),
+            held: Mutex::default(),
+            reading: Reading::default(),
+        }
     }
 
     /// The files that it goes by.
@@ -33,12 +49,31 @@ impl Trust {
         &self.files
     }
 
-    /// One handshake by the files as they are now, in which these protocols are offered.
+    /// Whether the files can be used. Waits for the disks that they lie on, however long that takes.
     ///
     /// # Errors
     /// Says which file cannot be used, and why.
-    pub fn handshake(&self, protocols: &[&[u8]]) -> Result<Handshake, TlsError> {
-        let loaded = self.current()?;
+    pub fn try_now(&self) -> Result<(), TlsError> {
+        self.current().map(drop)
+    }
+
+    /// One handshake by the files as they are now, in which these protocols are offered. Who calls sets the deadline: the
+    /// disks that they lie on may never answer.
+    ///
+    /// # Errors
+    /// Says which file cannot be used, and why.
+    pub async fn handshake(
+        self: &Arc<Self>,
+        protocols: &[&[u8]],
+        own: Own,
+    ) -> Result<Handshake, Arc<TlsError>> {
+        let trust = Arc::clone(self);
+        let read = self.reading.wait(move || trust.current().map_err(Arc::new)).await;
+        let loaded = read.unwrap_or_else(|| Err(Arc::new(TlsError::Lost)))?;
+        self.by(&loaded, protocols, own).map_err(Arc::new)
+    }
+
+    fn by(&self, loaded: &Loaded, protocols: &[&[u8]], own: Own) -> Result<Handshake, TlsError> {
         let looked = Arc::new(Mutex::new(Looked::default()));
         let looker = Looker { verifier: Arc::clone(&loaded.verifier), looked: Arc::clone(&looked) };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
@@ -48,8 +83,10 @@ impl Trust {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(looker));
         let mut client = match &loaded.own {
-            Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(own)))),
-            None => builder.with_no_client_auth(),
+            Some(pair) if own == Own::Shown => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(pair))))
+            }
+            _ => builder.with_no_client_auth(),
         };
         // A session that is resumed shows no certificate.
         client.resumption = Resumption::disabled();

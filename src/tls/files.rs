@@ -12,6 +12,10 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
 use super::pem;
+use crate::reading::bounded;
+
+/// Longest file that is read, in bytes: a system's roots in one file are a quarter of that.
+pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// The files of TLS to one peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,6 +82,12 @@ pub enum TlsError {
     /// Neither a CA file, nor a root on this system.
     #[error("this system has no trusted roots, and no CA file is given")]
     NoSystemRoots,
+    /// The disks that the files lie on do not answer.
+    #[error("the files could not be read in time")]
+    Late,
+    /// Whoever read the files came to no end; a mistake in this program.
+    #[error("the files were not read to their end")]
+    Lost,
     /// The provider does not know the protocol versions; a mistake in this program.
     #[error("the TLS provider cannot be used")]
     Provider(#[source] rustls::Error),
@@ -90,7 +100,7 @@ impl TlsError {
             Self::Read { file, .. } | Self::Content { file, .. } => Some(*file),
             Self::Pair { .. } => Some(TlsFile::ClientKey),
             Self::NoSystemRoots => Some(TlsFile::Ca),
-            Self::Provider(_) => None,
+            Self::Late | Self::Lost | Self::Provider(_) => None,
         }
     }
 }
@@ -162,9 +172,9 @@ impl Loaded {
         self.contents == *contents && (contents.ca.is_some() || self.at.elapsed() < SYSTEM_ROOTS_KEPT)
     }
 
-    /// Whether the files held this, whatever became of the system's roots.
-    pub(super) fn has_contents(&self, contents: &Contents) -> bool {
-        self.contents == *contents
+    /// Whether the files held the same, whatever became of the system's roots.
+    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+        self.contents == other.contents
     }
 }
 
@@ -184,5 +194,5 @@ fn content(file: TlsFile, path: &Path, why: &'static str) -> TlsError {
 }
 
 fn read(file: TlsFile, path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { file, path: path.to_owned(), source })
+    bounded(path, FILE_BYTES_MAX).map_err(|source| TlsError::Read { file, path: path.to_owned(), source })
 }

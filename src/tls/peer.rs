@@ -1,7 +1,7 @@
 //! TLS to one peer, for any number of connections: each handshake goes by the files as they are then.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 use super::expiry::{Certificate, Expiry};
 use super::files::{Contents, Loaded, TlsError, TlsFiles};
 use super::refusal::{self, Trusted};
+use crate::reading::{READ_TIME, Reading};
 use crate::telemetry::Chain;
 
 /// What is asked of TLS to one peer.
@@ -74,7 +75,7 @@ impl PeerTls {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(TlsError::Provider)?;
         let held = Mutex::new(Held { loaded: Arc::new(loaded), complaint: None });
-        let rules = Arc::new(Rules { config, peer, expiry, provider, held });
+        let rules = Arc::new(Rules { config, peer, expiry, provider, held, reading: Reading::default() });
         rules.see_own(&rules.current());
         let verifier: Arc<dyn ServerCertVerifier> = Arc::<Rules>::clone(&rules);
         let resolver: Arc<dyn ResolvesClientCert> = Arc::<Rules>::clone(&rules);
@@ -105,8 +106,20 @@ struct Rules {
     peer: Peer,
     expiry: Expiry,
     provider: Arc<CryptoProvider>,
-    /// A std lock: held while the files are read, never across an await.
+    /// A std lock: held for a look, never across an await.
     held: Mutex<Held>,
+    reading: Reading<Renewed>,
+}
+
+/// What was made of the files; the same as before where they hold what they held.
+type Renewed = Result<Arc<Loaded>, Arc<TlsError>>;
+
+fn renewed(known: &Arc<Loaded>, files: &TlsFiles, provider: &Arc<CryptoProvider>) -> Renewed {
+    let contents = Contents::read(files)?;
+    if known.is_of(&contents) {
+        return Ok(Arc::clone(known));
+    }
+    Ok(Arc::new(Loaded::new(contents, files, provider)?))
 }
 
 /// The last that could be used.
@@ -126,22 +139,18 @@ impl fmt::Debug for Rules {
 }
 
 impl Rules {
-    /// What the files hold now; while they cannot be used, as in the middle of a rotation, what they held.
+    /// What the files hold now; while they cannot be used, as in the middle of a rotation or on a disk that does not answer
+    /// [in time](READ_TIME), what they held.
     fn current(&self) -> Arc<Loaded> {
-        let files = &self.config.files;
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let renewed = match Contents::read(files) {
-            Ok(contents) if held.loaded.is_of(&contents) => Ok(None),
-            Ok(contents) => {
-                let changed = !held.loaded.has_contents(&contents);
-                Loaded::new(contents, files, &self.provider).map(|loaded| Some((Arc::new(loaded), changed)))
-            }
-            Err(error) => Err(error),
-        };
+        let known = Arc::clone(&self.held().loaded);
+        let (files, provider) = (self.config.files.clone(), Arc::clone(&self.provider));
+        let read = self.reading.wait_at_most(READ_TIME, move || renewed(&known, &files, &provider));
+        let mut held = self.held();
         let peer = self.peer.certificates().0.as_str();
-        match renewed {
-            Ok(None) => held.complaint = None,
-            Ok(Some((loaded, changed))) => {
+        match read.unwrap_or_else(|| Err(Arc::new(TlsError::Late))) {
+            Ok(loaded) if Arc::ptr_eq(&loaded, &held.loaded) => held.complaint = None,
+            Ok(loaded) => {
+                let changed = !loaded.is_of_the_same(&held.loaded);
                 *held = Held { loaded: Arc::clone(&loaded), complaint: None };
                 if changed {
                     info!(peer, "The files of TLS have changed; the new ones are used");
@@ -149,7 +158,7 @@ impl Rules {
                 }
             }
             Err(error) => {
-                let complaint = Chain(&error).to_string();
+                let complaint = Chain(&*error).to_string();
                 if held.complaint.as_ref() != Some(&complaint) {
                     warn!(
                         peer,
@@ -161,6 +170,10 @@ impl Rules {
             }
         }
         Arc::clone(&held.loaded)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells of the certificate that is shown to the peer.

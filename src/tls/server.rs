@@ -17,7 +17,9 @@ use rustls::{
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::files::FILE_BYTES_MAX;
 use super::{expiry, pem};
+use crate::reading::bounded;
 use crate::secret::Secret;
 
 /// How a server presents itself, and whom it takes.
@@ -258,7 +260,7 @@ fn read<T>(part: Part, pem: &Pem, parse: fn(&[u8]) -> Result<T, &'static str>) -
     let parsed = match pem {
         Pem::Inline(text) => parse(text.expose().as_bytes()),
         Pem::File(path) => {
-            let text = std::fs::read(path);
+            let text = bounded(path, FILE_BYTES_MAX);
             parse(&text.map_err(|source| ServerTlsError::Read { part, path: path.clone(), source })?)
         }
     };

@@ -18,11 +18,12 @@ use url::Url;
 use super::{HttpSpec, SecretForm, SecretHeader, is_redirect};
 use crate::build_info::VERSION;
 use crate::check::asking::{answer_over, io_causes, is_of_the_connection};
-use crate::check::secure::{broken, secure, server_name};
+use crate::check::probe::Files;
+use crate::check::secure::{broken, handshake, secure, server_name};
 use crate::check::{Seen, Verdict};
 use crate::heartbeat::Reason;
-use crate::secret::Secret;
-use crate::tls::Trust;
+use crate::secret::SecretFile;
+use crate::tls::Own;
 
 /// Room for the head of an answer: four times what common servers take in a request.
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -48,7 +49,7 @@ pub(super) struct Body {
 pub(super) async fn exchange(
     spec: &HttpSpec,
     url: &Url,
-    trust: &Trust,
+    files: &Files,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<Answer, Verdict> {
@@ -57,21 +58,26 @@ pub(super) async fn exchange(
     let (host, port) =
         (url.host_str().ok_or_else(nowhere)?, url.port_or_known_default().ok_or_else(nowhere)?);
     let is_home = url.origin() == spec.url.origin();
-    let request = request(spec, url, is_home).await?;
-    let stream = seen.open(host, port, end).await?;
-    if url.scheme() == "https" {
-        let name = match &spec.secure.server_name {
-            Some(name) if is_home => name.clone(),
-            _ => server_name(host).map_err(|_| Verdict::down(Reason::Certificate))?,
-        };
-        let stream = secure(stream, name, trust, &[b"http/1.1"], seen).await?;
-        ask(stream, request, spec).await
-    } else {
-        ask(stream, request, spec).await
+    let mut request = request(spec, url, is_home)?;
+    if is_home {
+        seen.here(add_secrets(request.headers_mut(), &spec.secrets, &files.secrets)).await?;
     }
+    let stream = seen.open(host, port, end).await?;
+    if url.scheme() != "https" {
+        return ask(stream, request, spec).await;
+    }
+    let name = match &spec.secure.server_name {
+        Some(name) if is_home => name.clone(),
+        _ => server_name(host).map_err(|_| Verdict::down(Reason::Certificate))?,
+    };
+    // A page in the clear most often redirects to the same host with TLS, by another port; nobody else is told who asks.
+    let own = if url.host() == spec.url.host() { Own::Shown } else { Own::Withheld };
+    let handshake = handshake(&files.trust, &[b"http/1.1"], own, seen).await?;
+    let stream = secure(stream, name, &handshake, seen).await?;
+    ask(stream, request, spec).await
 }
 
-async fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Empty<Bytes>>, Verdict> {
+fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Empty<Bytes>>, Verdict> {
     // What cannot be sent was refused with the configuration; of a redirect, it is the server that is at fault.
     let unsendable = Verdict::down(Reason::Protocol);
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
@@ -87,9 +93,6 @@ async fn request(spec: &HttpSpec, url: &Url, is_home: bool) -> Result<Request<Em
     for (name, value) in spec.headers.iter().filter(|(name, _)| is_home || *name != header::HOST) {
         headers.insert(name, value.clone());
     }
-    if is_home {
-        add_secrets(headers, &spec.secrets).await?;
-    }
     Ok(request)
 }
 
@@ -97,10 +100,15 @@ fn user_agent() -> HeaderValue {
     HeaderValue::from_str(&format!("heartbeat/{VERSION}")).unwrap_or(HeaderValue::from_static("heartbeat"))
 }
 
-async fn add_secrets(headers: &mut HeaderMap, secrets: &[SecretHeader]) -> Result<(), Verdict> {
-    for SecretHeader { name, form, file } in secrets {
-        let secret = Secret::in_file_aside(file).await.map_err(|error| {
-            debug!(file = %file.display(), error = &error as &dyn Error, "The file of a secret cannot be used");
+async fn add_secrets(
+    headers: &mut HeaderMap,
+    secrets: &[SecretHeader],
+    files: &[SecretFile],
+) -> Result<(), Verdict> {
+    for (SecretHeader { name, form, .. }, file) in secrets.iter().zip(files) {
+        let secret = file.read().await.map_err(|error| {
+            let file = file.path().display();
+            debug!(%file, error = &*error as &dyn Error, "The file of a secret cannot be used");
             Verdict::unknown(Reason::Local)
         })?;
         // A secret that is no text for a header is this machine's mistake, and none of the component.

@@ -13,10 +13,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
+use super::probe::Files;
 use super::secure::{SecureSpec, lasts};
 use super::{Seen, Verdict};
 use crate::heartbeat::Reason;
-use crate::tls::Trust;
 use exchange::{Body, exchange};
 
 pub use judge::{BodyRules, StatusCodes};
@@ -36,7 +36,7 @@ pub struct HttpSpec {
     pub method: Method,
     /// What is sent along.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What is sent along and secret; to the host of `url` alone, wherever that may redirect to.
+    /// What is sent along and secret; to the origin of `url` alone, wherever that may redirect to.
     pub secrets: Vec<SecretHeader>,
     /// The right statuses.
     pub status: StatusCodes,
@@ -98,12 +98,12 @@ impl HttpSpec {
 
 pub(super) async fn check(
     spec: &HttpSpec,
-    trust: &Trust,
+    files: &Files,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<(), Verdict> {
     let start = Instant::now();
-    let mut answer = exchange(spec, &spec.url, trust, end, seen).await?;
+    let mut answer = exchange(spec, &spec.url, files, end, seen).await?;
     let mut at = spec.url.clone();
     let mut followed = 0;
     while let Some(next) = answer.redirect.as_deref().filter(|_| spec.follow_redirects) {
@@ -113,14 +113,13 @@ pub(super) async fn check(
         if followed > REDIRECTS_MAX || !matches!(at.scheme(), "http" | "https") {
             return Err(Verdict::down(Reason::Status));
         }
-        // Who answers, and with which certificate, is told of the place that is configured.
-        answer = exchange(spec, &at, trust, end, &mut Seen::default()).await?;
+        answer = exchange(spec, &at, files, end, seen).await?;
     }
-    let took = start.elapsed();
+    let took = start.elapsed().saturating_sub(seen.here);
     if !spec.status.contains(answer.status) {
         return Err(Verdict::down(Reason::Status));
     }
-    judge_body(&spec.body, answer.body).await?;
+    seen.here(judge_body(&spec.body, answer.body)).await?;
     if spec.duration_max.is_some_and(|max| took > max) {
         return Err(Verdict::down(Reason::Slow));
     }

@@ -1,5 +1,10 @@
+use http::header::AUTHORIZATION;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::exchange::header_value;
 use super::*;
+use crate::check::probe::{ProbeSpec, Prober, SharedFiles};
+use crate::heartbeat::Outcome;
 
 fn spec(url: &str) -> HttpSpec {
     HttpSpec {
@@ -32,8 +37,8 @@ fn secrets_become_the_headers_that_servers_know() {
     assert_eq!(value(SecretForm::Plain, "a\nb"), None);
 }
 
-/// What comes back from a server that answers so, and then ends.
-async fn answered(bytes: &'static [u8]) -> Result<(), Verdict> {
+/// The URL of a server that answers so once, and then ends.
+async fn serve(bytes: &'static [u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -43,11 +48,66 @@ async fn answered(bytes: &'static [u8]) -> Result<(), Verdict> {
         socket.write_all(bytes).await.unwrap();
         socket.shutdown().await.unwrap();
     });
+    url
+}
+
+/// What comes back from such a server.
+async fn answered(bytes: &'static [u8]) -> Result<(), Verdict> {
+    let url = serve(bytes).await;
     let pattern = crate::check::pattern::TagPattern::new("never there").unwrap();
     let body = BodyRules { fail_if_matches: vec![pattern], ..BodyRules::default() };
     let spec = HttpSpec { body, ..spec(&url) };
     let end = Instant::now() + std::time::Duration::from_secs(20);
-    check(&spec, &Trust::new(crate::tls::TlsFiles::default()), end, &mut Seen::default()).await
+    let files = Files::of(&ProbeSpec::Http(Box::new(spec.clone())), &mut SharedFiles::default());
+    check(&spec, &files, end, &mut Seen::default()).await
+}
+
+/// As one check of the publisher, with what it found.
+async fn checked(spec: HttpSpec, deadline: Duration) -> (Outcome, Option<Reason>) {
+    let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());
+    let checked = prober.check(deadline).await;
+    (checked.outcome, checked.reason)
+}
+
+/// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone.
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_in_time_is_no_fault_of_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let token = SecretHeader { name: AUTHORIZATION, form: SecretForm::Bearer, file: file.clone() };
+    let spec = HttpSpec { secrets: vec![token], ..spec("http://127.0.0.1:1/") };
+    let (beside, found) = tokio::join!(
+        async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Instant::now()
+        },
+        checked(spec, Duration::from_millis(200))
+    );
+    assert_eq!(found, (Outcome::Unknown, Some(Reason::Local)));
+    assert!(beside.elapsed() > Duration::from_millis(100), "others went on meanwhile");
+    // Lets the thread go that waits.
+    std::fs::write(&file, "sesame").unwrap();
+}
+
+/// The one thread for what takes long is taken, as by bodies of others.
+#[test]
+fn a_body_that_is_not_judged_in_time_is_no_fault_of_the_server() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    let (free, taken) = std::sync::mpsc::channel::<()>();
+    let busy = runtime.spawn_blocking(move || taken.recv());
+    let found = runtime.block_on(async {
+        let body: &'static str = String::leak("x".repeat(BODY_BYTES_AT_ONCE + 1));
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let pattern = crate::check::pattern::TagPattern::new("never there").unwrap();
+        let body = BodyRules { fail_if_matches: vec![pattern], ..BodyRules::default() };
+        let spec = HttpSpec { body, ..spec(&serve(answer.leak().as_bytes()).await) };
+        checked(spec, Duration::from_secs(3)).await
+    });
+    assert_eq!(found, (Outcome::Unknown, Some(Reason::Local)));
+    drop(free);
+    let _ = runtime.block_on(busy);
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ pub(super) fn unusable(named: &[Named]) -> Vec<Problem> {
     for Named { entry, what } in named {
         match what {
             What::Tls(files) if sound.contains(&files) => {}
-            What::Tls(files) => match Trust::new(files.clone()).handshake(&[]) {
+            What::Tls(files) => match Trust::new(files.clone()).try_now() {
                 Ok(_) => sound.push(files),
                 Err(error) => problems.push(of_tls(entry, &error)),
             },

@@ -69,9 +69,8 @@ pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
     }
     let url = url?;
     if is_in_clear {
-        // Where a redirect leads to https, roots and a client's certificate count there; these two are of this URL alone.
-        let of_this_url = |key: &&str| matches!(*key, "server_name" | "min_certificate_days");
-        let idle = TLS_KEYS.iter().filter(|key| !follow_redirects || of_this_url(key));
+        // Where a redirect leads to https, the others count there; the name is this URL's alone.
+        let idle = TLS_KEYS.iter().filter(|key| !follow_redirects || **key == "server_name");
         for key in idle.copied().filter(|key| entry.has(key)).collect::<Vec<_>>() {
             entry.problem(key, "which has no effect: the URL is one of http", "");
         }

@@ -1,14 +1,19 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use super::{checking, named, wait_all};
-use crate::support::certificates::Authority;
+use crate::support::certificates::{Authority, Certificates};
 use crate::support::field::Shown::{Down, Unknown, Up};
+use crate::support::field::{BOUND, Field, host, stop};
 use crate::support::nginx::{Nginx, file};
 use crate::support::ports::{free_port, listen};
 use crate::support::process::folder;
-use crate::support::tcp::{FakeHttp, Greeting};
+use crate::support::rabbitmq::RabbitMq;
+use crate::support::tcp::{Accepting, FakeHttp, Greeting};
+use crate::support::wait::wait_until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_judged_by_status_body_and_time() {
@@ -132,6 +137,115 @@ async fn pages_are_judged_by_status_body_and_time() {
     program.terminate(crate::support::field::BOUND).await;
     assert!(!program.log().contains("canary"), "a secret is in the log");
     assert!(!nginx.log().contains("[error]"), "{}", nginx.log());
+}
+
+/// Where a redirect leads, certificates count as well; who asks is told to the host that is configured alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirect_is_followed_with_open_eyes() {
+    let folder = folder("nginx");
+    let ours = Authority::make(&folder, "ours");
+    let client = Certificates::make(&folder);
+    let [plain, lasting, soon, mutual] = std::array::from_fn(|_| free_port());
+    let secured = |port: u16, days: i64, more: &str| {
+        let (certificate, key) = ours.server("localhost", days);
+        let (certificate, key) = (certificate.display(), key.display());
+        format!(
+            "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key}; {more} }}\n"
+        )
+    };
+    let asks = format!(
+        "ssl_protocols TLSv1.2; ssl_verify_client optional; ssl_client_certificate {}; return 200 client-$ssl_client_verify;",
+        client.ca.display()
+    );
+    let servers = [
+        format!(
+            "server {{ listen 127.0.0.1:{plain};\n\
+             location = /lasting {{ return 302 https://localhost:{lasting}/; }}\n\
+             location = /soon {{ return 302 https://localhost:{soon}/; }}\n\
+             location = /mutual {{ return 302 https://localhost:{mutual}/; }}\n}}\n"
+        ),
+        secured(
+            lasting,
+            90,
+            &format!(
+                "location = / {{ return 200 ready; }} location = /soon {{ return 302 https://localhost:{soon}/; }}"
+            ),
+        ),
+        secured(soon, 5, "return 200 ready;"),
+        secured(mutual, 91, &asks),
+    ];
+    let _nginx = Nginx::start(&folder, &servers.concat(), &[plain, lasting, soon, mutual]).await;
+    let follow = |url: String| json!({"url": url, "ca_file": ours.ca, "follow_redirects": true});
+    let days = json!({"min_certificate_days": 14});
+    let shown = |verdict: &str| {
+        json!({"cert_file": client.client, "key_file": client.client_key,
+               "fail_if_body_not_matches_regexp": format!("^client-{verdict}$")})
+    };
+    let entries = [
+        named("lasting", follow(format!("http://127.0.0.1:{plain}/lasting")), days.clone()),
+        named("soon", follow(format!("http://127.0.0.1:{plain}/soon")), days.clone()),
+        named("soon behind lasting", follow(format!("https://localhost:{lasting}/soon")), days),
+        named("the same host", follow(format!("http://localhost:{plain}/mutual")), shown("SUCCESS")),
+        named("another host", follow(format!("http://127.0.0.1:{plain}/mutual")), shown("NONE")),
+    ];
+    let program = checking(&json!({"http": entries})).await;
+    let expected = [
+        ("lasting", Up),
+        ("soon", Down("expiring")),
+        ("soon behind lasting", Down("expiring")),
+        ("the same host", Up),
+        ("another host", Up),
+    ];
+    wait_all(&program, "http", &expected).await;
+    // The earliest of those that were shown.
+    let labels = [("kind", "http"), ("name", "soon behind lasting")];
+    let metrics = program.metrics().await.unwrap();
+    let ends = metrics.value("heartbeat_component_certificate_not_after_timestamp_seconds", &labels).unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!((ends - now) / 86_400.0 < 6.0, "{ends}");
+}
+
+/// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone. The publisher has
+/// one thread for everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_read_holds_up_nothing_else() {
+    let folder = folder("files");
+    let (port, silent) = (Accepting::open(), FakeHttp::hung());
+    let token = file(&folder, "token", "sesame");
+    let asked = |number: usize| {
+        json!({"name": format!("asked {number}"), "url": format!("http://{}/", silent.address),
+               "bearer_token_file": token, "timeout": "300ms"})
+    };
+    let http: Vec<_> = (0..100).map(asked).collect();
+    let wanted = json!({"heartbeat": {"http": http, "hosts": [host("beside", port.address)]}});
+    let field = Field::start(RabbitMq::vhost().await).await;
+    let ours = field.publisher("inside", &wanted).env("PROBE_INTERVAL", "1s").listening().start_ready().await;
+    field.wait_shown("inside", "http", "asked 99", Down("timeout")).await;
+
+    let (owner, hangs) = (Mode::RUSR | Mode::WUSR, folder.join("hangs"));
+    mknodat(CWD, &hangs, FileType::Fifo, owner, 0).unwrap();
+    std::fs::rename(&hangs, &token).unwrap();
+    field.wait_shown("inside", "http", "asked 99", Unknown("local")).await;
+    let checks = async || {
+        let metrics = field.subscriber.metrics().await.unwrap();
+        metrics.value("heartbeat_component_checks_total", &[("name", "beside")]).unwrap()
+    };
+    let before = checks().await;
+    wait_until("the host is checked as before", BOUND, async || match checks().await {
+        now if now >= before + 3.0 => Ok(()),
+        now => Err(format!("{before} {now}")),
+    })
+    .await;
+    field.wait_shown("inside", "host", "beside", Up).await;
+    let threads = std::fs::read_dir(format!("/proc/{}/task", ours.pid())).unwrap().count();
+    assert!(threads < 20, "{threads} threads wait for one file");
+
+    // The mount is back.
+    std::fs::write(&token, "sesame").unwrap();
+    std::fs::write(&hangs, "sesame").unwrap();
+    std::fs::rename(&hangs, &token).unwrap();
+    field.wait_shown("inside", "http", "asked 99", Down("timeout")).await;
+    stop([ours]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
