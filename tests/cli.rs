@@ -489,6 +489,34 @@ fn problems_of_a_file_are_as_they_were_read() {
 }
 
 #[test]
+fn what_keeps_a_role_from_starting_is_said_once_with_what_to_do() {
+    let socket = ("LOCAL_LISTEN_ADDRESS", "unix:/does/not/exist/x.sock");
+    let nowhere = ("WEB_LISTEN_ADDRESS", "192.0.2.1:11911");
+    for (variable, error, to_do) in [
+        (
+            nowhere,
+            "cannot listen on 192.0.2.1:11911: Cannot assign requested address (os error 99)",
+            "`ip address` shows",
+        ),
+        (
+            socket,
+            "cannot listen on unix:/does/not/exist/x.sock: No such file or directory (os error 2)",
+            "make the folder",
+        ),
+    ] {
+        let web = ("WEB_LISTEN_ADDRESS", "127.0.0.1:0");
+        let run = run(&["standalone"], &[("PUBLISHER_ID", "oslo"), web, variable]);
+        let line = run
+            .stderr
+            .lines()
+            .find(|line| line.contains("Not started"))
+            .unwrap_or_else(|| panic!("{}", run.stderr));
+        assert!(line.contains(&format!("error=\"{error}\"")) && line.contains(to_do), "{line}");
+        assert_eq!(run.code, Some(1));
+    }
+}
+
+#[test]
 fn values_of_commands_are_explained() {
     for (args, why) in [
         (["drill", "--down-for=x"], "it is not a duration: a number of seconds, or a number and a unit"),

@@ -36,6 +36,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod unbound;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,7 +49,8 @@ pub use pages::{Answer, Page, PageHandler, PageQuestion};
 pub use posts::{BODY_BYTES_MAX, Deed, PostHandler, Said};
 pub use routes::{Handlers, ReadyHandler};
 pub use scrapes::{Exposition, MetricsHandler, Question};
-pub use server::{BindError, Server, bind};
+pub use server::{Server, bind};
+pub use unbound::{BindError, ListensOn};
 
 /// Connections open at once (design, limits).
 pub const CONNECTIONS_MAX: usize = 64;

@@ -17,33 +17,14 @@ use super::policy::Policy;
 use super::reload::{InForce, Reload};
 use super::routes::Routes;
 use super::stream::Stream;
+use super::unbound::{BindError, ListensOn};
 use super::{Config, Handlers, Metrics, connection};
-use crate::config::Problems;
 
 /// Connections that are being told that there is no place for them; more are closed without a word.
 const REFUSALS_MAX: usize = 64;
 
 /// Between two attempts to accept when the system has nothing to give, file descriptors for one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Why the server does not listen.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// There is nothing to listen on.
-    #[error("no address to listen on")]
-    NoAddress,
-    /// One of the addresses is not to be had.
-    #[error("cannot listen on {address}")]
-    Listen {
-        /// Which one.
-        address: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The web configuration cannot be used.
-    #[error("the web configuration cannot be used")]
-    WebConfig(#[source] Problems),
-}
 
 /// A server that listens and does not yet answer.
 #[derive(Debug)]
@@ -78,15 +59,15 @@ pub(super) struct Shared {
 /// Where one of the addresses is not to be had, or none is given, or the web configuration cannot be used.
 pub fn bind(config: Config, handlers: Handlers, metrics: Metrics) -> Result<Server, BindError> {
     let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
-    let refused = |address: String| move |source| BindError::Listen { address, source };
+    let refused = |at: ListensOn| move |source| BindError::Listen { at, source };
     for &address in &config.listen {
         let (listener, local) =
-            Listener::tcp(address, &config.listen).map_err(refused(address.to_string()))?;
+            Listener::tcp(address, &config.listen).map_err(refused(ListensOn::Tcp(address)))?;
         addresses.push(local);
         listeners.push(listener);
     }
     if let Some(path) = &config.unix {
-        listeners.push(Listener::unix(path).map_err(refused(format!("unix:{}", path.display())))?);
+        listeners.push(Listener::unix(path).map_err(refused(ListensOn::Unix(path.clone())))?);
     }
     if listeners.is_empty() {
         return Err(BindError::NoAddress);

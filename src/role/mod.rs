@@ -73,8 +73,8 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No listener.
-    #[error("could not listen")]
-    Bind(#[source] crate::http::BindError),
+    #[error(transparent)]
+    Bind(crate::http::BindError),
     /// The management API's settings cannot be used.
     #[error("could not prepare the requests to the management API")]
     Management(#[source] crate::check::management::ManagementConfigError),
@@ -84,6 +84,17 @@ pub enum StartError {
     /// The files of TLS cannot be used, though they could when the configuration was read.
     #[error("could not prepare TLS")]
     Tls(#[source] crate::tls::TlsError),
+}
+
+impl StartError {
+    /// What to do about it, where more can be said than the error does.
+    fn to_do(&self) -> Option<String> {
+        match self {
+            Self::Bind(error) => error.to_do(),
+            Self::Resolve { .. } => Some("set an address, or a name that this machine can look up".into()),
+            _ => None,
+        }
+    }
 }
 
 /// Who a role is to whoever reads its telemetry.
@@ -157,7 +168,7 @@ fn with_runtime(mut builder: Builder, work: impl Future<Output = Result<u8, Star
         Err(source) => Err(StartError::Runtime(source)),
     };
     done.unwrap_or_else(|failure| {
-        error!(error = %Chain(&failure), "Not started");
+        error!(error = %Chain(&failure), to_do = failure.to_do(), "Not started");
         EXIT_FAILURE
     })
 }
