@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
@@ -116,8 +114,7 @@ enum Origin {
         path: PathBuf,
         /// A std lock: never held while a disk is waited for.
         last: Mutex<Last>,
-        /// Whoever reads where nobody may wait for a disk: one at a time, so that one that hangs holds one thread.
-        turn: Arc<Semaphore>,
+        reading: Reading<Secret>,
     },
 }
 
@@ -140,7 +137,7 @@ impl SecretSource {
     /// Where the file gives none now.
     pub fn file(path: PathBuf) -> Result<Self, SecretFileError> {
         let last = Mutex::new(Last { secret: in_file(&path)?, complaint: None });
-        Ok(Self(Arc::new(Origin::File { path, last, turn: Arc::new(Semaphore::new(1)) })))
+        Ok(Self(Arc::new(Origin::File { path, last, reading: Reading::default() })))
     }
 
     /// The secret as it is now. While its file gives none, as in the middle of a rotation, the last that it
@@ -179,27 +176,16 @@ impl SecretSource {
 
     /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer soon, the last that it gave.
     pub async fn read_aside(&self) -> Secret {
-        let (path, last, turn) = match &*self.0 {
+        let (path, last, reading) = match &*self.0 {
             Origin::Given(secret) => return secret.clone(),
-            Origin::File { path, last, turn } => (path, last, Arc::clone(turn)),
+            Origin::File { path, last, reading } => (path, last, reading),
         };
         let source = self.clone();
-        let reading = async {
-            let turn = turn.acquire_owned().await;
-            spawn_blocking(move || {
-                let secret = source.read();
-                drop(turn);
-                secret
-            })
-            .await
-        };
-        match timeout(PATIENCE, reading).await {
-            Ok(Ok(secret)) => secret,
-            Ok(Err(_)) | Err(_) => {
-                debug!(file = %path.display(), "The file of a secret does not answer; going on with the last that it gave");
-                last.lock().unwrap_or_else(PoisonError::into_inner).secret.clone()
-            }
+        if let Ok(Some(secret)) = timeout(PATIENCE, reading.wait(move || source.read())).await {
+            return secret;
         }
+        debug!(file = %path.display(), "The file of a secret does not answer; going on with the last that it gave");
+        last.lock().unwrap_or_else(PoisonError::into_inner).secret.clone()
     }
 }
 
@@ -300,6 +286,12 @@ mod tests {
         std::fs::write(&path, "two").unwrap();
         std::fs::write(folder.path().join("next"), "three").unwrap();
         std::fs::rename(folder.path().join("next"), &path).unwrap();
-        assert_eq!(source.read_aside().await.expose(), "three");
+        // Who asks while that is read gets what was written.
+        let third = async {
+            while source.read_aside().await.expose() != "three" {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(10 * PATIENCE, third).await.unwrap();
     }
 }

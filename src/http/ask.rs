@@ -100,7 +100,7 @@ pub async fn ask(
 ) -> Result<(StatusCode, String), NoAnswer> {
     let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
     if let Some(token) = &config.token {
-        request = request.header("authorization", format!("Bearer {}", token.read().expose()));
+        request = request.header("authorization", format!("Bearer {}", token.read_aside().await.expose()));
     }
     let request = request.body(Full::new(Bytes::from(body))).map_err(|_| NoAnswer::Token)?;
     let answer = async {

@@ -97,6 +97,15 @@ impl Headers {
     pub fn read(&self) -> Result<Vec<(String, Secret)>, String> {
         self.source.as_ref().map_or(Ok(Vec::new()), |source| (self.parse)(source.read().expose()))
     }
+
+    /// As [`Headers::read`], where others wait: see [`SecretSource::read_aside`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn read_aside(&self) -> Result<Vec<(String, Secret)>, String> {
+        let Some(source) = &self.source else { return Ok(Vec::new()) };
+        (self.parse)(source.read_aside().await.expose())
+    }
 }
 
 impl PartialEq for Headers {

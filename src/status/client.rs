@@ -125,7 +125,10 @@ impl Client {
             .body(Empty::new())
             .map_err(|error| StatusError::Request { url: url(), source: error.into() })?;
         if let Some((user, password)) = &self.login {
-            let text = format!("Basic {}", BASE64.encode(format!("{user}:{}", password.read().expose())));
+            let text = format!(
+                "Basic {}",
+                BASE64.encode(format!("{user}:{}", password.read_aside().await.expose()))
+            );
             let mut value = HeaderValue::from_str(&text)
                 .map_err(|error| StatusError::Request { url: url(), source: error.into() })?;
             value.set_sensitive(true);

@@ -70,7 +70,7 @@ impl Transport {
     pub(super) async fn send(&mut self, body: Bytes) -> Result<Taken, SendError> {
         let limit = self.endpoint.timeout;
         let sent = timeout(limit, self.try_send(body)).await;
-        let headers = self.endpoint.headers.read().unwrap_or_default();
+        let headers = self.endpoint.headers.read_aside().await.unwrap_or_default();
         let secrets = headers.iter().map(|(_, value)| value.expose());
         let sent = sent.unwrap_or(Err(SendError::Deadline(limit))).map_err(|error| error.without(secrets));
         // What was said over it is not to be trusted with the next request.
@@ -91,7 +91,7 @@ impl Transport {
     async fn try_send(&mut self, body: Bytes) -> Result<Taken, SendError> {
         let client = match self.client.take() {
             Some(client) => client,
-            None => self.new_client()?,
+            None => self.new_client().await?,
         };
         match self.client.insert(client) {
             Client::Grpc(client) => client.send(body).await,
@@ -99,14 +99,14 @@ impl Transport {
         }
     }
 
-    fn new_client(&mut self) -> Result<Client, SendError> {
+    async fn new_client(&mut self) -> Result<Client, SendError> {
         let endpoint = &self.endpoint;
         if self.tls.is_none() && endpoint.uri.scheme() == Some(&::http::uri::Scheme::HTTPS) {
             let config = TlsConfig { files: endpoint.tls.clone(), server_name: None };
             let tls = PeerTls::new(config, Peer::Otlp, self.expiry.clone()).map_err(SendError::Tls)?;
             self.tls = Some(tls);
         }
-        let headers = endpoint.headers.read().map_err(|why| SendError::Request(why.into()))?;
+        let headers = endpoint.headers.read_aside().await.map_err(|why| SendError::Request(why.into()))?;
         let tls = self.tls.as_ref();
         Ok(match endpoint.protocol {
             Protocol::Grpc => Client::Grpc(Box::new(grpc::Client::new(endpoint, headers, self.signal, tls)?)),

@@ -134,7 +134,11 @@ impl HostMapping for OneName {
 
 impl Config {
     /// A client that is not connected yet, for one connection.
-    pub(super) fn client(&self) -> Result<Client, Error> {
+    pub(super) async fn client(&self) -> Result<Client, Error> {
+        let password = match &self.password {
+            Some(secret) => Some(secret.read_aside().await.expose().to_owned()),
+            None => None,
+        };
         let name = self.tls.as_ref().and_then(PeerTls::server_name).map(|name| name.to_str());
         let tls = self.tls.as_ref().map(|tls| TlsConfig {
             connector: TlsConnector::from(rustls::ClientConfig::clone(&tls.client_config())),
@@ -147,7 +151,7 @@ impl Config {
         let config = fred::types::config::Config {
             server,
             username: self.username.clone(),
-            password: self.password.as_ref().map(|secret| secret.read().expose().to_owned()),
+            password,
             database: (database != 0).then_some(database),
             tls,
             fail_fast: true,

@@ -115,7 +115,7 @@ impl Shared {
             self.denied.fetch_or(is_denial(&source), Ordering::Relaxed);
             StoreError::Connect { target: self.target(), source: source.into() }
         };
-        let client = self.config.client().map_err(failed)?;
+        let client = self.config.client().await.map_err(failed)?;
         let handle = match timeout(self.config.connecting_limit(), client.init()).await {
             Ok(Ok(handle)) => handle,
             Ok(Err(source)) => return Err(failed(source)),

@@ -129,7 +129,7 @@ impl RedisProbe {
             };
             (stage, StoreError::Connect { target: target.clone(), source: source.into() })
         };
-        let client = config.client().map_err(&failed)?;
+        let client = config.client().await.map_err(&failed)?;
         let task = match timeout(config.connecting_limit(), client.init()).await {
             Ok(Ok(task)) => task,
             Ok(Err(source)) => return Err(failed(source)),
