@@ -63,7 +63,7 @@ fn run(invocation: &Invocation) -> u8 {
         Command::Maintenance(command) => maintenance(command, invocation),
         Command::Healthcheck { role, ready } => {
             config::health_file(*role, &invocation.flags, &ProcessEnvironment)
-                .map(|(file, role)| healthcheck(&file, role, *ready))
+                .map(|file| healthcheck(&file, *role, *ready))
         }
         Command::Completions(shell) => {
             print!("{}", cli::completions(*shell));

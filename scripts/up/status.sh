@@ -3,15 +3,22 @@
 
 LAST_STATUS=
 
-# Publishers fresh, components by outcome, and why those are not up that are not, from the subscriber's own exposition.
+# Publishers fresh, components by outcome, why those are not up that are not, and until when somebody works on something, from
+# the subscriber's own exposition.
 count_metrics() {
   fetch "http://127.0.0.1:${PORTS[subscriber]}/metrics" | awk '
-    /^heartbeat_publisher_up[{ ]/        { publishers++; fresh += $NF }
+    /^heartbeat_publisher_last_seen/     { publishers++ }
+    /^heartbeat_publisher_up[{ ]/        { fresh += $NF }
     /^heartbeat_component_up[{ ]/        { if ($NF == 1) up++; else down++ }
     /^heartbeat_component_unknown[{ ]/   { unknown += $NF }
-    /^heartbeat_component_reason[{ ]/    { why = why (why ? ", " : "") label("name") " " label("reason") }
-    END { printf "publishers %d/%d fresh | %d up, %d down, %d unknown%s",
-          fresh, publishers, up, down, unknown, why ? " (" why ")" : "" }
+    /^heartbeat_component_reason[{ ]/    { of = label("reason"); names[of] = names[of] (names[of] ? ", " : "") label("name") }
+    /^heartbeat_(publisher|component)_maintenance_end/ { if ($NF > until) until = $NF }
+    END { for (of in names) why = why (why ? "; " : "") names[of] ": " (of in words ? words[of] : of)
+          printf "publishers %d/%d fresh | %d up, %d down, %d unknown%s%s",
+          fresh, publishers, up, down, unknown, why ? " (" why ")" : "",
+          until ? " | maintenance until " strftime("%H:%M:%S", until) : "" }
+    BEGIN { words["view"] = "the subscriber cannot hear now"; words["unconfirmed"] = "not heard of since the subscriber started"
+            words["stale"] = "the publisher is silent" }
     # The demo has no quotes in its names.
     function label(key) {
       if (!match($0, "[{,]" key "=\"[^\"]*")) return ""

@@ -11,7 +11,7 @@ pub(super) const HEALTHCHECK: Entry = Entry { describe, read };
 
 const NOTES: &str = "\
 Reads the file in which the role notes how it is, every 2 s; nothing listens for it. A file of another role than the one that \
-is named, or that HEARTBEAT_MODE names, is refused.
+is named is refused.
 
 Exit code:
   0   it is well: alive, and with --ready doing its work

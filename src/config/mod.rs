@@ -49,7 +49,8 @@ impl Role {
 /// The role where no command names one: what the original program would do.
 pub fn mode(flags: &Flags, source: &dyn Source) -> (Role, Option<Warning>) {
     let setting = &settings::HEARTBEAT_MODE;
-    let text = mode_named(flags, source).unwrap_or_default();
+    let flag = flags.get(setting.flag).filter(|value| !value.is_empty()).cloned();
+    let text = flag.or_else(|| source.get(setting.variable)).unwrap_or_default();
     if text.is_empty() || text.eq_ignore_ascii_case("publisher") {
         return (Role::Publisher, None);
     }
@@ -60,16 +61,6 @@ pub fn mode(flags: &Flags, source: &dyn Source) -> (Role, Option<Warning>) {
         Warning::new(setting.title(), text)
     });
     (Role::Subscriber, warning)
-}
-
-fn mode_named(flags: &Flags, source: &dyn Source) -> Option<String> {
-    let setting = &settings::HEARTBEAT_MODE;
-    let is_there = |value: &String| !value.is_empty();
-    flags
-        .get(setting.flag)
-        .cloned()
-        .filter(is_there)
-        .or_else(|| source.get(setting.variable).filter(is_there))
 }
 
 /// Whether text on a terminal may be in colours, by what <https://no-color.org> asks.
@@ -255,20 +246,15 @@ pub fn load_keys(flags: &Flags, source: &dyn Source) -> Result<(KeysConfig, Vec<
     reader.finish(config)
 }
 
-/// The file in which a role notes its health, and whose it is to be, where the command line or the mode says so.
+/// The file in which a role notes its health. Without a role, the mode decides, as at the start.
 ///
 /// # Errors
 /// Every problem that there is.
-pub fn health_file(
-    role: Option<Role>,
-    flags: &Flags,
-    source: &dyn Source,
-) -> Result<(PathBuf, Option<Role>), Problems> {
-    let (of_mode, _) = mode(flags, source);
+pub fn health_file(role: Option<Role>, flags: &Flags, source: &dyn Source) -> Result<PathBuf, Problems> {
+    let role = role.unwrap_or_else(|| mode(flags, source).0);
     let mut reader = Reader::new(Scopes::HEALTHCHECK, flags, source);
-    let role = role.or_else(|| mode_named(flags, source).map(|_| of_mode));
-    let path = sections::health_file(&mut reader, role.unwrap_or(of_mode));
-    reader.finish((path, role)).map(|(found, _)| found)
+    let path = sections::health_file(&mut reader, role);
+    reader.finish(path).map(|(path, _)| path)
 }
 
 #[cfg(test)]

@@ -466,7 +466,7 @@ fn the_mode_is_what_the_original_makes_of_it() {
 #[test]
 fn the_health_file_goes_by_role() {
     let source = with(&[("TMPDIR", "/var/tmp")]);
-    let file = |role| health_file(role, &Flags::new(), &source).unwrap().0.display().to_string();
+    let file = |role| health_file(role, &Flags::new(), &source).unwrap().display().to_string();
     assert_eq!(file(None), "/var/tmp/heartbeat-publisher.health");
     assert_eq!(file(Some(Role::Standalone)), "/var/tmp/heartbeat-standalone.health");
     let (config, _) = load(Role::Subscriber, &Flags::new(), &with(&[("HEALTH_FILE", "/x")])).unwrap();

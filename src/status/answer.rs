@@ -111,9 +111,10 @@ impl Publisher {
         let by_state = match self.standing() {
             Some(Standing::Up) => Verdict::Up,
             Some(Standing::Down) => Verdict::Down,
-            // Its silence is no component's.
+            // Its silence is no component's, nor that nobody can judge it.
             Some(Standing::Silent) => return Some(Verdict::Down),
-            Some(Standing::Unknown | Standing::Unjudged) | None => Verdict::Unknown,
+            Some(Standing::Unjudged) | None => return Some(Verdict::Unknown),
+            Some(Standing::Unknown) => Verdict::Unknown,
         };
         if !self.has_components_in_maintenance() {
             return Some(by_state);
@@ -200,6 +201,7 @@ mod tests {
             ("unknown", &[("unknown", true)], Verdict::Up),
             ("silent", &[("unknown", true)], Verdict::Down),
             ("unjudged", &[("unjudged", true), ("unjudged", false)], Verdict::Unknown),
+            ("unjudged", &[("unjudged", true)], Verdict::Unknown),
         ] {
             let component = |(state, kept): &(&str, bool)| {
                 let until = kept.then_some("2026-01-02T00:00:00Z");

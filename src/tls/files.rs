@@ -14,8 +14,8 @@ use rustls::sign::CertifiedKey;
 use super::pem;
 use crate::reading::bounded;
 
-/// Longest file that is read, in bytes: a system's roots in one file are a quarter of that.
-pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
+/// Longest file that is read, in bytes: seventy times a system's roots in one file.
+pub(super) const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// The files of TLS to one peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::config::{Endpoint, Protocol};
 use super::signal::Signal;
+use crate::secret::Secret;
 use crate::tls::{Expiry, Peer, PeerTls, TlsConfig};
 
 use failure::cut;
@@ -44,6 +45,8 @@ pub(super) struct Transport {
     tls: Option<PeerTls>,
     /// Made when first needed, and anew after a failure.
     client: Option<Client>,
+    /// What the latest client was made with, which answers may repeat however the file has changed since.
+    headers: Vec<(String, Secret)>,
 }
 
 enum Client {
@@ -53,7 +56,7 @@ enum Client {
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, signal: Signal, expiry: Expiry) -> Self {
-        Self { endpoint, signal, expiry, tls: None, client: None }
+        Self { endpoint, signal, expiry, tls: None, client: None, headers: Vec::new() }
     }
 
     /// Where requests go. A part of the path that is as long as a key is not shown.
@@ -70,8 +73,7 @@ impl Transport {
     pub(super) async fn send(&mut self, body: Bytes) -> Result<Taken, SendError> {
         let limit = self.endpoint.timeout;
         let sent = timeout(limit, self.try_send(body)).await;
-        let headers = self.endpoint.headers.read_aside().await.unwrap_or_default();
-        let secrets = headers.iter().map(|(_, value)| value.expose());
+        let secrets = self.headers.iter().map(|(_, value)| value.expose());
         let sent = sent.unwrap_or(Err(SendError::Deadline(limit))).map_err(|error| error.without(secrets));
         // What was said over it is not to be trusted with the next request.
         let broken = match &sent {
@@ -107,6 +109,7 @@ impl Transport {
             self.tls = Some(tls);
         }
         let headers = endpoint.headers.read_aside().await.map_err(|why| SendError::Request(why.into()))?;
+        self.headers.clone_from(&headers);
         let tls = self.tls.as_ref();
         Ok(match endpoint.protocol {
             Protocol::Grpc => Client::Grpc(Box::new(grpc::Client::new(endpoint, headers, self.signal, tls)?)),
@@ -122,4 +125,58 @@ fn taken(body: &[u8]) -> Result<Taken, prost::DecodeError> {
     let partial = response.partial_success.unwrap_or_default();
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
     Ok(Taken { rejected, message: cut(&partial.error_message) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use prometheus_client::registry::Registry;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::otlp::config::{Compression, Headers};
+    use crate::secret::SecretSource;
+    use crate::tls::TlsFiles;
+
+    /// A receiver that repeats the key which it was shown, of which the file holds another one by then.
+    #[tokio::test]
+    async fn an_answer_is_told_without_the_key_that_was_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headers");
+        fs::write(&file, "canary-one").unwrap();
+        let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/v1/traces", receiver.local_addr().unwrap());
+        let headers = Headers::new(Some(SecretSource::file(file.clone()).unwrap()), |key| {
+            Ok(vec![("x-key".to_owned(), Secret::new(key))])
+        });
+        let endpoint = Endpoint {
+            uri: uri.parse().unwrap(),
+            protocol: Protocol::HttpProtobuf,
+            headers,
+            timeout: Duration::from_secs(10),
+            compression: Compression::None,
+            tls: TlsFiles::default(),
+        };
+        let answer = async move {
+            let (mut connection, _) = receiver.accept().await.unwrap();
+            let mut request = vec![0; 64 << 10];
+            let read = connection.read(&mut request).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..read]).into_owned();
+            assert!(request.contains("canary-one"), "{request}");
+            fs::write(&file, "canary-two").unwrap();
+            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 27\r\n\r\n\
+                          the key canary-one is wrong";
+            connection.write_all(answer.as_bytes()).await.unwrap();
+            connection
+        };
+        let mut transport =
+            Transport::new(endpoint, Signal::Traces, Expiry::register(&mut Registry::default()));
+        let (sent, _connection) = tokio::join!(transport.send(Bytes::new()), answer);
+        let error = crate::telemetry::Chain(&sent.unwrap_err()).to_string();
+        assert!(error.contains("403") && error.contains("is wrong"), "{error}");
+        assert!(!error.contains("canary"), "{error}");
+    }
 }
