@@ -98,15 +98,23 @@ impl Written {
 pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: CancellationToken) {
     let mut tick = interval(WRITTEN_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
+    let (mut failing, mut shared, mut written) = (false, false, false);
     loop {
         tokio::select! {
             _ = tick.tick() => {}
             () = stop.cancelled() => break,
         }
+        if written && let Some(pid) = other_writer(&path).await {
+            if !std::mem::replace(&mut shared, true) {
+                let path = path.display();
+                warn!(%path, pid, "Another process writes the health file, too; give each a HEALTH_FILE of its own");
+            }
+        } else {
+            shared = false;
+        }
         let text = serde_json::to_string(&Written::now(role, &health.condition())).unwrap_or_default();
         match write_whole(&path, &text).await {
-            Ok(()) => failing = false,
+            Ok(()) => (failing, written) = (false, true),
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     warn!(path = %path.display(), %error, "Health file not written; healthcheck will fail");
@@ -114,7 +122,16 @@ pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: Canc
             }
         }
     }
-    let _ = tokio::fs::remove_file(&path).await;
+    if other_writer(&path).await.is_none() {
+        let _ = tokio::fs::remove_file(&path).await;
+    }
+}
+
+/// The process that wrote the file last, where that is not this one.
+async fn other_writer(path: &Path) -> Option<u32> {
+    let text = tokio::fs::read_to_string(path).await.ok()?;
+    let written: Written = serde_json::from_str(&text).ok()?;
+    (written.pid != std::process::id()).then_some(written.pid)
 }
 
 /// A reader never sees half a file.
@@ -172,5 +189,28 @@ mod tests {
         assert!(error.contains("not come round for 45 s"), "{error}");
         write(Written { written_ms: 0, ..Written::now("publisher", &Condition::Ready) }).await;
         assert!(matches!(check(&path, None, false), Err(Unhealthy::Old { .. })));
+    }
+
+    #[tokio::test]
+    async fn whoever_ends_takes_no_other_process_file_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.health");
+        for (other, is_left) in [(false, false), (true, true)] {
+            let stop = CancellationToken::new();
+            let writing = tokio::spawn(write(Health::of([]), "publisher", path.clone(), stop.clone()));
+            while check(&path, None, false).is_err() {
+                assert!(!writing.is_finished());
+                tokio::task::yield_now().await;
+            }
+            if other {
+                let pid = std::process::id() + 1;
+                let written = Written { pid, ..Written::now("publisher", &Condition::Ready) };
+                write_whole(&path, &serde_json::to_string(&written).unwrap()).await.unwrap();
+                assert_eq!(other_writer(&path).await, Some(pid));
+            }
+            stop.cancel();
+            writing.await.unwrap();
+            assert_eq!(path.exists(), is_left);
+        }
     }
 }

@@ -22,6 +22,9 @@ use crate::tls::Expiry;
 /// How often is looked whether the subscriber is ready.
 pub(super) const PULSE: Duration = Duration::from_secs(1);
 
+/// For the tasks of one that does not start after all.
+const STOPPED_EARLY: Duration = Duration::from_secs(1);
+
 /// Runs until `stop`. Says whether it ended in order.
 pub(super) async fn run(
     config: SubscriberConfig,
@@ -47,7 +50,14 @@ pub(super) async fn run(
     let readiness = subscriber.readiness();
     let metrics = http::Metrics::register(&mut registry);
     let shown = shown(&readiness, subscriber.replica());
-    let bound = web::bind(&config.web, shown, metrics, registry, &expiry).await?;
+    let bound = match web::bind(&config.web, shown, metrics, registry, &expiry).await {
+        Ok(bound) => bound,
+        Err(error) => {
+            // So that nothing is said of a Redis to which nobody wants to connect any more.
+            subscriber.stop(STOPPED_EARLY).await;
+            return Err(error);
+        }
+    };
     let exports = otlp.start(bound.registry(), Some(snapshots(subscriber.replica())), &expiry);
     let stop_late = CancellationToken::new();
     let server = bound.serve(stop_late.clone());
