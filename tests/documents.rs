@@ -89,6 +89,7 @@ fn readers(scopes: Scopes) -> String {
         (Scopes::SUBSCRIBER, "subscriber"),
         (Scopes::STANDALONE, "standalone"),
         (Scopes::DOCTOR, "doctor"),
+        (Scopes::MAINTENANCE, "maintenance"),
         (Scopes::FORGET, "forget"),
         (Scopes::HEALTHCHECK, "healthcheck"),
         (Scopes::KEYS, "keys"),
