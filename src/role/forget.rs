@@ -69,8 +69,8 @@ pub enum NotForgotten {
         /// As it was typed.
         id: String,
     },
-    /// Redis did not do it.
-    #[error("not forgotten")]
+    /// Redis did not say that it did it, and may have.
+    #[error("it is not known whether it is forgotten; try again, which does no harm")]
     Store(#[from] StoreError),
 }
 
