@@ -19,7 +19,7 @@ pub mod server;
 
 use rustls::crypto::aws_lc_rs;
 
-pub use checked::{Handshake, Looked, Own, Trust};
+pub use checked::{Handshake, Looked, Means, Own, Trust};
 pub use expiry::{Certificate, Expiry};
 pub use files::{ClientFiles, TlsError, TlsFile, TlsFiles};
 pub use handshake::{client_hello, failure, handshake};

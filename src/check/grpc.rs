@@ -4,7 +4,6 @@
 use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
@@ -22,11 +21,12 @@ use tower_service::Service;
 use tracing::debug;
 
 use super::asking::{answer_over, io_causes, is_of_the_connection};
+use super::probe::OnHand;
 use super::secure::{SecureSpec, broken, handshake, lasts, secure, server_name};
 use super::{Seen, Verdict};
 use crate::dial;
 use crate::heartbeat::Reason;
-use crate::tls::{Own, Trust};
+use crate::tls::Own;
 
 /// Longest answer that is read: the protocol's own has two bytes.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -71,7 +71,7 @@ const SERVING: i32 = 1;
 
 pub(super) async fn check(
     spec: &GrpcSpec,
-    trust: &Arc<Trust>,
+    on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<(), Verdict> {
@@ -81,7 +81,7 @@ pub(super) async fn check(
         Some(name) => name.clone(),
         None => server_name(&spec.host).map_err(|_| Verdict::down(Reason::Certificate))?,
     };
-    let handshake = handshake(trust, &[b"h2"], Own::Shown, seen).await?;
+    let handshake = handshake(on_hand, &[b"h2"], Own::Shown)?;
     let stream = secure(stream, name, &handshake, seen).await?;
     ask(spec, stream, "https").await?;
     lasts(seen.certificate_not_after, tls)

@@ -2,12 +2,14 @@
 //! *spec*, pure data; a [`Prober`] asks it again and again.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
 
 use super::dns::{self, DnsSpec};
 use super::grpc::{self, GrpcSpec};
@@ -17,8 +19,11 @@ use super::tls::{self, TlsSpec};
 use super::{Checked, Seen, Verdict};
 use crate::dial::endpoint;
 use crate::heartbeat::Reason;
-use crate::secret::SecretFile;
-use crate::tls::{TlsFiles, Trust};
+use crate::secret::{Secret, SecretFile};
+use crate::tls::{Means, TlsFiles, Trust};
+
+/// Longest time that the files of one check are waited for.
+const FILES_TIME: Duration = Duration::from_secs(2);
 
 /// What is asked of a component.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,21 +99,57 @@ impl SharedFiles {
 /// The files that one spec names.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// Whom it trusts; of a spec without TLS nobody is asked.
-    pub(super) trust: Arc<Trust>,
+    /// Whom it trusts; `None` where it is asked without TLS.
+    trust: Option<Arc<Trust>>,
     /// Those of its secrets, in the order of these.
-    pub(super) secrets: Vec<SecretFile>,
+    secrets: Vec<SecretFile>,
+}
+
+/// What was read for one check.
+#[derive(Debug)]
+pub(super) struct OnHand {
+    /// What its handshakes are made with, or what the lack of it says.
+    pub(super) means: Result<Means, Verdict>,
+    /// In the order of the spec's.
+    pub(super) secrets: Vec<Secret>,
 }
 
 impl Files {
     pub(super) fn of(spec: &ProbeSpec, shared: &mut SharedFiles) -> Self {
-        let trust = shared.trust(spec.secure().map_or(&TlsFiles::default(), |secure| &secure.files));
+        let trust = spec.secure().map(|secure| shared.trust(&secure.files));
         let secrets = match spec {
             ProbeSpec::Http(spec) => &spec.secrets[..],
             _ => &[],
         };
         let secrets = secrets.iter().map(|secret| shared.secret(&secret.file)).collect();
         Self { trust, secrets }
+    }
+
+    /// Reads them all, within so long.
+    pub(super) async fn read(&self, time: Duration) -> Result<OnHand, Verdict> {
+        let (means, secrets) = tokio::join!(timeout(time, self.means()), timeout(time, self.secrets()));
+        let late = Verdict::unknown(Reason::Local);
+        Ok(OnHand { means: means.unwrap_or(Err(late)), secrets: secrets.unwrap_or(Err(late))? })
+    }
+
+    async fn means(&self) -> Result<Means, Verdict> {
+        let unusable = Verdict::unknown(Reason::Local);
+        self.trust.as_ref().ok_or(unusable)?.read().await.map_err(|error| {
+            debug!(error = &*error as &dyn Error, "The files of TLS cannot be used for a check");
+            unusable
+        })
+    }
+
+    async fn secrets(&self) -> Result<Vec<Secret>, Verdict> {
+        let mut secrets = Vec::with_capacity(self.secrets.len());
+        for file in &self.secrets {
+            secrets.push(file.read().await.map_err(|error| {
+                let file = file.path().display();
+                debug!(%file, error = &*error as &dyn Error, "The file of a secret cannot be used");
+                Verdict::unknown(Reason::Local)
+            })?);
+        }
+        Ok(secrets)
     }
 }
 
@@ -126,17 +167,27 @@ impl Prober {
         Self { spec, files }
     }
 
-    /// Asks once, within one deadline for the whole of it.
+    /// The longest that a check may take: its files, and then the component.
+    pub fn time_max(deadline: Duration) -> Duration {
+        deadline + deadline.min(FILES_TIME)
+    }
+
+    /// Asks once, within one deadline for the whole of it; it begins when the files are read, so that a slow disk of this
+    /// machine leaves the component no less of it.
     pub async fn check(&self, deadline: Duration) -> Checked {
+        let on_hand = match self.files.read(deadline.min(FILES_TIME)).await {
+            Ok(on_hand) => on_hand,
+            Err(verdict) => return verdict.after(Duration::ZERO, None),
+        };
         let start = Instant::now();
         let end = start + deadline;
         let mut seen = Seen::default();
         // In a box each, of the size that its kind needs.
         let asked: Pin<Box<dyn Future<Output = Result<(), Verdict>> + Send + '_>> = match &self.spec {
-            ProbeSpec::Http(spec) => Box::pin(http::check(spec, &self.files, end, &mut seen)),
-            ProbeSpec::Tls(spec) => Box::pin(tls::check(spec, &self.files.trust, end, &mut seen)),
+            ProbeSpec::Http(spec) => Box::pin(http::check(spec, &on_hand, end, &mut seen)),
+            ProbeSpec::Tls(spec) => Box::pin(tls::check(spec, &on_hand, end, &mut seen)),
             ProbeSpec::Dns(spec) => Box::pin(dns::check(spec, end, &mut seen)),
-            ProbeSpec::Grpc(spec) => Box::pin(grpc::check(spec, &self.files.trust, end, &mut seen)),
+            ProbeSpec::Grpc(spec) => Box::pin(grpc::check(spec, &on_hand, end, &mut seen)),
         };
         let verdict = match timeout_at(end, asked).await {
             Ok(Ok(())) => Verdict::UP,

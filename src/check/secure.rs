@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
@@ -12,10 +11,11 @@ use tokio_rustls::client::TlsStream;
 use tracing::debug;
 
 use super::open::verdict_of;
+use super::probe::OnHand;
 use super::{Seen, Verdict};
 use crate::clock;
 use crate::heartbeat::{Reason, Timestamp};
-use crate::tls::{Handshake, Own, TlsFiles, Trust};
+use crate::tls::{Handshake, Own, TlsFiles};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -40,16 +40,11 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, rustls::pki_types:
     ServerName::try_from(bare.strip_suffix('.').unwrap_or(bare).to_owned())
 }
 
-/// What a handshake is made with. Read when there is a connection: what this machine lacks says nothing of a component that
-/// takes none.
-pub(super) async fn handshake(
-    trust: &Arc<Trust>,
-    protocols: &[&[u8]],
-    own: Own,
-    seen: &mut Seen,
-) -> Result<Handshake, Verdict> {
-    seen.here(trust.handshake(protocols, own)).await.map_err(|error| {
-        debug!(error = &*error as &dyn std::error::Error, "The files of TLS cannot be used for a check");
+/// One handshake with what was read. Asked for when there is a connection: what this machine lacks says nothing of a
+/// component that takes none.
+pub(super) fn handshake(on_hand: &OnHand, protocols: &[&[u8]], own: Own) -> Result<Handshake, Verdict> {
+    on_hand.means.as_ref().map_err(|verdict| *verdict)?.handshake(protocols, own).map_err(|error| {
+        debug!(error = &error as &dyn std::error::Error, "There can be no TLS for a check");
         Verdict::unknown(Reason::Local)
     })
 }
@@ -84,13 +79,14 @@ pub(super) fn broken(error: &io::Error) -> Verdict {
     }
 }
 
-/// Whether the certificate has the days left that it must have.
+/// Whether the certificate has the days left that it must have. Who has shown none has not shown that.
 pub(super) fn lasts(not_after: Option<Timestamp>, spec: &SecureSpec) -> Result<(), Verdict> {
     lasts_from(clock::wall(), not_after, spec.certificate_days_min)
 }
 
 fn lasts_from(now: Timestamp, not_after: Option<Timestamp>, days_min: Option<u32>) -> Result<(), Verdict> {
-    let (Some(not_after), Some(days)) = (not_after, days_min) else { return Ok(()) };
+    let Some(days) = days_min else { return Ok(()) };
+    let not_after = not_after.ok_or(Verdict::down(Reason::Certificate))?;
     if not_after < now.plus(DAY.saturating_mul(days)) { Err(Verdict::down(Reason::Expiring)) } else { Ok(()) }
 }
 
@@ -105,7 +101,8 @@ mod tests {
         assert_eq!(lasts_from(now, after(20), Some(20)), Ok(()));
         assert_eq!(lasts_from(now, after(19), Some(20)), Err(Verdict::down(Reason::Expiring)));
         assert_eq!(lasts_from(now, after(0), None), Ok(()));
-        assert_eq!(lasts_from(now, None, Some(20)), Ok(()), "what was not seen is not judged");
+        assert_eq!(lasts_from(now, None, None), Ok(()));
+        assert_eq!(lasts_from(now, None, Some(20)), Err(Verdict::down(Reason::Certificate)));
     }
 
     #[test]

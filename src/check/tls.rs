@@ -1,14 +1,13 @@
 //! Whether a host speaks TLS with a certificate that is trusted, for its name, and lasts.
 
-use std::sync::Arc;
-
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
+use super::probe::OnHand;
 use super::secure::{SecureSpec, handshake, lasts, secure, server_name};
 use super::{Seen, Verdict};
 use crate::heartbeat::Reason;
-use crate::tls::{Own, Trust};
+use crate::tls::Own;
 
 /// What is asked of a host that speaks TLS from its first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct TlsSpec {
 /// Up once the handshake is made: its certificate is then trusted and for the name.
 pub(super) async fn check(
     spec: &TlsSpec,
-    trust: &Arc<Trust>,
+    on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<(), Verdict> {
@@ -33,7 +32,7 @@ pub(super) async fn check(
         Some(name) => name.clone(),
         None => server_name(&spec.host).map_err(|_| Verdict::down(Reason::Certificate))?,
     };
-    let handshake = handshake(trust, &[], Own::Shown, seen).await?;
+    let handshake = handshake(on_hand, &[], Own::Shown)?;
     let mut stream = secure(stream, name, &handshake, seen).await?;
     // Says goodbye, so that nobody logs a connection that was cut. What it is told back is of no interest.
     let _ = stream.shutdown().await;

@@ -32,6 +32,7 @@ use tracing::info;
 
 use crate::amqp::publish::PublishFailure;
 use crate::check::management::ManagementClient;
+use crate::check::probe::Prober;
 use crate::clock;
 use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
@@ -309,7 +310,7 @@ impl Emitter {
 fn longest_timeout(targets: &Targets, check_timeout: Duration) -> Duration {
     let hosts = targets.hosts.iter().filter_map(|host| host.timeout);
     let queues = targets.queues.iter().filter_map(|queue| queue.timeout);
-    let probes = targets.probes.iter().filter_map(|probe| probe.timeout);
+    let probes = targets.probes.iter().map(|probe| Prober::time_max(probe.timeout.unwrap_or(check_timeout)));
     hosts.chain(queues).chain(probes).max().unwrap_or_default().max(check_timeout)
 }
 

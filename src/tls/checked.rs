@@ -57,41 +57,16 @@ impl Trust {
         self.current().map(drop)
     }
 
-    /// One handshake by the files as they are now, in which these protocols are offered. Who calls sets the deadline: the
-    /// disks that they lie on may never answer.
+    /// What handshakes are made with, by the files as they are now. Who calls sets the deadline: the disks that they lie on
+    /// may never answer.
     ///
     /// # Errors
     /// Says which file cannot be used, and why.
-    pub async fn handshake(
-        self: &Arc<Self>,
-        protocols: &[&[u8]],
-        own: Own,
-    ) -> Result<Handshake, Arc<TlsError>> {
+    pub async fn read(self: &Arc<Self>) -> Result<Means, Arc<TlsError>> {
         let trust = Arc::clone(self);
         let read = self.reading.wait(move || trust.current().map_err(Arc::new)).await;
         let loaded = read.unwrap_or_else(|| Err(Arc::new(TlsError::Lost)))?;
-        self.by(&loaded, protocols, own).map_err(Arc::new)
-    }
-
-    fn by(&self, loaded: &Loaded, protocols: &[&[u8]], own: Own) -> Result<Handshake, TlsError> {
-        let looked = Arc::new(Mutex::new(Looked::default()));
-        let looker = Looker { verifier: Arc::clone(&loaded.verifier), looked: Arc::clone(&looked) };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(TlsError::Provider)?
-            // "Dangerous" is what rustls calls any verifier but its own, to which this one leads.
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(looker));
-        let mut client = match &loaded.own {
-            Some(pair) if own == Own::Shown => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(pair))))
-            }
-            _ => builder.with_no_client_auth(),
-        };
-        // A session that is resumed shows no certificate.
-        client.resumption = Resumption::disabled();
-        client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Ok(Handshake { client: Arc::new(client), looked })
+        Ok(Means { loaded, provider: Arc::clone(&self.provider) })
     }
 
     fn current(&self) -> Result<Arc<Loaded>, TlsError> {
@@ -111,6 +86,45 @@ impl Trust {
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+/// What was read to make handshakes with.
+pub struct Means {
+    loaded: Arc<Loaded>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Means {
+    /// One handshake, in which these protocols are offered.
+    ///
+    /// # Errors
+    /// Where the provider cannot be used.
+    pub fn handshake(&self, protocols: &[&[u8]], own: Own) -> Result<Handshake, TlsError> {
+        let looked = Arc::new(Mutex::new(Looked::default()));
+        let looker = Looker { verifier: Arc::clone(&self.loaded.verifier), looked: Arc::clone(&looked) };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(TlsError::Provider)?
+            // "Dangerous" is what rustls calls any verifier but its own, to which this one leads.
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(looker));
+        let mut client = match &self.loaded.own {
+            Some(pair) if own == Own::Shown => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(pair))))
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        // A session that is resumed shows no certificate.
+        client.resumption = Resumption::disabled();
+        client.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Handshake { client: Arc::new(client), looked })
+    }
+}
+
+impl fmt::Debug for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Means").finish_non_exhaustive()
     }
 }
 

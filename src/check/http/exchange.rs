@@ -18,11 +18,11 @@ use url::Url;
 use super::{HttpSpec, SecretForm, SecretHeader, is_redirect};
 use crate::build_info::VERSION;
 use crate::check::asking::{answer_over, io_causes, is_of_the_connection};
-use crate::check::probe::Files;
+use crate::check::probe::OnHand;
 use crate::check::secure::{broken, handshake, secure, server_name};
 use crate::check::{Seen, Verdict};
 use crate::heartbeat::Reason;
-use crate::secret::SecretFile;
+use crate::secret::Secret;
 use crate::tls::Own;
 
 /// Room for the head of an answer: four times what common servers take in a request.
@@ -49,7 +49,7 @@ pub(super) struct Body {
 pub(super) async fn exchange(
     spec: &HttpSpec,
     url: &Url,
-    files: &Files,
+    on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<Answer, Verdict> {
@@ -60,7 +60,7 @@ pub(super) async fn exchange(
     let is_home = url.origin() == spec.url.origin();
     let mut request = request(spec, url, is_home)?;
     if is_home {
-        seen.here(add_secrets(request.headers_mut(), &spec.secrets, &files.secrets)).await?;
+        add_secrets(request.headers_mut(), &spec.secrets, &on_hand.secrets)?;
     }
     let stream = seen.open(host, port, end).await?;
     if url.scheme() != "https" {
@@ -72,7 +72,7 @@ pub(super) async fn exchange(
     };
     // A page in the clear most often redirects to the same host with TLS, by another port; nobody else is told who asks.
     let own = if url.host() == spec.url.host() { Own::Shown } else { Own::Withheld };
-    let handshake = handshake(&files.trust, &[b"http/1.1"], own, seen).await?;
+    let handshake = handshake(on_hand, &[b"http/1.1"], own)?;
     let stream = secure(stream, name, &handshake, seen).await?;
     ask(stream, request, spec).await
 }
@@ -100,17 +100,8 @@ fn user_agent() -> HeaderValue {
     HeaderValue::from_str(&format!("heartbeat/{VERSION}")).unwrap_or(HeaderValue::from_static("heartbeat"))
 }
 
-async fn add_secrets(
-    headers: &mut HeaderMap,
-    secrets: &[SecretHeader],
-    files: &[SecretFile],
-) -> Result<(), Verdict> {
-    for (SecretHeader { name, form, .. }, file) in secrets.iter().zip(files) {
-        let secret = file.read().await.map_err(|error| {
-            let file = file.path().display();
-            debug!(%file, error = &*error as &dyn Error, "The file of a secret cannot be used");
-            Verdict::unknown(Reason::Local)
-        })?;
+fn add_secrets(headers: &mut HeaderMap, named: &[SecretHeader], secrets: &[Secret]) -> Result<(), Verdict> {
+    for (SecretHeader { name, form, .. }, secret) in named.iter().zip(secrets) {
         // A secret that is no text for a header is this machine's mistake, and none of the component.
         let mut value = header_value(form, secret.expose()).ok_or_else(|| Verdict::unknown(Reason::Local))?;
         value.set_sensitive(true);

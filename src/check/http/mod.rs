@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 use url::Url;
 
-use super::probe::Files;
+use super::probe::OnHand;
 use super::secure::{SecureSpec, lasts};
 use super::{Seen, Verdict};
 use crate::heartbeat::Reason;
@@ -98,12 +98,12 @@ impl HttpSpec {
 
 pub(super) async fn check(
     spec: &HttpSpec,
-    files: &Files,
+    on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
 ) -> Result<(), Verdict> {
     let start = Instant::now();
-    let mut answer = exchange(spec, &spec.url, files, end, seen).await?;
+    let mut answer = exchange(spec, &spec.url, on_hand, end, seen).await?;
     let mut at = spec.url.clone();
     let mut followed = 0;
     while let Some(next) = answer.redirect.as_deref().filter(|_| spec.follow_redirects) {
@@ -113,7 +113,7 @@ pub(super) async fn check(
         if followed > REDIRECTS_MAX || !matches!(at.scheme(), "http" | "https") {
             return Err(Verdict::down(Reason::Status));
         }
-        answer = exchange(spec, &at, files, end, seen).await?;
+        answer = exchange(spec, &at, on_hand, end, seen).await?;
     }
     let took = start.elapsed().saturating_sub(seen.here);
     if !spec.status.contains(answer.status) {

@@ -3,7 +3,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::exchange::header_value;
 use super::*;
-use crate::check::probe::{ProbeSpec, Prober, SharedFiles};
+use crate::check::probe::{Files, ProbeSpec, Prober, SharedFiles};
 use crate::heartbeat::Outcome;
 
 fn spec(url: &str) -> HttpSpec {
@@ -39,12 +39,18 @@ fn secrets_become_the_headers_that_servers_know() {
 
 /// The URL of a server that answers so once, and then ends.
 async fn serve(bytes: &'static [u8]) -> String {
+    serve_after(Duration::ZERO, bytes).await
+}
+
+/// Likewise, after so long.
+async fn serve_after(time: Duration, bytes: &'static [u8]) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         let _ = socket.read(&mut [0; 1024]).await;
+        tokio::time::sleep(time).await;
         socket.write_all(bytes).await.unwrap();
         socket.shutdown().await.unwrap();
     });
@@ -59,7 +65,8 @@ async fn answered(bytes: &'static [u8]) -> Result<(), Verdict> {
     let spec = HttpSpec { body, ..spec(&url) };
     let end = Instant::now() + std::time::Duration::from_secs(20);
     let files = Files::of(&ProbeSpec::Http(Box::new(spec.clone())), &mut SharedFiles::default());
-    check(&spec, &files, end, &mut Seen::default()).await
+    let on_hand = files.read(Duration::from_secs(20)).await.unwrap();
+    check(&spec, &on_hand, end, &mut Seen::default()).await
 }
 
 /// As one check of the publisher, with what it found.
@@ -88,6 +95,34 @@ async fn a_secret_that_cannot_be_read_in_time_is_no_fault_of_the_server() {
     assert!(beside.elapsed() > Duration::from_millis(100), "others went on meanwhile");
     // Lets the thread go that waits.
     std::fs::write(&file, "sesame").unwrap();
+}
+
+/// The token's file takes three quarters of the time that the server has, and the server takes half of it.
+#[tokio::test]
+async fn a_slow_disk_leaves_the_server_its_time() {
+    let deadline = Duration::from_secs(2);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    mknodat(CWD, &file, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let token = SecretHeader { name: AUTHORIZATION, form: SecretForm::Bearer, file: file.clone() };
+    let url = serve_after(deadline / 2, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let written = async {
+        tokio::time::sleep(deadline * 3 / 4).await;
+        tokio::task::spawn_blocking(move || std::fs::write(&file, "sesame")).await.unwrap().unwrap();
+    };
+    let spec = HttpSpec { secrets: vec![token], ..spec(&url) };
+    let (found, ()) = tokio::join!(checked(spec, deadline), written);
+    assert_eq!(found, (Outcome::Up, None));
+}
+
+/// It has ceased to redirect to where there is one.
+#[tokio::test]
+async fn where_days_are_asked_for_an_answer_without_a_certificate_is_none() {
+    let url = serve(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let secure = SecureSpec { certificate_days_min: Some(14), ..SecureSpec::default() };
+    let found =
+        checked(HttpSpec { follow_redirects: true, secure, ..spec(&url) }, Duration::from_secs(20)).await;
+    assert_eq!(found, (Outcome::Down, Some(Reason::Certificate)));
 }
 
 /// The one thread for what takes long is taken, as by bodies of others.
