@@ -117,6 +117,65 @@ fn problems_are_as_they_were_read() {
     golden("problems.txt", &problems.stderr);
 }
 
+/// Runs the program with its answer to this, and says its code and what it said beside.
+fn answering_into(out: Stdio, args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_heartbeat"))
+        .args(args)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(out)
+        .output()
+        .expect("the program starts");
+    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_no_panic_and_no_success() {
+    let dir = TempDir::new().expect("a folder");
+    let key = dir.path().join("signing.pem").display().to_string();
+    let health = write(
+        &dir,
+        "x.health",
+        r#"{"role":"publisher","pid":1,"written_ms":99999999999999,"healthy":true,"ready":true}"#,
+    );
+    let checked = write(&dir, "checked.json", r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}]}}"#);
+    let variables = [
+        ("SIGNING_KEY_FILE", key.as_str()),
+        ("PUBLISHER_ID", "oslo"),
+        ("PUBLISHER_CONFIG_PATH", &checked),
+        ("HEALTH_FILE", &health),
+        ("RABBITMQ_HOST", "127.0.0.1"),
+        ("RABBITMQ_PORT", "1"),
+        ("RABBITMQ_EXCHANGE", "sda"),
+        ("RABBITMQ_ROUTING_KEY", "beat"),
+        ("RABBITMQ_USER", "me"),
+        ("RABBITMQ_PASS", "me"),
+    ];
+    assert_eq!(run(&["keys", "generate"], &variables).code, Some(0));
+    let commands: [(&[&str], i32, i32); 8] = [
+        (&["--help"], 0, 1),
+        (&["--version"], 0, 1),
+        (&["completions", "bash"], 0, 1),
+        (&["man"], 0, 1),
+        (&["keys", "show"], 0, 1),
+        (&["check", "standalone"], 0, 1),
+        (&["doctor", "publisher"], 2, 1),
+        // Its code speaks of health alone.
+        (&["healthcheck", "publisher"], 0, 0),
+    ];
+    let why = "heartbeat: the output cannot be written: No space left on device (os error 28)\n";
+    for (args, code, code_of_full) in commands {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let (closed, said) = answering_into(writer.into(), args, &variables);
+        assert!(closed == Some(code) && !said.contains("output"), "{args:?}: {closed:?}: {said}");
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let (full, said) = answering_into(full.into(), args, &variables);
+        assert_eq!((full, said.ends_with(why)), (Some(code_of_full), code_of_full == 1), "{args:?}: {said}");
+    }
+}
+
 fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }

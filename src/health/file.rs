@@ -60,7 +60,7 @@ pub enum Unhealthy {
         wanted: &'static str,
     },
     /// The process stopped writing it.
-    #[error("the last sign of life of {role} (pid {pid}) is {age:?} old")]
+    #[error("the last sign of life of {role} (pid {pid}) is {} s old", .age.as_secs())]
     Old {
         /// Its role.
         role: String,
@@ -189,6 +189,9 @@ mod tests {
         assert!(error.contains("not come round for 45 s"), "{error}");
         write(Written { written_ms: 0, ..Written::now("publisher", &Condition::Ready) }).await;
         assert!(matches!(check(&path, None, false), Err(Unhealthy::Old { .. })));
+        let age = Duration::from_millis(20_363);
+        let old = Unhealthy::Old { role: "publisher".into(), pid: 7, age };
+        assert_eq!(old.to_string(), "the last sign of life of publisher (pid 7) is 20 s old");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@
 
 mod table;
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use unicode_width::UnicodeWidthStr;
@@ -45,31 +45,54 @@ impl Style {
     }
 }
 
+/// A command's answer did not arrive where it was to go.
+#[derive(Debug, thiserror::Error)]
+#[error("the output cannot be written")]
+pub struct NotWritten(#[source] io::Error);
+
 /// Where a command's text goes.
 pub struct Terminal {
     out: Box<dyn Write + Send>,
     is_screen: bool,
     colours: bool,
-    closed: bool,
+    failed: Option<io::Error>,
 }
 
 impl Terminal {
     /// Text goes to `out`, a screen or not; on a screen, in colours where its owner wants them.
     pub fn new(out: Box<dyn Write + Send>, is_screen: bool, wants_colours: bool) -> Self {
-        Self { out, is_screen, colours: is_screen && wants_colours, closed: false }
+        Self { out, is_screen, colours: is_screen && wants_colours, failed: None }
     }
 
     /// Writes a line, or several, at once.
     pub fn line(&mut self, text: &str) {
-        let written = self.out.write_all(format!("{text}\n").as_bytes()).and_then(|()| self.out.flush());
-        self.closed |= written.is_err();
+        self.text(&format!("{text}\n"));
+    }
+
+    /// Writes a text that ends its lines itself.
+    pub fn text(&mut self, text: &str) {
+        // After an error nothing more is written: an answer with a hole in it would look whole.
+        if self.failed.is_none() {
+            let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+            self.failed = written.err();
+        }
+    }
+
+    /// Says whether all of it was taken, or as much as was asked for: whoever reads no further, as `head`, has enough.
+    ///
+    /// # Errors
+    /// It was not, as on a disk that is full.
+    pub fn finish(self) -> Result<(), NotWritten> {
+        match self.failed {
+            Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(NotWritten(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes room for what will be drawn again and again.
     pub fn clear(&mut self) {
         if self.is_screen {
-            let cleared = self.out.write_all(b"\x1b[2J\x1b[H");
-            self.closed |= cleared.is_err();
+            self.text("\x1b[2J\x1b[H");
         }
     }
 
@@ -82,9 +105,9 @@ impl Terminal {
         self.line(&text);
     }
 
-    /// Whether nobody takes the text any more, as after `| head`.
+    /// Whether nobody takes the text any more, as after `| head` or on a disk that is full.
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.failed.is_some()
     }
 
     /// The text as it is shown here.
@@ -135,7 +158,6 @@ pub fn counted(count: u64, one: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     use super::*;
@@ -154,11 +176,11 @@ mod tests {
         }
     }
 
-    struct Gone;
+    struct Gone(ErrorKind);
 
     impl Write for Gone {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::BrokenPipe.into())
+            Err(self.0.into())
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -181,10 +203,13 @@ mod tests {
 
     #[test]
     fn a_reader_that_went_away_is_noticed() {
-        let mut terminal = Terminal::new(Box::new(Gone), false, false);
-        assert!(!terminal.is_closed());
-        terminal.line("x");
-        assert!(terminal.is_closed());
+        for (kind, is_wrong) in [(ErrorKind::BrokenPipe, false), (ErrorKind::StorageFull, true)] {
+            let mut terminal = Terminal::new(Box::new(Gone(kind)), false, false);
+            assert!(!terminal.is_closed());
+            terminal.line("x");
+            assert!(terminal.is_closed());
+            assert_eq!(terminal.finish().is_err(), is_wrong, "{kind}");
+        }
     }
 
     #[test]
