@@ -92,7 +92,8 @@ fn run_role(named: Option<Role>, invocation: &Invocation, out: &mut Terminal) ->
     if invocation.check_only {
         return check(named, false, invocation, out);
     }
-    let (config, warnings) = load(named, invocation)?;
+    let (config, mut warnings) = load(named, invocation)?;
+    warnings.extend(config.hears_no_job());
     let otlp = Otlp::new(config.process.otlp.clone(), role::identity(&config));
     init_log(config.process.log, otlp.log_layer(config.process.log.level.as_str()), &warnings);
     let code = role::run(config, otlp);
@@ -118,7 +119,9 @@ fn check(
     invocation: &Invocation,
     out: &mut Terminal,
 ) -> Result<u8, Problems> {
-    let (config, warnings) = load(named, invocation)?;
+    let (config, mut warnings) = load(named, invocation)?;
+    // A single round waits for no job.
+    warnings.extend(config.hears_no_job().filter(|_| !once));
     warn_of(&warnings);
     if once {
         init_log_of_command(config.process.log);

@@ -176,6 +176,33 @@ fn an_answer_that_cannot_be_written_is_no_panic_and_no_success() {
     }
 }
 
+/// Whoever makes one round, looks for what is wrong, or plays a drill waits for no job.
+#[test]
+fn that_no_job_can_tell_of_itself_is_told_where_jobs_are_waited_for() {
+    let dir = TempDir::new().expect("a folder");
+    let jobs = r#"{"heartbeat": {"jobs": [{"name": "backup", "period": "1d", "grace": "1h"}]}}"#;
+    let file = write(&dir, "publisher.json", jobs);
+    let variables = [
+        ("PUBLISHER_CONFIG_PATH", file.as_str()),
+        ("PUBLISHER_ID", "oslo"),
+        ("RABBITMQ_HOST", "127.0.0.1"),
+        ("RABBITMQ_PORT", "1"),
+        ("RABBITMQ_EXCHANGE", "sda"),
+        ("RABBITMQ_ROUTING_KEY", "beat"),
+        ("RABBITMQ_USER", "me"),
+        ("RABBITMQ_PASS", "me"),
+    ];
+    for (args, is_told) in [
+        (&["check", "publisher"][..], true),
+        (&["check", "publisher", "--once"], false),
+        (&["doctor", "publisher"], false),
+    ] {
+        let said = run(args, &variables);
+        assert_ne!(said.code, Some(64), "{args:?}: {}", said.stderr);
+        assert_eq!(said.stderr.contains("no job can tell of itself"), is_told, "{args:?}: {}", said.stderr);
+    }
+}
+
 fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
 }

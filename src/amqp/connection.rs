@@ -236,7 +236,7 @@ fn not_opened(config: &Config, target: &str, source: lapin::Error) -> AmqpError 
             let source = std::io::Error::new(error.kind(), std::sync::Arc::clone(error));
             AmqpError::Tls { target, source }
         }
-        _ => AmqpError::Open { target, check: config.mechanism.to_check(), source },
+        _ => AmqpError::Open { target, check: config.mechanism.to_check(), source: source.into() },
     }
 }
 
@@ -256,7 +256,7 @@ pub(super) async fn call<T>(
 ) -> Result<T, AmqpError> {
     match timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(AmqpError::Call { operation: operation(), source }),
+        Ok(Err(source)) => Err(AmqpError::Call { operation: operation(), source: source.into() }),
         Err(_) => Err(AmqpError::Deadline { operation: operation(), limit: CALL_TIMEOUT }),
     }
 }

@@ -319,9 +319,10 @@ impl ConsumerTask {
         let queue = &session.queues.at(at).name;
         match said {
             Some(Ok(delivery)) => self.deliver(session, at, delivery, stop).await,
-            Some(Err(source)) => {
-                Err(AmqpError::Call { operation: format!("consuming queue {queue:?}"), source })
-            }
+            Some(Err(source)) => Err(AmqpError::Call {
+                operation: format!("consuming queue {queue:?}"),
+                source: source.into(),
+            }),
             None => Err(AmqpError::Cancelled { queue: queue.clone() }),
         }
     }
@@ -465,7 +466,8 @@ impl ConsumerTask {
         let cancelled = session.channel.basic_cancel(old.into(), BasicCancelOptions::default());
         call(operation, cancelled).await?;
         while let Ok(Some(delivery)) = timeout(CALL_TIMEOUT, session.queues.at(at).consumer.next()).await {
-            let delivery = delivery.map_err(|source| AmqpError::Call { operation: operation(), source })?;
+            let delivery = delivery
+                .map_err(|source| AmqpError::Call { operation: operation(), source: source.into() })?;
             self.deliver(session, at, delivery, stop).await?;
         }
         let number = session.consumers;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::probe::Stage;
+use super::said::Said;
 
 /// A failed operation on the broker.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,7 @@ pub enum AmqpError {
         /// What to look at.
         check: &'static str,
         /// What the broker or the library said.
-        source: lapin::Error,
+        source: Said,
     },
     /// One call on an open connection failed.
     #[error("RabbitMQ: {operation} failed")]
@@ -41,7 +42,7 @@ pub enum AmqpError {
         /// What was attempted, and on what.
         operation: String,
         /// What the broker or the library said.
-        source: lapin::Error,
+        source: Said,
     },
     /// The broker did not answer in time.
     #[error("RabbitMQ: no answer to {operation} within {limit:?}")]
@@ -132,7 +133,7 @@ impl AmqpError {
     }
 
     /// Whether the broker answered that this user may not do it.
-    pub(super) fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         self.reply_code() == Some(403)
     }
 
@@ -147,7 +148,7 @@ impl AmqpError {
     }
 
     /// Whether the broker said no to who this is or to what it may do, which only an operator changes.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Open { source, .. } => matches!(source.kind(), lapin::ErrorKind::ProtocolError(_)),
             _ => self.is_denied(),

@@ -17,6 +17,7 @@ mod nodes;
 pub mod probe;
 pub mod publish;
 mod queues;
+mod said;
 mod send;
 pub mod tap;
 mod topology;

@@ -305,7 +305,7 @@ fn note(
         // that look, and nothing else.
         Some(Event::Error(_)) if session.is_open() => {}
         Some(Event::Error(source)) => {
-            return Err(AmqpError::Call { operation: "staying connected".into(), source });
+            return Err(AmqpError::Call { operation: "staying connected".into(), source: source.into() });
         }
         Some(_) => {}
         None => return Err(AmqpError::Ended { target: session.target.clone() }),

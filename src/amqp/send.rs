@@ -101,7 +101,7 @@ impl Sender<'_> {
                 Err((PublishFailure::Nacked, Some(error)))
             }
             Ok(Err(source)) => {
-                let error = AmqpError::Call { operation: operation(), source };
+                let error = AmqpError::Call { operation: operation(), source: source.into() };
                 Err((PublishFailure::Unconfirmed, Some(error)))
             }
             Err(_) => {

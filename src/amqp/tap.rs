@@ -92,7 +92,10 @@ impl Tap {
         let delivery = match self.consumer.next().await {
             Some(Ok(delivery)) => delivery,
             Some(Err(source)) => {
-                return Err(AmqpError::Call { operation: "waiting for heartbeats".into(), source });
+                return Err(AmqpError::Call {
+                    operation: "waiting for heartbeats".into(),
+                    source: source.into(),
+                });
             }
             None => return Err(AmqpError::Ended { target: self.target.clone() }),
         };

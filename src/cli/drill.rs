@@ -17,6 +17,9 @@ publisher --help` lists, and signs with its key. The publisher itself goes on un
 publisher of its own, drill:PUBLISHER-ID; alerts on it have the label drill=\"true\" and say that nothing is wrong. When it \
 is over, or stopped by Ctrl-C, it is forgotten within seconds; if it is killed, within ten minutes of its last heartbeat.
 
+The alerts of the shipped rules wait for a minute, and Prometheus and the subscribers take their time: --down-for=90s and \
+--silent-for=2m are the least with which they come.
+
 Exit code:
   0   every stage was played, and the broker confirmed it
   1   it could not be played, or not to its end
@@ -46,7 +49,7 @@ fn describe() -> clap::Command {
     clap::Command::new("drill")
         .about("Play an outage that is marked as a drill, to see that alerts arrive")
         .after_help(NOTES)
-        .arg(stage("down-for", "How long its component is down"))
+        .arg(stage("down-for", "How long its component is down; 0 leaves it out"))
         .arg(stage("silent-for", "How long it is silent after that; 0 leaves it out"))
         .args(hidden_setting_args())
 }

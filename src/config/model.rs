@@ -11,6 +11,7 @@ use crate::secret::SecretSource;
 pub use crate::telemetry::log::LogFormat;
 
 use super::targets::Targets;
+use super::{Warning, settings};
 use crate::health::service_manager;
 use crate::heartbeat::PublisherId;
 use crate::otlp;
@@ -59,6 +60,20 @@ impl Config {
             RoleConfig::Subscriber(_) => return false,
         };
         targets.as_ref().is_some_and(Targets::check_nothing)
+    }
+
+    /// That jobs have nowhere to tell of themselves, which matters to whoever waits for them: a role that runs.
+    pub fn hears_no_job(&self) -> Option<Warning> {
+        let emitter = match &self.role {
+            RoleConfig::Publisher(config) => &config.emitter,
+            RoleConfig::Standalone(config) => &config.emitter,
+            RoleConfig::Subscriber(_) => return None,
+        };
+        let has_jobs = emitter.targets.as_ref().is_some_and(|targets| !targets.jobs.is_empty());
+        (has_jobs && emitter.local.is_none()).then(|| {
+            let why = "it is not set, so no job can tell of itself, and all will be late";
+            Warning::new(settings::LOCAL_LISTEN_ADDRESS.title(), why)
+        })
     }
 }
 

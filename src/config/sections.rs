@@ -416,9 +416,6 @@ pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConf
             "it is PUBLISHER_CONFIG_PATH, and would be overwritten",
         );
     }
-    if local.is_none() && !r.is_given(&s::LOCAL_LISTEN_ADDRESS) && has_jobs(targets.as_ref()) {
-        r.warn(&s::LOCAL_LISTEN_ADDRESS, "it is not set, so no job can tell of itself, and all will be late");
-    }
     EmitterConfig {
         id: publisher_id(r),
         targets,
@@ -452,10 +449,6 @@ pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
             PublisherId::new(FALLBACK_ID).expect("the fallback id is a valid name")
         }
     }
-}
-
-fn has_jobs(targets: Option<&Targets>) -> bool {
-    targets.is_some_and(|targets| !targets.jobs.is_empty())
 }
 
 /// The publisher's file, and what it says.

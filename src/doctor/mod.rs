@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::amqp::{self, Mechanism, Node};
 use crate::check::management::ManagementClient;
 use crate::store::RedisConfig;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, word};
 use crate::tls::PeerTls;
 
 pub use report::Worst;
@@ -138,15 +138,6 @@ pub async fn examine(config: &Config, terminal: &mut Terminal) -> Worst {
         clocks.tell(&mut report);
     }
     report.end()
-}
-
-/// A name as a shell takes it.
-fn word(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/:".contains(c);
-    if !name.is_empty() && name.chars().all(plain) {
-        return name.to_owned();
-    }
-    format!("'{}'", name.replace('\'', "'\\''"))
 }
 
 /// When a step has to end that begins now.

@@ -211,6 +211,25 @@ impl Server<'_> {
             Refusal::Time => {
                 (words(error), "Renew the certificate, or set the clock that is wrong.".to_owned())
             }
+            Refusal::OfAuthority => (
+                words(error),
+                format!(
+                    "Make a certificate for {:?} that is a server's, with CA:FALSE, and have {} show it; its CA, or it itself, \
+                     goes into the file of {}.",
+                    self.host, self.name, self.ca
+                ),
+            ),
+            Refusal::Certificate => (
+                words(error),
+                format!(
+                    "See what is wrong with the certificate that {} shows, by `openssl s_client -connect {} -showcerts`: \
+                     who signed it ({}), which names it has ({}), and until when it is good; have one made that is.",
+                    self.name,
+                    self.target(),
+                    self.ca,
+                    self.server_name
+                ),
+            ),
             Refusal::Client => (
                 words(error),
                 format!(
@@ -229,8 +248,10 @@ impl Server<'_> {
                 Protocol::Tls | Protocol::Other => (
                     words(error),
                     format!(
-                        "See in the log of {} why it ended the handshake; {} says where it is.",
-                        self.name, self.place
+                        "See in the log of {} why it ended the handshake, and whether it is where {} {} it to be.",
+                        self.name,
+                        self.place,
+                        if self.place.contains(" and ") { "say" } else { "says" }
                     ),
                 ),
             },
@@ -299,6 +320,9 @@ enum Refusal {
     Name,
     Issuer,
     Time,
+    OfAuthority,
+    /// Of another kind, and the certificate's.
+    Certificate,
     Client,
     Other,
 }
@@ -307,9 +331,13 @@ fn refusal(error: &io::Error) -> Refusal {
     let text = Chain(error).to_string();
     match tls::failure(error) {
         Some(rustls::Error::AlertReceived(alert)) if is_of_client(*alert) => Refusal::Client,
+        _ if text.contains(") is one of a CA") || text.contains("CaUsedAsEndEntity") => Refusal::OfAuthority,
         _ if text.contains("certificate is for ") => Refusal::Name,
         _ if text.contains("vouched for by no CA") => Refusal::Issuer,
         _ if text.contains(") expired on ") || text.contains("is valid only from") => Refusal::Time,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Refusal::Certificate
+        }
         _ => Refusal::Other,
     }
 }
@@ -334,4 +362,35 @@ fn is_of_client(alert: AlertDescription) -> bool {
 fn words(error: &io::Error) -> String {
     let text = Chain(error).to_string();
     tls::of_certificate(&text).map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{CertificateError, Error, OtherError};
+
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_certificate_is_looked_for_in_the_certificate() {
+        let of = |error: Error| refusal(&io::Error::new(io::ErrorKind::InvalidData, error));
+        for wrong in
+            [CertificateError::Revoked, CertificateError::BadEncoding, CertificateError::InvalidPurpose]
+        {
+            assert!(matches!(of(Error::InvalidCertificate(wrong)), Refusal::Certificate));
+        }
+        for said in
+            ["CaUsedAsEndEntity", "the server's certificate (CN=mq) is one of a CA, which no server may show"]
+        {
+            let other = OtherError(Arc::new(io::Error::other(said)));
+            assert!(matches!(
+                of(Error::InvalidCertificate(CertificateError::Other(other.clone()))),
+                Refusal::OfAuthority
+            ));
+            assert!(matches!(of(Error::Other(other)), Refusal::OfAuthority));
+        }
+        assert!(matches!(of(Error::AlertReceived(AlertDescription::UnknownCA)), Refusal::Client));
+        assert!(matches!(of(Error::AlertReceived(AlertDescription::HandshakeFailure)), Refusal::Other));
+    }
 }

@@ -1,5 +1,6 @@
 //! `heartbeat drill`: an outage that is played, stage by stage.
 
+use std::future::pending;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -13,6 +14,7 @@ use crate::amqp::publish::Publisher;
 use crate::clock;
 use crate::config::PublisherConfig;
 use crate::publisher::{Drill, Stage};
+use crate::state::GRACE_MIN;
 use crate::telemetry::Chain;
 use crate::terminal::Terminal;
 use crate::tls::Expiry;
@@ -26,6 +28,16 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// For how long it is up at first: whoever follows has heard of it by then.
 const UP_FOR: Duration = Duration::from_secs(10);
+
+/// For how long an alert of the shipped rules waits before it is told.
+const ALERT_WAITS: Duration = Duration::from_secs(60);
+
+/// What passes besides until Prometheus has asked and judged, where it does each every 15 s.
+const ALERT_LAGS: Duration = Duration::from_secs(30);
+
+/// How long its component has to be down, and it has to be silent, for an alert of the shipped rules to come.
+const DOWN_FOR_AT_LEAST: Duration = ALERT_WAITS.saturating_add(ALERT_LAGS);
+const SILENT_FOR_AT_LEAST: Duration = DOWN_FOR_AT_LEAST.saturating_add(GRACE_MIN);
 
 /// Attempts to say that it is over.
 const ENDINGS: usize = 3;
@@ -57,6 +69,51 @@ pub fn drill(
     })
 }
 
+/// What is played, and the alert that is to come of it.
+struct Outage {
+    name: &'static str,
+    flag: &'static str,
+    alert: &'static str,
+    at_least: Duration,
+}
+
+const DOWN: Outage =
+    Outage { name: "Down", flag: "--down-for", alert: "HeartbeatComponentDown", at_least: DOWN_FOR_AT_LEAST };
+
+const SILENT: Outage = Outage {
+    name: "Silent",
+    flag: "--silent-for",
+    alert: "HeartbeatPublisherStale",
+    at_least: SILENT_FOR_AT_LEAST,
+};
+
+impl Outage {
+    /// Nothing is promised that cannot come.
+    fn promise(&self, lasts: Duration) -> String {
+        let Self { name, alert, .. } = self;
+        let span = humantime::format_duration(lasts);
+        if self.is_too_short(lasts) {
+            format!("{name} for {span}: too short for {alert}")
+        } else {
+            format!("{name} for {span}: {alert} is to arrive, with drill=\"true\"")
+        }
+    }
+
+    /// What is said before anything is played.
+    fn warning(&self, lasts: Duration) -> Option<String> {
+        let Self { flag, alert, at_least, .. } = self;
+        let least = humantime::format_duration(*at_least);
+        self.is_too_short(lasts).then(|| {
+            format!("warning: {alert} of the shipped rules needs {flag}={least} or more, and is not to be waited for")
+        })
+    }
+
+    /// Zero leaves it out.
+    fn is_too_short(&self, lasts: Duration) -> bool {
+        !lasts.is_zero() && lasts < self.at_least
+    }
+}
+
 /// What is in the way, as one more attempt has it.
 async fn why_not(config: &amqp::Config) -> String {
     let why = match Probe::open(config).await {
@@ -67,6 +124,16 @@ async fn why_not(config: &amqp::Config) -> String {
         Err((_, error)) => Chain(&error).to_string(),
     };
     format!("{why}; `heartbeat doctor publisher` says what to do")
+}
+
+/// Ends where the broker lets nobody in who is called so, which waiting does not change; else never.
+async fn refused(config: &amqp::Config) {
+    match Probe::open(config).await {
+        Ok(probe) => probe.close().await,
+        Err((_, error)) if error.is_refusal() => return,
+        Err(_) => {}
+    }
+    pending().await
 }
 
 struct Play<'a> {
@@ -85,6 +152,7 @@ impl Play<'_> {
         let mut link = self.publisher.state();
         let connected = tokio::select! {
             connected = timeout(CONNECT_WITHIN, link.wait_for(|link| link.is_writable())) => connected.is_ok(),
+            () = refused(config) => false,
             () = self.stop.cancelled() => false,
         };
         if connected {
@@ -99,19 +167,20 @@ impl Play<'_> {
     }
 
     async fn run(&mut self, down_for: Duration, silent_for: Duration) {
+        for (outage, lasts) in [(&DOWN, down_for), (&SILENT, silent_for)] {
+            if let Some(warning) = outage.warning(lasts) {
+                self.say(&warning);
+            }
+        }
         let id = self.drill.id().clone();
         self.say(&format!("{id} is up: every subscriber shows it as a publisher of its own"));
         self.stage(Stage::Up, UP_FOR).await;
         if self.goes_on() && !down_for.is_zero() {
-            let span = humantime::format_duration(down_for);
-            self.say(&format!("Down for {span}: HeartbeatComponentDown is to arrive, with drill=\"true\""));
+            self.say(&DOWN.promise(down_for));
             self.stage(Stage::Down, down_for).await;
         }
         if self.goes_on() && !silent_for.is_zero() {
-            let span = humantime::format_duration(silent_for);
-            self.say(&format!(
-                "Silent for {span}: HeartbeatPublisherStale is to arrive, with drill=\"true\""
-            ));
+            self.say(&SILENT.promise(silent_for));
             self.wait_until(Instant::now() + silent_for).await;
         }
         if self.stop.is_cancelled() {
@@ -173,5 +242,44 @@ impl Play<'_> {
     fn fail(&mut self, text: &str) {
         self.failed = true;
         self.say(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::GRACE_BEATS;
+
+    /// For how long an alert of the shipped rules waits.
+    fn waits(alert: &str) -> Duration {
+        let rules = include_str!("../../alerts/heartbeat.rules.yml");
+        let (_, rule) = rules.split_once(&format!("- alert: {alert}\n")).unwrap();
+        let (_, waits) = rule.split_once("        for: ").unwrap();
+        humantime::parse_duration(waits.lines().next().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_least_times_are_written_where_they_are_looked_for() {
+        assert!(INTERVAL * GRACE_BEATS <= GRACE_MIN, "a subscriber gives it longer than the least");
+        let least = "`--down-for=90s` and `--silent-for=2m`";
+        assert_eq!((DOWN_FOR_AT_LEAST.as_secs(), SILENT_FOR_AT_LEAST.as_secs()), (90, 120), "{least}");
+        let help = include_str!("../../tests/golden/cli/drill.txt");
+        assert!(include_str!("../../docs/drill.md").contains(least));
+        assert!(help.contains("--down-for=90s") && help.contains("--silent-for=2m"), "{help}");
+    }
+
+    #[test]
+    fn no_alert_is_promised_that_cannot_come() {
+        for outage in [&DOWN, &SILENT] {
+            let (least, short) = (outage.at_least, outage.at_least - Duration::from_secs(1));
+            assert_eq!(waits(outage.alert), ALERT_WAITS, "{}", outage.alert);
+            assert!(outage.promise(least).contains("is to arrive") && outage.warning(least).is_none());
+            assert!(!outage.promise(short).contains("is to arrive"), "{}", outage.promise(short));
+            assert_eq!(outage.warning(Duration::ZERO), None);
+        }
+        assert_eq!(
+            SILENT.warning(Duration::from_secs(20)).unwrap(),
+            "warning: HeartbeatPublisherStale of the shipped rules needs --silent-for=2m or more, and is not to be waited for"
+        );
     }
 }

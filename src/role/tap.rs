@@ -1,13 +1,13 @@
 //! `heartbeat tap`: tells of heartbeats as they pass.
 
 use super::{EXIT_OK, answer, convert};
-use crate::amqp::AmqpError;
 use crate::amqp::tap::Tap;
+use crate::amqp::{AmqpError, Config, Mechanism};
 use crate::config::TapConfig;
 use crate::heartbeat::wire::Limits;
 use crate::tap::Passed;
 use crate::telemetry::{Chain, visible};
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, word};
 use crate::tls::Expiry;
 
 /// Why no heartbeats are told of, or no more.
@@ -18,6 +18,14 @@ pub enum NotTold {
     NotListening {
         /// Why not.
         why: String,
+    },
+    /// The broker does not let this user make, bind or read a queue of its own.
+    #[error("{why}; let it, best as a user of its own, since this is then all that it may: {command}")]
+    NotAllowed {
+        /// Why not.
+        why: String,
+        /// What gives it the right.
+        command: String,
     },
     /// The connection ended.
     #[error(transparent)]
@@ -45,7 +53,7 @@ pub fn tap(
         };
         let mut tap = match Tap::open(&amqp).await {
             Ok(tap) => tap,
-            Err(error) => return Ok(Err(NotTold::NotListening { why: Chain(&error).to_string() })),
+            Err(error) => return Ok(Err(not_listening(&amqp, &error))),
         };
         notes.line(&visible(&format!(
             "Waiting for heartbeats at {}, vhost {:?}: what exchange {:?} leads by {:?}. Ctrl-C ends it.",
@@ -58,6 +66,30 @@ pub fn tap(
         tap.close().await;
         Ok(passed.map(|()| EXIT_OK).map_err(NotTold::from))
     })
+}
+
+fn not_listening(config: &Config, error: &AmqpError) -> NotTold {
+    let why = Chain(error).to_string();
+    if error.is_denied() {
+        NotTold::NotAllowed { why, command: giving_the_right(config) }
+    } else {
+        NotTold::NotListening { why }
+    }
+}
+
+/// What lets a user make, bind and read such a queue.
+fn giving_the_right(config: &Config) -> String {
+    // Of whom a certificate names, only the broker knows what it is called there.
+    let user = if config.mechanism == Mechanism::Plain { word(&config.user) } else { "USER".into() };
+    let read = word(&format!("^({}|amq\\.gen-.*)$", literally(&config.exchange)));
+    let vhost = word(&config.vhost);
+    format!("rabbitmqctl set_permissions -p {vhost} {user} '^amq\\.gen-' '^amq\\.gen-' {read}")
+}
+
+/// A name as a pattern that matches it and nothing else.
+fn literally(name: &str) -> String {
+    let is_special = |c: char| ".+*?()|[]{}^$\\".contains(c);
+    name.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 async fn tell(
@@ -74,4 +106,15 @@ async fn tell(
         left = left.map(|left| left - 1);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_matches_itself_alone() {
+        assert_eq!(literally("sda"), "sda");
+        assert_eq!(literally("a.b+c"), "a\\.b\\+c");
+    }
 }

@@ -32,7 +32,7 @@ pub mod view;
 
 pub use apply::{Effect, Receipt, apply, is_delayed, may_be_replayed};
 pub use moment::Moment;
-pub use record::Record;
+pub use record::{GRACE_BEATS, GRACE_MIN, Record};
 pub use snapshot::Snapshot;
 pub use view::{Policy, View};
 

@@ -142,6 +142,15 @@ pub fn wrapped(text: &str, indent: &str, columns: usize) -> String {
     lines.join("\n")
 }
 
+/// A name as a shell takes it.
+pub fn word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/:".contains(c);
+    if !name.is_empty() && name.chars().all(plain) {
+        return name.to_owned();
+    }
+    format!("'{}'", name.replace('\'', "'\\''"))
+}
+
 /// How long something took, to what a person looks at.
 pub fn took(time: Duration) -> String {
     match time.as_millis() {

@@ -191,7 +191,11 @@ async fn a_user_needs_what_the_page_says_and_no_more() {
         vhost.api.permit(&vhost.name, &user, lacking).await;
         let mut tap = as_user(&user).start();
         assert_eq!(tap.exit_code(SOON).await, Some(1), "{name}: {}", tap.log());
-        assert!(tap.log().contains("ACCESS_REFUSED"), "{name}: {}", tap.log());
+        let said = tap.log();
+        assert!(said.contains("failed: ACCESS_REFUSED - ") && !said.contains("doctor"), "{name}: {said}");
+        let Permissions { configure, write, read } = TAPS;
+        let to_do = format!("set_permissions -p {} '{user}' '{configure}' '{write}' '{read}'", vhost.name);
+        assert!(said.contains(&to_do), "{name}: not {to_do}: {said}");
     }
     // An exchange that is not there is not made.
     let mut nowhere = role("tap", &vhost).env("RABBITMQ_EXCHANGE", "nowhere").start();
