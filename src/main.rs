@@ -14,7 +14,7 @@ use heartbeat_bridge::config::{
 use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::role::Asked;
 use heartbeat_bridge::status::Question;
-use heartbeat_bridge::telemetry::{Chain, log};
+use heartbeat_bridge::telemetry::{Chain, log, visible};
 use heartbeat_bridge::terminal::Terminal;
 use heartbeat_bridge::{health, role, tls};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -184,7 +184,10 @@ fn notes() -> Terminal {
 
 /// Says why a command did not do what it was asked for. Returns its exit code.
 fn failed(error: &(dyn std::error::Error + 'static), code: u8) -> u8 {
-    notes().line(&format!("heartbeat: {}", Chain(error)));
+    // What others said may be in it.
+    let told = Chain(error).to_string();
+    let lines: Vec<_> = told.lines().map(visible).collect();
+    notes().line(&format!("heartbeat: {}", lines.join("\n")));
     code
 }
 

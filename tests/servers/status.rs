@@ -9,6 +9,7 @@ use crate::support::bridge::{Bridge, SOON};
 use crate::support::certificates::Certificates;
 use crate::support::ports::free_port;
 use crate::support::program::{Program, Setup};
+use crate::support::tcp::FakeHttp;
 use crate::support::v2::Simulated;
 use crate::support::wait::wait_until;
 
@@ -243,6 +244,15 @@ async fn a_subscriber_behind_tls_and_a_password_is_asked_and_refuses() {
     // How the resolver says so depends on the machine's.
     let slip = status(&["--url", "http://no-such-host.invalid:11911"], &[]).await;
     assert!(slip.code == Some(3) && slip.stderr.contains("is there a slip in --url"), "{}", slip.stderr);
+}
+
+/// What another server says is no command to the terminal.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_strangers_steers_no_terminal() {
+    let stranger = FakeHttp::answering("500 Broken", "text/plain", "\u{1b}]0;title\u{7}broken");
+    let ran = status(&["--url", &format!("http://{}", stranger.address)], &[]).await;
+    assert!(ran.code == Some(3) && ran.stderr.contains("broken"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains(['\u{1b}', '\u{7}']), "{:?}", ran.stderr);
 }
 
 fn setup_folder() -> std::path::PathBuf {
