@@ -103,6 +103,19 @@ impl Job {
         Self { terms, ..self }
     }
 
+    /// Takes in what it said to a process before, as that comes to be known: before all that this one heard.
+    pub(super) fn take_over(&mut self, before: Told) {
+        // Once a run has ended, how it was before does not matter.
+        if self.told.heard.is_some() {
+            return;
+        }
+        let since = std::mem::replace(&mut self.told, before);
+        if let Some(began) = since.running {
+            self.hear(Word::Start, began);
+            self.told.failed |= since.failed;
+        }
+    }
+
     /// Takes in what it says.
     pub(super) fn hear(&mut self, word: Word, now: Millis) {
         if word == Word::Start {

@@ -133,6 +133,18 @@ impl Jobs {
         }
     }
 
+    /// Takes in what a process before was told, as that comes to be known.
+    pub(super) fn take_over(&mut self, recalled: &Recalled, now: Millis) {
+        for (name, job) in &mut self.all {
+            if let Some(told) = recall(recalled, name, now) {
+                job.take_over(told);
+            }
+        }
+        if !self.all.is_empty() {
+            drop(self.keep());
+        }
+    }
+
     /// Takes in what somebody told, and answers.
     pub(super) fn hear(&mut self, heard: Heard, now: Millis) {
         let Heard { name, word, remark, reply } = heard;
@@ -264,6 +276,51 @@ mod tests {
         std::fs::write(&path, file.to_string()).unwrap();
         let odd = Jobs::new(&wanted, InFile::open(&path).await.memory, now);
         assert!(verdicts(&odd, now).iter().all(|(_, outcome, _)| *outcome == Outcome::Unknown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_disk_tells_late_is_taken_over_before_it_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("state.json"), folder.path().join("away"));
+        let now = crate::clock::boot_ms();
+        let wanted = ["begun", "ended", "silent"].map(|name| target(name, 100));
+        let first = InFile::open(&path).await;
+        let mut jobs = Jobs::new(&wanted, first.memory.clone(), now - 50_000);
+        for name in ["begun", "ended", "silent"] {
+            assert_eq!(tell(&mut jobs, name, Word::Fail, now - 40_000).await, Ok(true));
+        }
+        first.close().await;
+        // Until it is there again, it cannot be read: a link to itself.
+        std::fs::rename(&path, &away).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+
+        let second = InFile::open(&path).await;
+        let mut jobs = Jobs::new(&wanted, second.memory.clone(), now - 9_000);
+        assert_eq!(tell(&mut jobs, "begun", Word::Start, now - 8_000).await, Ok(false));
+        assert_eq!(tell(&mut jobs, "ended", Word::Success, now - 8_000).await, Ok(false));
+        let before = std::fs::read(&away).unwrap();
+        std::fs::rename(&away, &path).unwrap();
+        let minutes = SECOND * 600;
+        let recalled = tokio::time::timeout(minutes, second.memory.late()).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+        jobs.take_over(&recalled, now);
+        second.memory.taken_over();
+        let failed = (Outcome::Down, Some(Reason::Failed));
+        let found: Vec<_> =
+            verdicts(&jobs, now).into_iter().map(|(_, outcome, why)| (outcome, why)).collect();
+        assert_eq!(found, [failed, (Outcome::Up, None), failed]);
+        assert_eq!(jobs.judge(now).map(|job| job.runs).collect::<Vec<_>>(), [0, 1, 0]);
+
+        let stored = async {
+            while tell(&mut jobs, "ended", Word::Success, now).await != Ok(true) {
+                tokio::time::sleep(SECOND).await;
+            }
+        };
+        tokio::time::timeout(minutes, stored).await.unwrap();
+        second.close().await;
+        let third = Jobs::new(&wanted, InFile::open(&path).await.memory, now);
+        assert_eq!(verdicts(&third, now), verdicts(&jobs, now));
     }
 
     /// Whoever has the answer can lose the power.

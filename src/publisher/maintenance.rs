@@ -1,11 +1,12 @@
 //! The windows of maintenance of a publisher: those that its file plans, and those that somebody began by a command.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::memory::{Keeping, Memory};
+use super::memory::{Keeping, Memory, Recalled};
 use crate::config::targets::PlannedWindow;
 use crate::heartbeat::maintenance::{WINDOWS_MAX, to_come};
 use crate::heartbeat::wire::{decode_windows, encode_windows};
@@ -21,6 +22,8 @@ pub struct Commanded(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     windows: watch::Sender<Vec<Window>>,
+    /// Whether somebody ended all that there were.
+    ended: AtomicBool,
     memory: Memory,
 }
 
@@ -32,12 +35,21 @@ pub struct TooMany;
 impl Commanded {
     /// With those that a process before remembered, as far as they are not over.
     pub fn recalled(memory: Memory, now: Timestamp) -> Self {
-        let kept_before = memory.recalled().subject(SUBJECT);
-        let kept_before = kept_before.and_then(|value| serde_json::value::to_raw_value(value).ok());
-        let windows = to_come(kept_before.iter().flat_map(|raw| decode_windows(raw)), now);
+        let windows = to_come(kept_before(memory.recalled()), now);
         // Without, the next that is written of other subjects would forget them.
         drop(memory.keep(SUBJECT, kept(&windows)));
-        Self(Arc::new(Inner { windows: watch::Sender::new(windows), memory }))
+        Self(Arc::new(Inner { windows: watch::Sender::new(windows), ended: AtomicBool::new(false), memory }))
+    }
+
+    /// Takes in those that a process before remembered, as they come to be known, unless somebody has ended all since.
+    pub(super) fn take_over(&self, recalled: &Recalled, now: Timestamp) {
+        self.0.windows.send_if_modified(|windows| {
+            let before = std::mem::take(windows);
+            let late = if self.0.ended.load(Ordering::Relaxed) { Vec::new() } else { kept_before(recalled) };
+            *windows = to_come(before.iter().cloned().chain(late), now);
+            drop(self.0.memory.keep(SUBJECT, kept(windows)));
+            *windows != before
+        });
     }
 
     /// Begins one, or plans it. Those that are over make room. What it gives tells whether a restart will remember it.
@@ -61,6 +73,7 @@ impl Commanded {
     pub fn end(&self, now: Timestamp) -> (usize, Keeping) {
         let mut ended = 0;
         self.0.windows.send_if_modified(|windows| {
+            self.0.ended.store(true, Ordering::Relaxed);
             ended = windows.drain(..).filter(|window| now < window.ends_at()).count();
             ended > 0
         });
@@ -76,6 +89,12 @@ impl Commanded {
     pub fn watch(&self) -> watch::Receiver<Vec<Window>> {
         self.0.windows.subscribe()
     }
+}
+
+/// Windows that were kept.
+fn kept_before(recalled: &Recalled) -> Vec<Window> {
+    let raw = recalled.subject(SUBJECT).and_then(|value| serde_json::value::to_raw_value(value).ok());
+    raw.iter().flat_map(|raw| decode_windows(raw)).collect()
 }
 
 /// Windows as they are kept.
@@ -147,5 +166,30 @@ mod tests {
         second.close().await;
         let third = InFile::open(&path).await;
         assert_eq!(Commanded::recalled(third.memory, at(20)).windows(at(20)), []);
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_late_is_added_unless_all_was_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let first = InFile::open(&path).await;
+        let commanded = Commanded::recalled(first.memory.clone(), at(0));
+        assert!(commanded.begin(window(0, 100), at(0)).unwrap().is_stored().await);
+        first.close().await;
+        let late = InFile::open(&path).await.memory;
+
+        let commanded = Commanded::recalled(Memory::of_this_process(), at(5));
+        drop(commanded.begin(window(5, 50), at(5)).unwrap());
+        let mut seen = commanded.watch();
+        seen.mark_unchanged();
+        commanded.take_over(late.recalled(), at(6));
+        assert_eq!(commanded.windows(at(6)), [window(5, 50), window(0, 100)]);
+        assert!(seen.has_changed().unwrap());
+
+        let commanded = Commanded::recalled(Memory::of_this_process(), at(5));
+        drop(commanded.end(at(5)));
+        drop(commanded.begin(window(5, 50), at(5)).unwrap());
+        commanded.take_over(late.recalled(), at(6));
+        assert_eq!(commanded.windows(at(6)), [window(5, 50)]);
     }
 }

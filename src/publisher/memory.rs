@@ -4,8 +4,9 @@
 //! clock and of the wall clock. Within one run of the machine they hold as they are, whatever the wall clock did; after a
 //! reboot the wall clock tells how far they lie back.
 //!
-//! The file is a help and never a condition: one that cannot be read is moved aside and said; one that cannot be written is
-//! said, and a metric tells of it; and a disk that does not answer holds up nothing else, neither at the start nor later.
+//! The file is a help and never a condition: one that cannot be understood is moved aside and said; one that cannot be written
+//! is said, and a metric tells of it; and a disk that fails or does not answer holds up nothing else, neither at the start nor
+//! later. What it holds is taken over when it answers, and nothing is written in its place before that.
 
 mod file;
 mod recalled;
@@ -13,20 +14,22 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::timeout;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::backoff::Backoff;
 use crate::heartbeat::PublisherId;
 use file::{Opened, StateFile};
-use writer::{Disk, PATIENCE, Progress, State, Writer};
+use writer::{Disk, PATIENCE, Progress, RETRY_MAX, State, Writer};
 
 pub use file::InUse;
 pub(super) use recalled::Recalled;
@@ -38,15 +41,28 @@ pub struct Memory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// What a process before remembered.
+    /// What a process before remembered, as far as it was known at the start.
     recalled: Recalled,
+    late: watch::Sender<Late>,
     state: watch::Sender<State>,
     progress: watch::Receiver<Progress>,
+}
+
+/// What a process before remembered, where its disk did not tell at the start.
+#[derive(Debug)]
+enum Late {
+    /// It may come yet.
+    Awaited,
+    /// It came.
+    Here(Arc<Recalled>),
+    /// It is part of what is remembered now, or nothing is to come.
+    TakenOver,
 }
 
 /// Has what is remembered written.
 pub struct Keeper {
     place: Place,
+    late: watch::Sender<Late>,
     writer: Writer,
 }
 
@@ -59,8 +75,11 @@ enum Place {
     /// There.
     Open(StateFile),
     /// There, once the disk has answered.
-    Opening(JoinHandle<Result<Opened, InUse>>),
+    Opening(Opening),
 }
+
+/// A file that is being opened.
+type Opening = Pin<Box<dyn Future<Output = Result<Opened, InUse>> + Send>>;
 
 impl Memory {
     /// What the file holds, where there is one, and who has it written.
@@ -81,6 +100,11 @@ impl Memory {
             Place::Open(_) => (Progress::default(), true),
             Place::LeftAlone | Place::Opening(_) => (Progress::HANGS, false),
         };
+        let late = match &place {
+            Place::Opening(_) => Late::Awaited,
+            _ => Late::TakenOver,
+        };
+        let late = watch::Sender::new(late);
         let succeeds = Gauge::default();
         succeeds.set(i64::from(in_order));
         registry.register(
@@ -91,12 +115,30 @@ impl Memory {
         let (state, states) = watch::channel(State::default());
         let (progress, seen) = watch::channel(known);
         let writer = Writer::new(states, progress, succeeds);
-        Ok((Self(Arc::new(Inner { recalled, state, progress: seen })), Keeper { place, writer }))
+        let keeper = Keeper { place, late: late.clone(), writer };
+        Ok((Self(Arc::new(Inner { recalled, late, state, progress: seen })), keeper))
     }
 
-    /// What a process before remembered.
+    /// What a process before remembered, as far as it was known at the start.
     pub(super) fn recalled(&self) -> &Recalled {
         &self.0.recalled
+    }
+
+    /// What it remembered, once the disk tells that did not at the start. It comes until it is [taken
+    /// over](Self::taken_over).
+    pub(super) async fn late(&self) -> Arc<Recalled> {
+        let mut late = self.0.late.subscribe();
+        if let Ok(late) = late.wait_for(|late| matches!(late, Late::Here(_))).await
+            && let Late::Here(recalled) = &*late
+        {
+            return Arc::clone(recalled);
+        }
+        std::future::pending().await
+    }
+
+    /// What came late is kept anew, so that the file may be written.
+    pub(super) fn taken_over(&self) {
+        self.0.late.send_replace(Late::TakenOver);
     }
 
     /// Remembers a subject from now on, in the place of what was remembered of it.
@@ -117,7 +159,8 @@ impl Memory {
     pub(crate) fn of_this_process() -> Self {
         let (state, _) = watch::channel(State::default());
         let (_, progress) = watch::channel(Progress::NOT_ASKED_FOR);
-        Self(Arc::new(Inner { recalled: Recalled::default(), state, progress }))
+        let late = watch::Sender::new(Late::TakenOver);
+        Self(Arc::new(Inner { recalled: Recalled::default(), late, state, progress }))
     }
 }
 
@@ -127,16 +170,12 @@ impl Keeper {
         let file = match self.place {
             Place::Nowhere | Place::LeftAlone => return,
             Place::Open(file) => file,
+            // Where it ends before, the file stays as it was.
             Place::Opening(opening) => tokio::select! {
                 () = stop.cancelled() => return,
-                opened = opening => match opened {
-                    // By now others were told what this process knows: that counts.
-                    Ok(Ok(Opened::Ours(file, _))) => file,
-                    Ok(Err(in_use)) => {
-                        warn!(error = %in_use, "What is told will not outlive this process");
-                        return;
-                    }
-                    Ok(Ok(Opened::LeftAlone)) | Err(_) => return,
+                file = opened_late(opening, self.late) => match file {
+                    Some(file) => file,
+                    None => return,
                 },
             },
         };
@@ -146,15 +185,55 @@ impl Keeper {
 
 /// Opens a file, unless its disk does not answer: whoever is watched is not to be silent for that.
 async fn open(path: PathBuf, publisher: PublisherId) -> Result<(Place, Recalled), InUse> {
-    let file = path.display().to_string();
-    let mut opening = spawn_blocking(move || StateFile::open(path, publisher));
+    let shown = path.display().to_string();
+    let mut opening: Opening = Box::pin(read(StateFile::new(path, publisher)));
     match timeout(PATIENCE, &mut opening).await {
-        Ok(Ok(Ok(Opened::Ours(file, recalled)))) => Ok((Place::Open(file), recalled)),
-        Ok(Ok(Err(in_use))) => Err(in_use),
-        Ok(Ok(Ok(Opened::LeftAlone)) | Err(_)) => Ok((Place::LeftAlone, Recalled::default())),
+        Ok(Ok(Opened::Ours(file, recalled))) => Ok((Place::Open(file), recalled)),
+        Ok(Ok(_)) => Ok((Place::LeftAlone, Recalled::default())),
+        Ok(Err(in_use)) => Err(in_use),
         Err(_) => {
-            warn!(file, "The state file does not answer; beginning without what it holds");
+            warn!(
+                file = shown,
+                "The state file does not answer; beginning without what it holds, until it does"
+            );
             Ok((Place::Opening(opening), Recalled::default()))
+        }
+    }
+}
+
+/// Reads a file, again while its disk fails.
+async fn read(mut file: StateFile) -> Result<Opened, InUse> {
+    let mut backoff = Backoff::new(RETRY_MAX);
+    let mut is_said = false;
+    loop {
+        match spawn_blocking(move || file.open()).await {
+            Ok(Ok(Opened::Unread(unread, error))) => {
+                if !std::mem::replace(&mut is_said, true) {
+                    let file = unread.path().display();
+                    warn!(%file, %error, "The state file cannot be read; trying again");
+                }
+                file = unread;
+            }
+            Ok(opened) => return opened,
+            Err(_) => return Ok(Opened::LeftAlone),
+        }
+        sleep(backoff.next_wait()).await;
+    }
+}
+
+/// A file that may be written, once all that it held is taken over: some of it was promised to outlive a process.
+async fn opened_late(opening: Opening, late: watch::Sender<Late>) -> Option<StateFile> {
+    match opening.await {
+        Ok(Opened::Ours(file, recalled)) => {
+            late.send_replace(Late::Here(Arc::new(recalled)));
+            let taken_over = |late: &Late| matches!(late, Late::TakenOver);
+            late.subscribe().wait_for(taken_over).await.ok()?;
+            Some(file)
+        }
+        Ok(_) => None,
+        Err(in_use) => {
+            warn!(error = %in_use, "What is told will not outlive this process");
+            None
         }
     }
 }
@@ -174,6 +253,7 @@ pub(super) mod tests {
     use std::fs;
 
     use serde_json::json;
+    use tokio::task::JoinHandle;
 
     use super::*;
 
@@ -248,6 +328,10 @@ pub(super) mod tests {
         assert!(!kept.memory.keep("jobs", json!({"backup": 1})).is_stored().await);
         assert!(!path.exists());
         let _writer = fs::File::options().write(true).open(&lock).unwrap();
+        // Nothing is written before it is known what there was.
+        let recalled = tokio::time::timeout(PATIENCE, kept.memory.late()).await.unwrap();
+        assert_eq!((recalled.subject("jobs"), path.exists()), (None, false));
+        kept.memory.taken_over();
         let mut progress = kept.memory.0.progress.clone();
         let stored = progress.wait_for(|progress| progress.stored > 0);
         tokio::time::timeout(PATIENCE, stored).await.unwrap().unwrap();

@@ -110,7 +110,9 @@ pub struct Emitter {
     jobs_due: Option<Instant>,
     changes: Option<watch::Receiver<Wanted>>,
     planned: Vec<PlannedWindow>,
+    maintenance: Commanded,
     commanded: watch::Receiver<Vec<Window>>,
+    memory: Memory,
     results: (mpsc::Sender<Observation>, mpsc::Receiver<Observation>),
     link: Link,
     metrics: Metrics,
@@ -135,7 +137,7 @@ impl Emitter {
     /// Prepares a publisher; [`Emitter::run`] sets it going.
     pub fn new(config: Config, link: Link, pulse: Pulse, registry: &mut Registry) -> Self {
         let components = Components::new(&config.targets);
-        let jobs = Jobs::new(&config.targets.jobs, config.memory, clock::boot_ms());
+        let jobs = Jobs::new(&config.targets.jobs, config.memory.clone(), clock::boot_ms());
         let metrics = Metrics::register(registry);
         metrics.components.set(i64::try_from(components.len()).unwrap_or(i64::MAX));
         let round_give_up = longest_timeout(&config.targets, config.check_timeout) + ROUND_SLACK;
@@ -154,6 +156,8 @@ impl Emitter {
             changes: config.changes,
             planned,
             commanded: config.maintenance.watch(),
+            maintenance: config.maintenance,
+            memory: config.memory,
             results: mpsc::channel(RESULTS_MAX),
             link,
             metrics,
@@ -217,6 +221,7 @@ impl Emitter {
                     self.judge_jobs();
                 }
                 () = clock::at(self.jobs_due) => self.judge_jobs(),
+                recalled = self.memory.late() => self.take_over(&recalled),
                 changed = link_state.changed() => {
                     if changed.is_err() {
                         break;

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Emitter;
+use super::memory::Recalled;
 use super::track::{Observation, Turn};
 use crate::clock;
 use crate::heartbeat::Component;
@@ -39,6 +40,14 @@ impl Emitter {
         }
         let wait = self.jobs.turn_at(now).map(|at| Duration::from_millis(at.abs_diff(now)));
         self.jobs_due = wait.and_then(|wait| Instant::now().checked_add(wait));
+    }
+
+    /// Takes in what a process before remembered, where its disk did not tell at the start.
+    pub(super) fn take_over(&mut self, recalled: &Recalled) {
+        self.jobs.take_over(recalled, clock::boot_ms());
+        self.maintenance.take_over(recalled, clock::wall());
+        self.memory.taken_over();
+        self.judge_jobs();
     }
 
     /// Tells at once, since the work begins, that a window of maintenance was begun or ended. The first heartbeat, which has all

@@ -78,6 +78,38 @@ async fn a_disk_that_hangs_holds_up_neither_heartbeats_nor_signs_of_life() {
     assert_eq!(ours.terminate(BOUND).await, Some(0), "{}", ours.log());
 }
 
+/// What was answered with 200 is not forgotten for a disk that was slow.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_disk_tells_late_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, lock) = (folder.path().join("state.json"), folder.path().join("state.json.lock"));
+    let mut ours = remembering(&state).await.start();
+    wait_socket(&ours).await;
+    is_stored(&ours);
+    let begun = ours.command(&["maintenance", "begin", "--for=2h", "--comment=new disks"]).output().unwrap();
+    assert_eq!(begun.status.code(), Some(0), "{begun:?}");
+    assert_eq!(ours.terminate(BOUND).await, Some(0), "{}", ours.log());
+    let subjects = || {
+        let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+        file.as_object_mut().unwrap().remove("clock");
+        file
+    };
+    let before = subjects();
+
+    std::fs::remove_file(&lock).unwrap();
+    mknodat(CWD, &lock, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    ours.start_again();
+    ours.wait_log(BOUND, "The state file does not answer").await;
+    wait_socket(&ours).await;
+    let list = || String::from_utf8(ours.command(&["maintenance", "list"]).output().unwrap().stdout).unwrap();
+    assert!(!list().contains("new disks"), "{}", list());
+    let _writer = std::fs::File::options().write(true).open(&lock).unwrap();
+    ours.wait_value(BOUND, WRITTEN, &[], 1.0).await;
+    assert!(list().contains("new disks"), "{}", list());
+    assert_eq!(subjects(), before);
+    assert_eq!(ours.terminate(BOUND).await, Some(0), "{}", ours.log());
+}
+
 /// Where it hangs to the end, the end comes all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_hangs_does_not_hold_up_the_stop() {

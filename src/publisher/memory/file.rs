@@ -24,6 +24,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Files that could not be used and were moved aside; the first ones are kept, and the last gives way.
 const MOVED_ASIDE_MAX: usize = 5;
 
+/// What a disk says that has no locks.
+const WITHOUT_LOCKS: [Errno; 3] = [Errno::NOTSUP, Errno::OPNOTSUPP, Errno::NOLCK];
+
 /// Another process has the file.
 #[derive(Debug, thiserror::Error)]
 #[error("another process uses {path:?}; each publisher needs a PUBLISHER_STATE_FILE of its own")]
@@ -45,6 +48,8 @@ pub(super) struct StateFile {
 pub(super) enum Opened {
     /// It is ours, and held that.
     Ours(StateFile, Recalled),
+    /// The disk failed: nobody knows what it holds.
+    Unread(StateFile, io::Error),
     /// It is not ours to read or to write.
     LeftAlone,
 }
@@ -58,12 +63,17 @@ struct Content<S> {
 }
 
 impl StateFile {
-    /// Takes a file, and reads it.
+    /// One that is not opened yet.
+    pub(super) fn new(path: PathBuf, publisher: PublisherId) -> Self {
+        Self { path, publisher, lock: None }
+    }
+
+    /// Takes the file, and reads it.
     ///
     /// # Errors
     /// Where another process has it.
-    pub(super) fn open(path: PathBuf, publisher: PublisherId) -> Result<Opened, InUse> {
-        let mut file = Self { path, publisher, lock: None };
+    pub(super) fn open(self) -> Result<Opened, InUse> {
+        let mut file = self;
         let shown = file.path.display().to_string();
         let read = match file.take() {
             Err(NotTaken::InUse) => return Err(InUse { path: file.path }),
@@ -77,6 +87,7 @@ impl StateFile {
                 Recalled::new(subjects, &clock)
             }
             Ok(None) => Recalled::default(),
+            Err(Unusable::Unread(error)) => return Ok(Opened::Unread(file, error)),
             Err(Unusable::Spoilt(why)) => match file.move_aside() {
                 Ok(aside) => {
                     let aside = aside.display().to_string();
@@ -116,17 +127,8 @@ impl StateFile {
             return Err(NotTaken::NoFile);
         }
         let path = beside(&self.path, "lock");
-        // To be read alone: a file that is open to be written to keeps its disk from being locked.
-        let (flags, mode) = (OFlags::CREATE | OFlags::RDONLY | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
-        let lock = open(&path, flags, mode).map_err(|error| NotTaken::Failed(named(&path, error.into())))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => Err(NotTaken::InUse),
-            // There are disks without locks.
-            Ok(()) | Err(_) => {
-                self.lock = Some(lock);
-                Ok(())
-            }
-        }
+        self.lock = Some(locked(&path, |lock| flock(lock, FlockOperation::NonBlockingLockExclusive))?);
+        Ok(())
     }
 
     /// `None`: there is none, or there is nothing in it.
@@ -135,10 +137,10 @@ impl StateFile {
         let opened = match File::open(&self.path) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Unusable::NotOurs(format!("it cannot be read: {error}"))),
+            Err(error) => return Err(Unusable::Unread(error)),
         };
         let mut text = Vec::new();
-        opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| spoilt(&error))?;
+        opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(Unusable::Unread)?;
         if text.is_empty() {
             warn!(file = %self.path.display(), "The state file is empty; beginning without");
             return Ok(None);
@@ -197,6 +199,8 @@ impl StateFile {
 
 /// Why a file is of no use.
 enum Unusable {
+    /// The disk failed, which may pass: it is as good as it was.
+    Unread(io::Error),
     /// Nobody of us wrote it so.
     Spoilt(String),
     /// It is another's, who may be using it.
@@ -211,6 +215,32 @@ enum NotTaken {
     NoFile,
     /// The system's reason.
     Failed(io::Error),
+}
+
+/// Opens a file and locks it, as `lock` does.
+fn locked(path: &Path, lock: impl Fn(&OwnedFd) -> Result<(), Errno>) -> Result<OwnedFd, NotTaken> {
+    let failed = |error: Errno| NotTaken::Failed(named(path, error.into()));
+    let opened = |access| {
+        let mode = Mode::RUSR | Mode::WUSR;
+        open(path, OFlags::CREATE | OFlags::CLOEXEC | access, mode).map_err(failed)
+    };
+    // To be read alone: a file that is open to be written to keeps its disk from being mounted so.
+    let mut file = opened(OFlags::RDONLY)?;
+    let mut taken = lock(&file);
+    if taken == Err(Errno::BADF) {
+        // NFS locks what may be written to.
+        file = opened(OFlags::RDWR)?;
+        taken = lock(&file);
+    }
+    match taken {
+        Ok(()) => Ok(file),
+        Err(Errno::WOULDBLOCK) => Err(NotTaken::InUse),
+        Err(error) if WITHOUT_LOCKS.contains(&error) => {
+            warn!(file = %path.display(), %error, "The disk has no locks; nothing keeps two publishers from one state file");
+            Ok(file)
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn named(path: &Path, error: io::Error) -> io::Error {
@@ -248,14 +278,14 @@ mod tests {
     use super::*;
 
     fn opened(path: &Path, publisher: &str) -> Result<Opened, InUse> {
-        StateFile::open(path.to_owned(), PublisherId::new(publisher).unwrap())
+        StateFile::new(path.to_owned(), PublisherId::new(publisher).unwrap()).open()
     }
 
     #[track_caller]
     fn ours(found: Result<Opened, InUse>) -> (StateFile, Recalled) {
         match found.unwrap() {
             Opened::Ours(file, recalled) => (file, recalled),
-            Opened::LeftAlone => panic!("it is left alone"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -311,6 +341,43 @@ mod tests {
         fs::write(&path, "").unwrap();
         ours(opened(&path, "oslo"));
         assert_eq!(names(folder.path()).len(), 7);
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_no_fault_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("state.json"), folder.path().join("away"));
+        ours(opened(&path, "oslo")).0.write(&subjects("jobs", json!({"x": 1}))).unwrap();
+        fs::rename(&path, &away).unwrap();
+        // The one cannot be opened; the other can be, and its first byte cannot be read.
+        for failing in [path.as_path(), Path::new("/proc/self/mem")] {
+            std::os::unix::fs::symlink(failing, &path).unwrap();
+            let Ok(Opened::Unread(file, _)) = opened(&path, "oslo") else { panic!("{failing:?}") };
+            assert_eq!(names(folder.path()), ["away", "state.json", "state.json.lock"]);
+            fs::remove_file(&path).unwrap();
+            fs::copy(&away, &path).unwrap();
+            let (_file, recalled) = ours(file.open());
+            assert_eq!(recalled.subject("jobs"), Some(&json!({"x": 1})));
+            fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_locked_is_not_taken_but_where_there_are_no_locks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json.lock");
+        let is_writable = |file: &OwnedFd| rustix::fs::fcntl_getfl(file).unwrap().contains(OFlags::RDWR);
+        // As NFS has it.
+        let taken = locked(&path, |file| if is_writable(file) { Ok(()) } else { Err(Errno::BADF) });
+        assert!(taken.is_ok_and(|file| is_writable(&file)));
+        // Elsewhere it would keep a disk from being mounted to be read alone.
+        assert!(locked(&path, |_| Ok(())).is_ok_and(|file| !is_writable(&file)));
+        for without in WITHOUT_LOCKS {
+            assert!(locked(&path, |_| Err(without)).is_ok(), "{without}");
+        }
+        assert!(matches!(locked(&path, |_| Err(Errno::IO)), Err(NotTaken::Failed(_))));
+        assert!(matches!(locked(&path, |_| Err(Errno::BADF)), Err(NotTaken::Failed(_))));
+        assert!(matches!(locked(&path, |_| Err(Errno::WOULDBLOCK)), Err(NotTaken::InUse)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::clock;
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest wait between two tries.
-const RETRY_MAX: Duration = Duration::from_secs(30);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// For what is not written yet when the process stops.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
