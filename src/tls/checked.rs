@@ -2,6 +2,7 @@
 //! whoever checks. The files are read anew for each handshake.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,6 +14,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, Signa
 
 use super::expiry::not_after;
 use super::files::{Contents, Loaded, TlsError, TlsFiles};
+use super::refusal::{self, Trusted};
 use crate::reading::Reading;
 
 /// Whom to trust, and what to show, for any number of components.
@@ -66,7 +68,7 @@ impl Trust {
         let trust = Arc::clone(self);
         let read = self.reading.wait(move || trust.current().map_err(Arc::new)).await;
         let loaded = read.unwrap_or_else(|| Err(Arc::new(TlsError::Lost)))?;
-        Ok(Means { loaded, provider: Arc::clone(&self.provider) })
+        Ok(Means { loaded, ca: self.files.ca.clone(), provider: Arc::clone(&self.provider) })
     }
 
     fn current(&self) -> Result<Arc<Loaded>, TlsError> {
@@ -92,6 +94,8 @@ impl fmt::Debug for Trust {
 /// What was read to make handshakes with.
 pub struct Means {
     loaded: Arc<Loaded>,
+    /// The CA file that was read; `None`: the system's roots.
+    ca: Option<PathBuf>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -102,7 +106,11 @@ impl Means {
     /// Where the provider cannot be used.
     pub fn handshake(&self, protocols: &[&[u8]], own: Own) -> Result<Handshake, TlsError> {
         let looked = Arc::new(Mutex::new(Looked::default()));
-        let looker = Looker { verifier: Arc::clone(&self.loaded.verifier), looked: Arc::clone(&looked) };
+        let looker = Looker {
+            verifier: Arc::clone(&self.loaded.verifier),
+            ca: self.ca.clone(),
+            looked: Arc::clone(&looked),
+        };
         let builder = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(TlsError::Provider)?
@@ -159,6 +167,8 @@ impl Handshake {
 #[derive(Debug)]
 struct Looker {
     verifier: Arc<WebPkiServerVerifier>,
+    /// The CA file by which it is judged; `None`: the system's roots.
+    ca: Option<PathBuf>,
     /// A std lock: held for a look, never across an await.
     looked: Arc<Mutex<Looked>>,
 }
@@ -188,7 +198,7 @@ impl ServerCertVerifier for Looker {
             not_after: if is_vouched_for { not_after(end_entity) } else { None },
             refused: verified.is_err(),
         };
-        verified
+        verified.map_err(|error| refusal::explained(error, end_entity, &Trusted { ca: self.ca.as_deref() }))
     }
 
     fn verify_tls12_signature(

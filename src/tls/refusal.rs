@@ -22,6 +22,7 @@ enum Refusal {
     NotYetValid { subject: String, not_before: i64, now: i64 },
     UnknownIssuer { subject: String, issuer: String, ca: Option<PathBuf> },
     OtherName { expected: String, presented: Vec<String> },
+    OfAuthority { subject: String },
 }
 
 impl fmt::Display for Refusal {
@@ -46,6 +47,11 @@ impl fmt::Display for Refusal {
                 let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
                 write!(f, "the server's certificate is for {}, and not for {expected}", names.join(", "))
             }
+            Self::OfAuthority { subject } => write!(
+                f,
+                "the server's certificate ({subject}) is one of a CA, which no server may show; where `openssl req -x509` \
+                 makes it, `-addext basicConstraints=critical,CA:FALSE` makes one that it may"
+            ),
             Self::UnknownIssuer { subject, issuer, ca } => {
                 write!(
                     f,
@@ -105,6 +111,10 @@ pub(super) fn explained(error: Error, leaf: &CertificateDer<'_>, trusted: &Trust
         },
         CertificateError::NotValidForNameContext { expected, presented } => {
             Refusal::OtherName { expected: expected.to_str().into_owned(), presented: presented.clone() }
+        }
+        // The library of certificates has a name for it, and rustls has not.
+        CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+            Refusal::OfAuthority { subject: subject() }
         }
         _ => return error,
     };

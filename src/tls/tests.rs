@@ -131,6 +131,28 @@ async fn another_name_is_not_trusted() {
     assert!(error.contains("certificate is for elsewhere, and not for localhost"), "{error}");
 }
 
+/// As `openssl req -x509` makes it, unless it is told not to.
+fn signed_by_itself(is_ca: IsCa) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = is_ca;
+    (params.self_signed(&key).unwrap(), key)
+}
+
+#[tokio::test]
+async fn a_certificate_that_signed_itself_may_be_shown_unless_it_is_one_of_a_ca() {
+    let dir = TempDir::new().unwrap();
+    let plain = signed_by_itself(IsCa::ExplicitNoCa);
+    let files = only_ca(file(&dir, "plain.pem", &plain.0.pem()));
+    assert_eq!(connect(&files, serve_pair(plain, None).await, "localhost").await, Ok(()));
+
+    let authority = signed_by_itself(IsCa::Ca(BasicConstraints::Unconstrained));
+    let files = only_ca(file(&dir, "ca.pem", &authority.0.pem()));
+    let error = connect(&files, serve_pair(authority, None).await, "localhost").await.unwrap_err();
+    let said = of_certificate(&error).unwrap_or_else(|| panic!("{error}"));
+    assert!(said.contains("is one of a CA") && said.contains("CA:FALSE"), "{said}");
+}
+
 #[tokio::test]
 async fn a_client_certificate_is_shown() {
     let (dir, server_ca, client_ca) = (TempDir::new().unwrap(), ca(), ca());
