@@ -671,6 +671,35 @@ fn one_round_of_checks_is_shown_as_it_was_read() {
     assert_eq!((code, shown.as_str()), (Some(0), "The file names nothing to check.\n"));
 }
 
+#[test]
+fn what_a_check_knows_beside_its_reason_is_told_and_logged() {
+    let dir = TempDir::new().expect("a folder");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("its address").port();
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let _ = std::io::Read::read(&mut &socket, &mut [0; 1024]);
+            let _ = std::io::Write::write_all(
+                &mut &socket,
+                b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\ncanary",
+            );
+        }
+    });
+    let text = format!(
+        r#"{{"heartbeat": {{"http": [{{"name": "page", "url": "http://127.0.0.1:{port}/a?key=canary"}}]}}}}"#
+    );
+    let file = format!("--config.file={}", write(&dir, "publisher.json", &text));
+    let variables = [("PUBLISHER_ID", "oslo"), ("LOG_LEVEL", "debug")];
+    let ran = run(&["check", "publisher", "--once", &file], &variables);
+    let detail = "it answered 404 Not Found, where 2xx is right";
+    assert!(ran.stdout.contains(&format!("\nhttp page: {detail}\n")), "{}", ran.stdout);
+    let line = ran.stderr.lines().find(|line| line.contains(detail)).expect("it is logged");
+    for told in ["http", "page", "status"] {
+        assert!(line.contains(told), "{line}");
+    }
+    assert!(!ran.printed().contains("canary"), "{}", ran.printed());
+}
+
 /// What a terminal gets to see, by `script`, which makes one.
 fn on_a_terminal(args: &str, variables: &[(&str, &str)]) -> String {
     let program = env!("CARGO_BIN_EXE_heartbeat");

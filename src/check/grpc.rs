@@ -18,14 +18,14 @@ use tonic::client::Grpc;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
-use tracing::debug;
 
 use super::asking::{answer_over, io_causes, is_of_the_connection};
 use super::probe::OnHand;
 use super::secure::{SecureSpec, broken, handshake, lasts, secure, server_name};
-use super::{Seen, Verdict};
+use super::{Finding, Seen, Verdict};
 use crate::dial;
 use crate::heartbeat::Reason;
+use crate::telemetry::Chain;
 use crate::tls::Own;
 
 /// Longest answer that is read: the protocol's own has two bytes.
@@ -69,12 +69,23 @@ struct HealthCheckResponse {
 /// `SERVING`, of the three statuses and those to come.
 const SERVING: i32 = 1;
 
+/// A status as the protocol has it.
+fn word(status: i32) -> String {
+    match status {
+        0 => "UNKNOWN".into(),
+        SERVING => "SERVING".into(),
+        2 => "NOT_SERVING".into(),
+        3 => "SERVICE_UNKNOWN".into(),
+        other => format!("number {other}"),
+    }
+}
+
 pub(super) async fn check(
     spec: &GrpcSpec,
     on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
-) -> Result<(), Verdict> {
+) -> Result<(), Finding> {
     let stream = seen.open(&spec.host, spec.port, end).await?;
     let Some(tls) = &spec.secure else { return ask(spec, stream, "http").await };
     let name = match &tls.server_name {
@@ -91,7 +102,7 @@ async fn ask(
     spec: &GrpcSpec,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     scheme: &str,
-) -> Result<(), Verdict> {
+) -> Result<(), Finding> {
     let handshake =
         http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).handshake(TokioIo::new(stream));
     let (sender, connection) = handshake.await.map_err(|error| failed(&error))?;
@@ -104,34 +115,35 @@ async fn ask(
         let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
         let codec = ProstCodec::<HealthCheckRequest, HealthCheckResponse>::default();
         let answer = grpc.unary(request, path, codec).await.map_err(|status| refused(&status))?;
-        if answer.into_inner().status == SERVING { Ok(()) } else { Err(Verdict::down(Reason::NotServing)) }
+        match answer.into_inner().status {
+            SERVING => Ok(()),
+            other => Err(Verdict::down(Reason::NotServing).because(format!("its status is {}", word(other)))),
+        }
     };
     answer_over(connection, asking).await
 }
 
 /// What a status other than OK says.
-fn refused(status: &Status) -> Verdict {
-    debug!(%status, "No answer of a gRPC server");
+fn refused(status: &Status) -> Finding {
     // A status that this end made up of a broken connection has a cause.
     if let Some(cause) = status.source() {
         return cause_of(cause);
     }
+    // Without its message, in which a server may repeat what it holds.
     match status.code() {
-        // A service that the server does not know.
-        Code::NotFound => Verdict::down(Reason::NotServing),
-        _ => Verdict::down(Reason::Status),
+        Code::NotFound => Verdict::down(Reason::NotServing).because("it does not know the service"),
+        code => Verdict::down(Reason::Status).because(format!("it answered {code:?}: {code}")),
     }
 }
 
-fn failed(error: &hyper::Error) -> Verdict {
-    debug!(error = error as &dyn Error, "No gRPC with a component");
+fn failed(error: &hyper::Error) -> Finding {
     cause_of(error)
 }
 
 /// The first error of the system, or of TLS, that tells what happened. Whatever else HTTP/2 does not bear is no gRPC.
-fn cause_of(error: &(dyn Error + 'static)) -> Verdict {
+fn cause_of(error: &(dyn Error + 'static)) -> Finding {
     let told = io_causes(error).find(|cause| is_of_the_connection(cause));
-    told.map_or(Verdict::down(Reason::Protocol), broken)
+    told.map_or(Verdict::down(Reason::Protocol), broken).because(Chain(error).to_string())
 }
 
 /// An HTTP/2 connection, as tonic calls one.
@@ -165,10 +177,12 @@ mod tests {
             (Code::Unauthenticated, Reason::Status),
             (Code::Unavailable, Reason::Status),
         ] {
-            assert_eq!(refused(&Status::new(code, "")), Verdict::down(reason), "{code:?}");
+            let finding = refused(&Status::new(code, "canary"));
+            assert_eq!(finding.verdict, Verdict::down(reason), "{code:?}");
+            assert!(finding.detail.is_some_and(|detail| !detail.contains("canary")), "{code:?}");
         }
         let cut = io::Error::from(rustix::io::Errno::CONNRESET);
-        assert_eq!(refused(&Status::from_error(cut.into())), Verdict::down(Reason::Reset));
+        assert_eq!(refused(&Status::from_error(cut.into())).verdict, Verdict::down(Reason::Reset));
     }
 
     #[test]

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use crate::heartbeat::{Outcome, Reason, Timestamp};
 
 /// What one check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// Whether the component works.
     pub outcome: Outcome,
@@ -44,6 +44,8 @@ pub struct Checked {
     pub peer: Option<SocketAddr>,
     /// When the certificate that was shown ends; `None` where none was seen that a trusted CA vouches for.
     pub certificate_not_after: Option<Timestamp>,
+    /// What is known beside the reason, for people. No secret, nothing of a body, and no query of a URL.
+    pub detail: Option<Box<str>>,
 }
 
 /// An outcome with its reason, before anyone looked at the clock.
@@ -71,7 +73,27 @@ impl Verdict {
 
     /// With the time that the check took, and who answered or was tried.
     pub const fn after(self, took: Duration, peer: Option<SocketAddr>) -> Checked {
-        Checked { outcome: self.outcome, reason: self.reason, took, peer, certificate_not_after: None }
+        let (certificate_not_after, detail) = (None, None);
+        Checked { outcome: self.outcome, reason: self.reason, took, peer, certificate_not_after, detail }
+    }
+
+    /// With what is known beside the reason.
+    fn because(self, detail: impl Into<Box<str>>) -> Finding {
+        Finding { verdict: self, detail: Some(detail.into()) }
+    }
+}
+
+/// Why something is not up, with what is known beside the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    verdict: Verdict,
+    /// See [`Checked::detail`].
+    detail: Option<Box<str>>,
+}
+
+impl From<Verdict> for Finding {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, detail: None }
     }
 }
 

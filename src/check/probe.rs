@@ -2,24 +2,23 @@
 //! *spec*, pure data; a [`Prober`] asks it again and again.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::debug;
 
 use super::dns::{self, DnsSpec};
 use super::grpc::{self, GrpcSpec};
 use super::http::{self, HttpSpec};
 use super::secure::SecureSpec;
 use super::tls::{self, TlsSpec};
-use super::{Checked, Seen, Verdict};
+use super::{Checked, Finding, Seen, Verdict};
 use crate::dial::endpoint;
 use crate::heartbeat::Reason;
 use crate::secret::{Secret, SecretFile};
+use crate::telemetry::Chain;
 use crate::tls::{Means, TlsFiles, Trust};
 
 /// Longest time that the files of one check are waited for.
@@ -109,7 +108,7 @@ pub(super) struct Files {
 #[derive(Debug)]
 pub(super) struct OnHand {
     /// What its handshakes are made with, or what the lack of it says.
-    pub(super) means: Result<Means, Verdict>,
+    pub(super) means: Result<Means, Finding>,
     /// In the order of the spec's.
     pub(super) secrets: Vec<Secret>,
 }
@@ -126,27 +125,27 @@ impl Files {
     }
 
     /// Reads them all, within so long.
-    pub(super) async fn read(&self, time: Duration) -> Result<OnHand, Verdict> {
+    pub(super) async fn read(&self, time: Duration) -> Result<OnHand, Finding> {
         let (means, secrets) = tokio::join!(timeout(time, self.means()), timeout(time, self.secrets()));
-        let late = Verdict::unknown(Reason::Local);
-        Ok(OnHand { means: means.unwrap_or(Err(late)), secrets: secrets.unwrap_or(Err(late))? })
-    }
-
-    async fn means(&self) -> Result<Means, Verdict> {
-        let unusable = Verdict::unknown(Reason::Local);
-        self.trust.as_ref().ok_or(unusable)?.read().await.map_err(|error| {
-            debug!(error = &*error as &dyn Error, "The files of TLS cannot be used for a check");
-            unusable
+        let late = || Verdict::unknown(Reason::Local).because("its files could not be read in time");
+        Ok(OnHand {
+            means: means.unwrap_or_else(|_| Err(late())),
+            secrets: secrets.unwrap_or_else(|_| Err(late()))?,
         })
     }
 
-    async fn secrets(&self) -> Result<Vec<Secret>, Verdict> {
+    async fn means(&self) -> Result<Means, Finding> {
+        let unusable = Verdict::unknown(Reason::Local);
+        let read = self.trust.as_ref().ok_or(unusable)?.read().await;
+        read.map_err(|error| unusable.because(Chain(&*error).to_string()))
+    }
+
+    async fn secrets(&self) -> Result<Vec<Secret>, Finding> {
         let mut secrets = Vec::with_capacity(self.secrets.len());
         for file in &self.secrets {
             secrets.push(file.read().await.map_err(|error| {
-                let file = file.path().display();
-                debug!(%file, error = &*error as &dyn Error, "The file of a secret cannot be used");
-                Verdict::unknown(Reason::Local)
+                let detail = format!("{} cannot be used: {}", file.path().display(), Chain(&*error));
+                Verdict::unknown(Reason::Local).because(detail)
             })?);
         }
         Ok(secrets)
@@ -177,26 +176,28 @@ impl Prober {
     pub async fn check(&self, deadline: Duration) -> Checked {
         let on_hand = match self.files.read(deadline.min(FILES_TIME)).await {
             Ok(on_hand) => on_hand,
-            Err(verdict) => return verdict.after(Duration::ZERO, None),
+            Err(Finding { verdict, detail }) => {
+                return Checked { detail, ..verdict.after(Duration::ZERO, None) };
+            }
         };
         let start = Instant::now();
         let end = start + deadline;
         let mut seen = Seen::default();
         // In a box each, of the size that its kind needs.
-        let asked: Pin<Box<dyn Future<Output = Result<(), Verdict>> + Send + '_>> = match &self.spec {
+        let asked: Pin<Box<dyn Future<Output = Result<(), Finding>> + Send + '_>> = match &self.spec {
             ProbeSpec::Http(spec) => Box::pin(http::check(spec, &on_hand, end, &mut seen)),
             ProbeSpec::Tls(spec) => Box::pin(tls::check(spec, &on_hand, end, &mut seen)),
             ProbeSpec::Dns(spec) => Box::pin(dns::check(spec, end, &mut seen)),
             ProbeSpec::Grpc(spec) => Box::pin(grpc::check(spec, &on_hand, end, &mut seen)),
         };
-        let verdict = match timeout_at(end, asked).await {
-            Ok(Ok(())) => Verdict::UP,
-            Ok(Err(verdict)) => verdict,
-            Err(_) if seen.here_since.is_some() => Verdict::unknown(Reason::Local),
-            Err(_) => Verdict::down(Reason::Timeout),
+        let Finding { verdict, detail } = match timeout_at(end, asked).await {
+            Ok(Ok(())) => Verdict::UP.into(),
+            Ok(Err(finding)) => finding,
+            Err(_) if seen.here_since.is_some() => Verdict::unknown(Reason::Local).into(),
+            Err(_) => Verdict::down(Reason::Timeout).into(),
         };
         let checked = verdict.after(start.elapsed().saturating_sub(seen.here), seen.peer);
-        Checked { certificate_not_after: seen.certificate_not_after, ..checked }
+        Checked { certificate_not_after: seen.certificate_not_after, detail, ..checked }
     }
 }
 

@@ -8,14 +8,14 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tracing::debug;
 
 use super::open::verdict_of;
 use super::probe::OnHand;
-use super::{Seen, Verdict};
+use super::{Finding, Seen, Verdict};
 use crate::clock;
 use crate::heartbeat::{Reason, Timestamp};
-use crate::tls::{Handshake, Own, TlsFiles};
+use crate::telemetry::Chain;
+use crate::tls::{Handshake, Own, TlsFiles, of_certificate};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -42,11 +42,9 @@ pub fn server_name(host: &str) -> Result<ServerName<'static>, rustls::pki_types:
 
 /// One handshake with what was read. Asked for when there is a connection: what this machine lacks says nothing of a
 /// component that takes none.
-pub(super) fn handshake(on_hand: &OnHand, protocols: &[&[u8]], own: Own) -> Result<Handshake, Verdict> {
-    on_hand.means.as_ref().map_err(|verdict| *verdict)?.handshake(protocols, own).map_err(|error| {
-        debug!(error = &error as &dyn std::error::Error, "There can be no TLS for a check");
-        Verdict::unknown(Reason::Local)
-    })
+pub(super) fn handshake(on_hand: &OnHand, protocols: &[&[u8]], own: Own) -> Result<Handshake, Finding> {
+    let made = on_hand.means.as_ref().map_err(Clone::clone)?.handshake(protocols, own);
+    made.map_err(|error| Verdict::unknown(Reason::Local).because(Chain(&error).to_string()))
 }
 
 /// Makes a connection secure, and notes when the certificate ends.
@@ -55,15 +53,16 @@ pub(super) async fn secure(
     name: ServerName<'static>,
     handshake: &Handshake,
     seen: &mut Seen,
-) -> Result<TlsStream<TcpStream>, Verdict> {
+) -> Result<TlsStream<TcpStream>, Finding> {
     let secured = TlsConnector::from(handshake.client()).connect(name, stream).await;
     let looked = handshake.looked();
     if let Some(seconds) = looked.not_after {
         seen.certificate(Timestamp::from_unix_ms(seconds.saturating_mul(1000)));
     }
     secured.map_err(|error| {
-        debug!(error = &error as &dyn std::error::Error, "No TLS with a component");
-        if looked.refused { Verdict::down(Reason::Certificate) } else { broken(&error) }
+        let verdict = if looked.refused { Verdict::down(Reason::Certificate) } else { broken(&error) };
+        let error = Chain(&error).to_string();
+        verdict.because(of_certificate(&error).unwrap_or(&error))
     })
 }
 
@@ -80,14 +79,20 @@ pub(super) fn broken(error: &io::Error) -> Verdict {
 }
 
 /// Whether the certificate has the days left that it must have. Who has shown none has not shown that.
-pub(super) fn lasts(not_after: Option<Timestamp>, spec: &SecureSpec) -> Result<(), Verdict> {
+pub(super) fn lasts(not_after: Option<Timestamp>, spec: &SecureSpec) -> Result<(), Finding> {
     lasts_from(clock::wall(), not_after, spec.certificate_days_min)
 }
 
-fn lasts_from(now: Timestamp, not_after: Option<Timestamp>, days_min: Option<u32>) -> Result<(), Verdict> {
+fn lasts_from(now: Timestamp, not_after: Option<Timestamp>, days_min: Option<u32>) -> Result<(), Finding> {
     let Some(days) = days_min else { return Ok(()) };
-    let not_after = not_after.ok_or(Verdict::down(Reason::Certificate))?;
-    if not_after < now.plus(DAY.saturating_mul(days)) { Err(Verdict::down(Reason::Expiring)) } else { Ok(()) }
+    let none = || Verdict::down(Reason::Certificate).because("it showed no certificate");
+    let not_after = not_after.ok_or_else(none)?;
+    if not_after >= now.plus(DAY.saturating_mul(days)) {
+        return Ok(());
+    }
+    let ends = not_after.to_rfc3339_seconds();
+    let detail = format!("the certificate ends on {ends}; {days} days must be left");
+    Err(Verdict::down(Reason::Expiring).because(detail))
 }
 
 #[cfg(test)]
@@ -99,10 +104,14 @@ mod tests {
         let now = Timestamp::from_unix_ms(1_800_000_000_000);
         let after = |days: u64| Some(now.plus(DAY * u32::try_from(days).unwrap()));
         assert_eq!(lasts_from(now, after(20), Some(20)), Ok(()));
-        assert_eq!(lasts_from(now, after(19), Some(20)), Err(Verdict::down(Reason::Expiring)));
+        let short = lasts_from(now, after(19), Some(20)).unwrap_err();
+        assert_eq!(short.verdict, Verdict::down(Reason::Expiring));
+        let ends = "the certificate ends on 2027-02-03T08:00:00Z; 20 days must be left";
+        assert_eq!(short.detail.as_deref(), Some(ends));
         assert_eq!(lasts_from(now, after(0), None), Ok(()));
         assert_eq!(lasts_from(now, None, None), Ok(()));
-        assert_eq!(lasts_from(now, None, Some(20)), Err(Verdict::down(Reason::Certificate)));
+        let bare = lasts_from(now, None, Some(20)).unwrap_err();
+        assert_eq!(bare.verdict, Verdict::down(Reason::Certificate));
     }
 
     #[test]

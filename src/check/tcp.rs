@@ -33,7 +33,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    fn found(checked: Checked) -> Verdict {
+    fn found(checked: &Checked) -> Verdict {
         Verdict { outcome: checked.outcome, reason: checked.reason }
     }
 
@@ -77,16 +77,16 @@ mod tests {
     async fn a_listener_is_up() {
         let (_listener, address) = listener(Ipv4Addr::LOCALHOST.into()).await.unwrap();
         let checked = connect("127.0.0.1", address.port(), LONG).await;
-        assert_eq!((found(checked), checked.peer), (Verdict::UP, Some(address)));
+        assert_eq!((found(&checked), checked.peer), (Verdict::UP, Some(address)));
         assert!(checked.took < LONG);
-        assert_eq!(found(connect("localhost", address.port(), LONG).await), Verdict::UP);
+        assert_eq!(found(&connect("localhost", address.port(), LONG).await), Verdict::UP);
     }
 
     #[tokio::test]
     async fn a_closed_port_is_refused_at_once() {
         let (_socket, address) = refusing();
         let checked = connect("127.0.0.1", address.port(), LONG).await;
-        assert_eq!((found(checked), checked.peer), (Verdict::down(Reason::Refused), Some(address)));
+        assert_eq!((found(&checked), checked.peer), (Verdict::down(Reason::Refused), Some(address)));
         assert!(checked.took < LONG / 4, "{checked:?}");
     }
 
@@ -94,7 +94,7 @@ mod tests {
     async fn ipv6_is_taken_with_and_without_brackets() {
         let Some((_listener, address)) = listener(Ipv6Addr::LOCALHOST.into()).await else { return };
         for host in ["::1", "[::1]"] {
-            assert_eq!(found(connect(host, address.port(), LONG).await), Verdict::UP, "{host}");
+            assert_eq!(found(&connect(host, address.port(), LONG).await), Verdict::UP, "{host}");
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
         let (_held, address) = silent().await;
         let deadline = Duration::from_millis(700);
         let checked = connect("127.0.0.1", address.port(), deadline).await;
-        assert_eq!(found(checked), Verdict::down(Reason::Timeout));
+        assert_eq!(found(&checked), Verdict::down(Reason::Timeout));
         assert!(checked.took >= deadline, "{checked:?}");
         assert!(checked.took < deadline + Duration::from_millis(300), "{checked:?}");
     }

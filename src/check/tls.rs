@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::probe::OnHand;
 use super::secure::{SecureSpec, handshake, lasts, secure, server_name};
-use super::{Seen, Verdict};
+use super::{Finding, Seen, Verdict};
 use crate::heartbeat::Reason;
 use crate::tls::Own;
 
@@ -26,7 +26,7 @@ pub(super) async fn check(
     on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
-) -> Result<(), Verdict> {
+) -> Result<(), Finding> {
     let stream = seen.open(&spec.host, spec.port, end).await?;
     let name = match &spec.secure.server_name {
         Some(name) => name.clone(),

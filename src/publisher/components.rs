@@ -138,7 +138,7 @@ mod tests {
         let (at, took) = (Duration::from_secs(second), Duration::from_millis(1));
         let (peer, figures, certificate_not_after) = (None, None, None);
         components
-            .note(&Observation { key, verdict, took, at, peer, figures, certificate_not_after })
+            .note(&Observation { key, verdict, took, at, peer, figures, certificate_not_after, detail: None })
             .is_some()
     }
 

@@ -26,6 +26,8 @@ pub struct Found {
     pub verdict: Verdict,
     /// How long the check took; `None` if it came to no end.
     pub took: Option<Duration>,
+    /// What is known beside the reason. No secret, nothing of a body, and no query of a URL.
+    pub detail: Option<Box<str>>,
 }
 
 /// Checks everything once, and tells of each component in the order of the configuration. What one check finds is told as
@@ -53,6 +55,7 @@ pub async fn check_once(
             target: component.target().cloned(),
             verdict: seen.map_or(Verdict::unknown(Reason::Stale), |seen| seen.verdict),
             took: seen.map(|seen| seen.took),
+            detail: seen.and_then(|seen| seen.detail.clone()),
         }
     });
     found.collect()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tracing::debug;
 
 use super::link::Link;
 use super::track::{Observation, Thresholds, Tracked};
@@ -191,36 +192,35 @@ fn passive_of(state: QueueState) -> Passive {
 }
 
 fn observation(key: ComponentKey, checked: Checked) -> Observation {
-    let Checked { outcome, reason, took, peer, certificate_not_after } = checked;
-    Observation {
-        key,
-        verdict: Verdict { outcome, reason },
-        took,
-        at: clock::boot(),
-        peer,
-        figures: None,
-        certificate_not_after,
+    let Checked { outcome, reason, took, peer, certificate_not_after, detail } = checked;
+    let (verdict, at) = (Verdict { outcome, reason }, clock::boot());
+    log(&key, verdict, detail.as_deref());
+    Observation { key, verdict, took, at, peer, figures: None, certificate_not_after, detail }
+}
+
+/// Says of a check that failed what is known of it.
+fn log(key: &ComponentKey, verdict: Verdict, detail: Option<&str>) {
+    if let Some(reason) = verdict.reason {
+        let (kind, name, outcome) = (key.kind.as_str(), &*key.name, verdict.outcome.as_str());
+        let queue = (!key.queue.is_empty()).then_some(&*key.queue);
+        debug!(kind, name, queue, outcome, reason = reason.as_str(), detail, "Not found up");
     }
 }
 
 fn observations(queue: QueueChecked, took: Duration, peer: Option<SocketAddr>) -> Vec<Observation> {
     let at = clock::boot();
     let mut seen = Vec::with_capacity(queue.listeners.len() + 1);
-    let seen_as = |key, outcome: Outcome, reason, figures| Observation {
-        key,
-        verdict: Verdict { outcome, reason },
-        took,
-        at,
-        peer,
-        figures,
-        certificate_not_after: None,
+    let seen_as = |key, outcome: Outcome, reason, figures| {
+        let verdict = Verdict { outcome, reason };
+        log(&key, verdict, None);
+        Observation { key, verdict, took, at, peer, figures, certificate_not_after: None, detail: None }
     };
     for listener in &queue.listeners {
         let key = ComponentKey::consumer(&listener.name, &queue.name);
         seen.push(seen_as(key, listener.outcome, listener.reason, None));
     }
     let key = ComponentKey::queue(&queue.name);
-    tracing::debug!(queue = &*queue.name, source = queue.source, "Queue checked");
+    debug!(queue = &*queue.name, source = queue.source, "Queue checked");
     seen.push(seen_as(key, queue.outcome, queue.reason, queue.figures));
     seen
 }

@@ -55,6 +55,8 @@ pub(super) struct Observation {
     pub figures: Option<QueueFigures>,
     /// When the certificate ends that was seen.
     pub certificate_not_after: Option<Timestamp>,
+    /// What is known beside the reason, for people.
+    pub detail: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -276,6 +278,7 @@ mod tests {
             peer: None,
             figures: None,
             certificate_not_after: None,
+            detail: None,
         })
     }
 
@@ -341,6 +344,7 @@ mod tests {
                 peer: None,
                 figures: None,
                 certificate_not_after,
+                detail: None,
             });
             shown(&component).certificate_not_after
         };

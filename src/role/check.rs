@@ -14,6 +14,7 @@ use crate::config::targets::Targets;
 use crate::config::{AmqpConfig, Config, EmitterConfig, Problem, Problems, Role, RoleConfig};
 use crate::heartbeat::{Kind, Outcome, Reason};
 use crate::publisher::{Found, Link, check_once};
+use crate::telemetry::visible;
 use crate::terminal::{Cell, Style, Table, Terminal, counted, took};
 use crate::tls::Expiry;
 
@@ -133,6 +134,7 @@ fn summary(found: &[Found], jobs: usize, role: Role) -> String {
             " {jobs} jobs were not asked: they tell of themselves, once the publisher runs."
         )),
     }
+    text.push_str(&details(found));
     let reasons: BTreeSet<Reason> = found.iter().filter_map(|found| found.verdict.reason).collect();
     if !reasons.is_empty() {
         text.push('\n');
@@ -147,6 +149,15 @@ fn summary(found: &[Found], jobs: usize, role: Role) -> String {
         ));
     }
     text
+}
+
+/// What is known of each beside the reason, on a line of its own.
+fn details(found: &[Found]) -> String {
+    let told = found.iter().filter_map(|found| Some((&found.key, found.detail.as_deref()?)));
+    let lines: Vec<String> = told
+        .map(|(key, detail)| visible(&format!("{} {}: {detail}", key.kind, key.name)).into_owned())
+        .collect();
+    if lines.is_empty() { String::new() } else { format!("\n\n{}", lines.join("\n")) }
 }
 
 fn is_of_management(reason: Reason) -> bool {

@@ -10,10 +10,20 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use tokio::time::Instant;
 
 use super::open::{addresses, told};
-use super::{Seen, Verdict};
+use super::{Finding, Seen, Verdict};
 use crate::dial;
 use crate::heartbeat::Reason;
 use ask::ask;
+
+/// Response codes that may be right, as the registry of DNS has their names.
+pub const RCODES: &[(&str, ResponseCode)] = &[
+    ("NOERROR", ResponseCode::NoError),
+    ("FORMERR", ResponseCode::FormErr),
+    ("SERVFAIL", ResponseCode::ServFail),
+    ("NXDOMAIN", ResponseCode::NXDomain),
+    ("NOTIMP", ResponseCode::NotImp),
+    ("REFUSED", ResponseCode::Refused),
+];
 
 /// What is asked of a name server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +63,7 @@ impl DnsSpec {
     }
 }
 
-pub(super) async fn check(spec: &DnsSpec, end: Instant, seen: &mut Seen) -> Result<(), Verdict> {
+pub(super) async fn check(spec: &DnsSpec, end: Instant, seen: &mut Seen) -> Result<(), Finding> {
     let addresses = addresses(&spec.server, spec.port, end).await?;
     seen.peer = addresses.first().copied();
     let asked = dial::first(&addresses, end, |address| async move {
@@ -67,14 +77,28 @@ pub(super) async fn check(spec: &DnsSpec, end: Instant, seen: &mut Seen) -> Resu
     judge(spec, &answer)
 }
 
-fn judge(spec: &DnsSpec, answer: &Message) -> Result<(), Verdict> {
-    if !spec.rcodes.contains(&answer.metadata.response_code) {
-        return Err(Verdict::down(Reason::Status));
+fn judge(spec: &DnsSpec, answer: &Message) -> Result<(), Finding> {
+    let code = answer.metadata.response_code;
+    if !spec.rcodes.contains(&code) {
+        let right: Vec<String> = spec.rcodes.iter().map(|code| word(*code)).collect();
+        let detail = format!("it answered {}, where {} is right", word(code), right.join(", "));
+        return Err(Verdict::down(Reason::Status).because(detail));
     }
     let records =
         || answer.answers.iter().map(|record| &record.data).filter(|data| is_of(data, spec.record_type));
-    let missing = spec.answers.iter().any(|expected| !records().any(|data| is_same(data, expected)));
-    if missing { Err(Verdict::down(Reason::Content)) } else { Ok(()) }
+    match spec.answers.iter().find(|expected| !records().any(|data| is_same(data, expected))) {
+        Some(missing) => {
+            let detail = format!("its answer has no record {missing} of type {}", spec.record_type);
+            Err(Verdict::down(Reason::Content).because(detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A response code as the registry of DNS has it.
+fn word(code: ResponseCode) -> String {
+    let known = RCODES.iter().find(|(_, known)| *known == code);
+    known.map_or_else(|| format!("code {}", u16::from(code)), |(word, _)| (*word).to_owned())
 }
 
 fn is_of(data: &RData, wanted: RecordType) -> bool {
@@ -133,7 +157,9 @@ mod tests {
     #[test]
     fn the_response_code_comes_first() {
         let refused = answer(ResponseCode::Refused, vec![RData::A(A::new(192, 0, 2, 1))]);
-        assert_eq!(judge(&spec(RecordType::A, &[]), &refused), Err(Verdict::down(Reason::Status)));
+        let finding = judge(&spec(RecordType::A, &[]), &refused).unwrap_err();
+        assert_eq!(finding.verdict, Verdict::down(Reason::Status));
+        assert_eq!(finding.detail.as_deref(), Some("it answered REFUSED, where NOERROR is right"));
         let nowhere = DnsSpec { rcodes: vec![ResponseCode::NXDomain], ..spec(RecordType::A, &[]) };
         assert_eq!(judge(&nowhere, &answer(ResponseCode::NXDomain, Vec::new())), Ok(()));
     }
@@ -148,7 +174,11 @@ mod tests {
                 RData::A(A::new(192, 0, 2, 2)),
             ],
         );
-        let judged = |expected: &[&str]| judge(&spec(RecordType::A, expected), &found);
+        let judged = |expected: &[&str]| {
+            judge(&spec(RecordType::A, expected), &found).map_err(|finding| finding.verdict)
+        };
+        let finding = judge(&spec(RecordType::A, &["192.0.2.2", "192.0.2.3"]), &found).unwrap_err();
+        assert_eq!(finding.detail.as_deref(), Some("its answer has no record 192.0.2.3 of type A"));
         assert_eq!(judged(&[]), Ok(()));
         assert_eq!(judged(&["192.0.2.2"]), Ok(()));
         assert_eq!(judged(&["192.0.2.2", "192.0.2.1"]), Ok(()));

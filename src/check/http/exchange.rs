@@ -1,6 +1,5 @@
 //! One request and its answer, on a connection of their own.
 
-use std::error::Error;
 use std::io;
 
 use base64::Engine as _;
@@ -12,7 +11,6 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
-use tracing::debug;
 use url::Url;
 
 use super::{HttpSpec, SecretForm, SecretHeader, is_redirect};
@@ -20,9 +18,10 @@ use crate::build_info::VERSION;
 use crate::check::asking::{answer_over, io_causes, is_of_the_connection};
 use crate::check::probe::OnHand;
 use crate::check::secure::{broken, handshake, secure, server_name};
-use crate::check::{Seen, Verdict};
+use crate::check::{Finding, Seen, Verdict};
 use crate::heartbeat::Reason;
 use crate::secret::Secret;
+use crate::telemetry::Chain;
 use crate::tls::Own;
 
 /// Room for the head of an answer: four times what common servers take in a request.
@@ -52,7 +51,7 @@ pub(super) async fn exchange(
     on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
-) -> Result<Answer, Verdict> {
+) -> Result<Answer, Finding> {
     // A URL that has no host, or no port, leads nowhere.
     let nowhere = || Verdict::down(Reason::Protocol);
     let (host, port) =
@@ -100,10 +99,13 @@ fn user_agent() -> HeaderValue {
     HeaderValue::from_str(&format!("heartbeat/{VERSION}")).unwrap_or(HeaderValue::from_static("heartbeat"))
 }
 
-fn add_secrets(headers: &mut HeaderMap, named: &[SecretHeader], secrets: &[Secret]) -> Result<(), Verdict> {
-    for (SecretHeader { name, form, .. }, secret) in named.iter().zip(secrets) {
+fn add_secrets(headers: &mut HeaderMap, named: &[SecretHeader], secrets: &[Secret]) -> Result<(), Finding> {
+    for (SecretHeader { name, form, file }, secret) in named.iter().zip(secrets) {
         // A secret that is no text for a header is this machine's mistake, and none of the component.
-        let mut value = header_value(form, secret.expose()).ok_or_else(|| Verdict::unknown(Reason::Local))?;
+        let mut value = header_value(form, secret.expose()).ok_or_else(|| {
+            let detail = format!("{} holds what no header can", file.display());
+            Verdict::unknown(Reason::Local).because(detail)
+        })?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }
@@ -126,7 +128,7 @@ async fn ask(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Empty<Bytes>>,
     spec: &HttpSpec,
-) -> Result<Answer, Verdict> {
+) -> Result<Answer, Finding> {
     let mut builder = http1::Builder::new();
     builder.max_buf_size(HEAD_BYTES_MAX);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
@@ -145,7 +147,7 @@ async fn ask(
 }
 
 /// Reads a body, and stops before it takes more memory than it may.
-async fn read<B>(mut incoming: B, bytes_max: usize) -> Result<Body, Verdict>
+async fn read<B>(mut incoming: B, bytes_max: usize) -> Result<Body, Finding>
 where
     B: hyper::body::Body<Data = Bytes, Error = hyper::Error> + Unpin,
 {
@@ -164,8 +166,11 @@ where
 }
 
 /// Why there is no answer.
-fn failed(error: &hyper::Error) -> Verdict {
-    debug!(error = error as &dyn Error, "No answer over HTTP");
+fn failed(error: &hyper::Error) -> Finding {
+    verdict_of(error).because(Chain(error).to_string())
+}
+
+fn verdict_of(error: &hyper::Error) -> Verdict {
     for cause in io_causes(error) {
         if is_of_the_connection(cause) {
             return broken(cause);

@@ -1,11 +1,12 @@
 //! What is right about an answer.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use http::StatusCode;
 
-use crate::check::Verdict;
 use crate::check::pattern::TagPattern;
+use crate::check::{Finding, Verdict};
 use crate::heartbeat::Reason;
 
 /// Statuses.
@@ -21,6 +22,23 @@ impl StatusCodes {
     /// Whether a status is one of them.
     pub fn contains(&self, status: StatusCode) -> bool {
         self.0.iter().any(|range| range.contains(&status.as_u16()))
+    }
+}
+
+/// As the publisher's file has them: `200, 3xx`.
+impl fmt::Display for StatusCodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, range) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            match (range.start(), range.end()) {
+                (one, other) if one == other => write!(f, "{comma}{one}")?,
+                (first, last) if (first % 100, last - first) == (0, 99) => {
+                    write!(f, "{comma}{}xx", first / 100)?;
+                }
+                (first, last) => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -59,25 +77,42 @@ impl BodyRules {
 
     /// Judges what was read of a body. What is found settles a pattern; what is not found does so only in a body that
     /// is whole. What cannot be decided is unknown, unless something else is wrong.
-    pub(super) fn judge(&self, text: &str, is_whole: bool) -> Result<(), Verdict> {
+    pub(super) fn judge(&self, text: &str, is_whole: bool) -> Result<(), Finding> {
         let found = |pattern: &TagPattern| match pattern.is_match(text) {
             Ok(true) => Some(true),
             Ok(false) => is_whole.then_some(false),
             Err(_) => None,
         };
-        let as_it_must = |wanted: bool| {
-            move |pattern: &TagPattern| match found(pattern) {
-                Some(found) if found == wanted => Verdict::UP,
-                Some(_) => Verdict::down(Reason::Content),
-                None => Verdict::unknown(Reason::Content),
+        let amiss = |wanted: bool| {
+            move |pattern: &TagPattern| {
+                let (verdict, what) = match found(pattern) {
+                    Some(found) if found == wanted => return None,
+                    Some(true) => (Verdict::down(Reason::Content), "is in the body"),
+                    Some(false) => (Verdict::down(Reason::Content), "is not in the body"),
+                    None => (
+                        Verdict::unknown(Reason::Content),
+                        "may be in the body or not: it is too long to tell",
+                    ),
+                };
+                Some(verdict.because(format!("`{}` {what}", short(pattern.as_str()))))
             }
         };
-        let unwanted = self.fail_if_matches.iter().map(as_it_must(false));
-        let wanted = self.fail_if_not_matches.iter().map(as_it_must(true));
-        match unwanted.chain(wanted).max_by_key(|verdict| verdict.outcome) {
-            Some(worst) if worst != Verdict::UP => Err(worst),
-            _ => Ok(()),
-        }
+        let unwanted = self.fail_if_matches.iter().filter_map(amiss(false));
+        let wanted = self.fail_if_not_matches.iter().filter_map(amiss(true));
+        let worse = |first: Finding, next: Finding| {
+            if next.verdict.outcome > first.verdict.outcome { next } else { first }
+        };
+        unwanted.chain(wanted).reduce(worse).map_or(Ok(()), Err)
+    }
+}
+
+/// Characters of a pattern that are told.
+const SHOWN_MAX: usize = 80;
+
+fn short(pattern: &str) -> String {
+    match pattern.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &pattern[..end]),
+        None => pattern.to_owned(),
     }
 }
 
@@ -99,6 +134,10 @@ mod tests {
         }
     }
 
+    fn judged(rules: &BodyRules, text: &str, is_whole: bool) -> Result<(), Verdict> {
+        rules.judge(text, is_whole).map_err(|finding| finding.verdict)
+    }
+
     const DOWN: Result<(), Verdict> = Err(Verdict::down(Reason::Content));
     const UNKNOWN: Result<(), Verdict> = Err(Verdict::unknown(Reason::Content));
 
@@ -116,19 +155,30 @@ mod tests {
     #[test]
     fn what_is_found_decides_and_what_is_not_only_in_a_whole_body() {
         let rules = rules(&["error"], &["ready"]);
-        assert_eq!(rules.judge("all ready", true), Ok(()));
-        assert_eq!(rules.judge("ready, with an error", true), DOWN);
-        assert_eq!(rules.judge("starting", true), DOWN);
+        assert_eq!(judged(&rules, "all ready", true), Ok(()));
+        assert_eq!(judged(&rules, "ready, with an error", true), DOWN);
+        assert_eq!(judged(&rules, "starting", true), DOWN);
         // The rest may hold it.
-        assert_eq!(rules.judge("all ready", false), UNKNOWN);
-        assert_eq!(rules.judge("starting", false), UNKNOWN);
-        assert_eq!(rules.judge("error", false), DOWN, "whatever else is in it");
+        assert_eq!(judged(&rules, "all ready", false), UNKNOWN);
+        assert_eq!(judged(&rules, "starting", false), UNKNOWN);
+        assert_eq!(judged(&rules, "error", false), DOWN, "whatever else is in it");
+    }
+
+    #[test]
+    fn which_pattern_it_was_is_told_and_nothing_of_the_body() {
+        let detail = |unwanted: &[&str], wanted: &[&str], is_whole| {
+            rules(unwanted, wanted).judge("canary, ready", is_whole).unwrap_err().detail.unwrap()
+        };
+        assert_eq!(&*detail(&["can.ry"], &["gone"], true), "`can.ry` is in the body");
+        assert_eq!(&*detail(&["gone"], &["ready", "^up$"], true), "`^up$` is not in the body");
+        assert!(detail(&["gone"], &[], false).starts_with("`gone` may be in the body or not"));
+        assert_eq!(StatusCodes::new(vec![200..=299, 401..=401, 500..=501]).to_string(), "2xx, 401, 500-501");
     }
 
     #[test]
     fn a_pattern_that_takes_too_long_is_undecided() {
         let rules = rules(&[r"^(a|aa)+\1$"], &[]);
-        assert_eq!(rules.judge(&format!("{}b", "a".repeat(4000)), true), UNKNOWN);
+        assert_eq!(judged(&rules, &format!("{}b", "a".repeat(4000)), true), UNKNOWN);
     }
 
     proptest! {
@@ -142,9 +192,9 @@ mod tests {
                 ..BodyRules::default()
             };
             let right = !unwanted.iter().any(|text| body.contains(text)) && wanted.iter().all(|text| body.contains(text));
-            prop_assert_eq!(rules.judge(&body, true), if right { Ok(()) } else { DOWN });
+            prop_assert_eq!(judged(&rules, &body, true), if right { Ok(()) } else { DOWN });
             // Of a part nothing is claimed that the rest could refute.
-            if rules.judge(&body, false) == DOWN {
+            if judged(&rules, &body, false) == DOWN {
                 prop_assert!(unwanted.iter().any(|text| body.contains(text)));
             }
         }

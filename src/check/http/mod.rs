@@ -15,7 +15,7 @@ use url::Url;
 
 use super::probe::OnHand;
 use super::secure::{SecureSpec, lasts};
-use super::{Seen, Verdict};
+use super::{Finding, Seen, Verdict};
 use crate::heartbeat::Reason;
 use exchange::{Body, exchange};
 
@@ -101,7 +101,7 @@ pub(super) async fn check(
     on_hand: &OnHand,
     end: Instant,
     seen: &mut Seen,
-) -> Result<(), Verdict> {
+) -> Result<(), Finding> {
     let start = Instant::now();
     let mut answer = exchange(spec, &spec.url, on_hand, end, seen).await?;
     let mut at = spec.url.clone();
@@ -109,25 +109,33 @@ pub(super) async fn check(
     while let Some(next) = answer.redirect.as_deref().filter(|_| spec.follow_redirects) {
         followed += 1;
         // Neither a circle nor a place that is none is an answer.
-        at = at.join(next).map_err(|_| Verdict::down(Reason::Protocol))?;
-        if followed > REDIRECTS_MAX || !matches!(at.scheme(), "http" | "https") {
-            return Err(Verdict::down(Reason::Status));
+        let nowhere = || Verdict::down(Reason::Protocol).because("it redirects to what is no URL");
+        at = at.join(next).map_err(|_| nowhere())?;
+        if followed > REDIRECTS_MAX {
+            let detail = format!("it redirects more than {REDIRECTS_MAX} times");
+            return Err(Verdict::down(Reason::Status).because(detail));
+        }
+        if !matches!(at.scheme(), "http" | "https") {
+            let detail = "it redirects to a URL that is none of http or https";
+            return Err(Verdict::down(Reason::Status).because(detail));
         }
         answer = exchange(spec, &at, on_hand, end, seen).await?;
     }
     let took = start.elapsed().saturating_sub(seen.here);
     if !spec.status.contains(answer.status) {
-        return Err(Verdict::down(Reason::Status));
+        let detail = format!("it answered {}, where {} is right", answer.status, spec.status);
+        return Err(Verdict::down(Reason::Status).because(detail));
     }
     seen.here(judge_body(&spec.body, answer.body)).await?;
-    if spec.duration_max.is_some_and(|max| took > max) {
-        return Err(Verdict::down(Reason::Slow));
+    if let Some(max) = spec.duration_max.filter(|max| took > *max) {
+        let detail = format!("it took {} ms, of {} ms that it may", took.as_millis(), max.as_millis());
+        return Err(Verdict::down(Reason::Slow).because(detail));
     }
     lasts(seen.certificate_not_after, &spec.secure)
 }
 
 /// Judges a long body on a thread of its own: the publisher has one for everything else.
-async fn judge_body(rules: &BodyRules, body: Body) -> Result<(), Verdict> {
+async fn judge_body(rules: &BodyRules, body: Body) -> Result<(), Finding> {
     let judge =
         |rules: &BodyRules, body: &Body| rules.judge(&String::from_utf8_lossy(&body.bytes), body.is_whole);
     if body.bytes.len() <= BODY_BYTES_AT_ONCE {
@@ -135,7 +143,7 @@ async fn judge_body(rules: &BodyRules, body: Body) -> Result<(), Verdict> {
     }
     let rules = rules.clone();
     let judged = tokio::task::spawn_blocking(move || judge(&rules, &body)).await;
-    judged.unwrap_or(Err(Verdict::unknown(Reason::Local)))
+    judged.unwrap_or_else(|_| Err(Verdict::unknown(Reason::Local).into()))
 }
 
 /// Whether a status leads elsewhere: the others of its hundred have no place to go to, or mean what the asker holds.

@@ -66,7 +66,17 @@ async fn answered(bytes: &'static [u8]) -> Result<(), Verdict> {
     let end = Instant::now() + std::time::Duration::from_secs(20);
     let files = Files::of(&ProbeSpec::Http(Box::new(spec.clone())), &mut SharedFiles::default());
     let on_hand = files.read(Duration::from_secs(20)).await.unwrap();
-    check(&spec, &on_hand, end, &mut Seen::default()).await
+    check(&spec, &on_hand, end, &mut Seen::default()).await.map_err(|finding| finding.verdict)
+}
+
+#[tokio::test]
+async fn which_status_came_is_told() {
+    let url = serve(b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\ncanary").await;
+    let spec = spec(&format!("{url}?token=canary"));
+    let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());
+    let checked = prober.check(Duration::from_secs(20)).await;
+    assert_eq!(checked.reason, Some(Reason::Status));
+    assert_eq!(checked.detail.as_deref(), Some("it answered 404 Not Found, where 2xx is right"));
 }
 
 /// As one check of the publisher, with what it found.

@@ -7,7 +7,7 @@ use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{Name, RecordType};
 
 use super::entry::Entry;
-use crate::check::dns::{DnsSpec, Transport};
+use crate::check::dns::{DnsSpec, RCODES, Transport};
 use crate::check::probe::ProbeSpec;
 
 pub(super) const KEYS: &[&[&str]] = &[&[
@@ -29,16 +29,6 @@ const PORT: u16 = 53;
 const TYPES: &[&str] = &[
     "A", "AAAA", "CAA", "CNAME", "DNSKEY", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SOA", "SRV", "SSHFP",
     "SVCB", "TLSA", "TXT",
-];
-
-/// As the registry of DNS has their names.
-const RCODES: &[(&str, ResponseCode)] = &[
-    ("NOERROR", ResponseCode::NoError),
-    ("FORMERR", ResponseCode::FormErr),
-    ("SERVFAIL", ResponseCode::ServFail),
-    ("NXDOMAIN", ResponseCode::NXDomain),
-    ("NOTIMP", ResponseCode::NotImp),
-    ("REFUSED", ResponseCode::Refused),
 ];
 
 pub(super) fn read(entry: &mut Entry<'_>) -> Option<(ProbeSpec, String)> {
