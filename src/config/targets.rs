@@ -16,6 +16,8 @@ mod http;
 mod jobs;
 mod limits;
 mod maintenance;
+mod meant;
+mod named;
 mod probes;
 mod reader;
 mod tls;
@@ -36,6 +38,8 @@ use reader::Reader;
 
 /// Longest time that a check may be given.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+
+const TIMEOUT_EXAMPLE: &str = r#"2.5 (seconds) or "500ms""#;
 
 /// Everything that a publisher checks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -162,6 +166,9 @@ impl fmt::Display for Warning {
 const HEARTBEAT_EXAMPLE: &str =
     r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432}], "rmq_consumers": []}}"#;
 
+/// The same for who writes YAML.
+const HEARTBEAT_EXAMPLE_IN_YAML: &str = "heartbeat: {hosts: [{host: db, port: 5432}], rmq_consumers: []}";
+
 /// The lists of the contract.
 const CONTRACT_LISTS: &[&str] = &["hosts", "rmq_consumers"];
 
@@ -186,37 +193,52 @@ pub fn parse(text: &str, form: Form) -> Result<(Targets, Vec<Warning>), Vec<Prob
 fn read(text: &str, form: Form) -> (Targets, Reader) {
     let mut reader = Reader::default();
     let targets = match form.read(text) {
+        // YAML with nothing but comments says as little.
+        Ok(Value::Null) => {
+            reader.amiss("the file".into(), "is empty", HEARTBEAT_EXAMPLE);
+            Targets::default()
+        }
         Ok(root) => read_root(&mut reader, &root),
         Err(why) => {
+            let why = if text.trim().is_empty() { "is empty".into() } else { why };
             reader.amiss("the file".into(), why, HEARTBEAT_EXAMPLE);
             Targets::default()
         }
     };
+    if form == Form::Yaml {
+        for problem in reader.problems.iter_mut().filter(|problem| problem.example == HEARTBEAT_EXAMPLE) {
+            problem.example = HEARTBEAT_EXAMPLE_IN_YAML;
+        }
+    }
     (targets, reader)
 }
 
 fn read_root(reader: &mut Reader, root: &Value) -> Targets {
     let Some(root) = reader.object(root, "the file", HEARTBEAT_EXAMPLE) else { return Targets::default() };
     astray::at_the_top(reader, root);
-    let Some(heartbeat) = root.get("heartbeat").filter(|value| !value.is_null()) else {
-        reader.warn("heartbeat".into(), "is missing: nothing is checked".into());
-        return Targets::default();
+    let heartbeat = match root.get("heartbeat") {
+        Some(heartbeat) if !heartbeat.is_null() => heartbeat,
+        heartbeat => {
+            let what = if heartbeat.is_some() { "empty" } else { "missing" };
+            reader.warn("heartbeat".into(), format!("is {what}: nothing is checked"));
+            return Targets::default();
+        }
     };
     let Some(heartbeat) = reader.object(heartbeat, "heartbeat", HEARTBEAT_EXAMPLE) else {
         return Targets::default();
     };
     astray::within(reader, heartbeat);
-    let targets = Targets {
-        hosts: contract::hosts(reader, heartbeat),
-        queues: contract::queues(reader, heartbeat),
-        maintenance: maintenance::windows(reader, heartbeat),
-        jobs: jobs::jobs(reader, heartbeat),
-        probes: probes::probes(reader, heartbeat),
-    };
+    let (hosts, queues) = (contract::hosts(reader, heartbeat), contract::queues(reader, heartbeat));
+    let windows = maintenance::windows(reader, heartbeat);
+    let (jobs, probes) = (jobs::jobs(reader, heartbeat), probes::probes(reader, heartbeat));
+    let mut targets = Targets { hosts, queues, probes, jobs, maintenance: Vec::new() };
     // An entry with a problem may be the one that is named.
-    if reader.problems.is_empty() {
-        maintenance::warn_of_strangers(reader, &targets);
+    let others = if reader.problems.is_empty() { Some(Vec::new()) } else { named::names(heartbeat) };
+    if let Some(others) = others {
+        let known: Vec<&str> = targets.component_names().chain(others.iter().map(|name| &**name)).collect();
+        maintenance::warn_of_strangers(reader, &windows, &known);
     }
+    targets.maintenance = windows.into_iter().map(|(_, window)| window).collect();
     targets
 }
 

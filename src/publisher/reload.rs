@@ -257,15 +257,17 @@ impl Reloader {
                 info!(%file, cause, outcome = outcome.as_str(), "Configuration file read anew")
             }
             Err(error) if cause == CHANGE && refused.as_ref() == Some(error) => {
+                let error = on_one_line(error);
                 debug!(%file, error, "Configuration file still cannot be used");
             }
             Err(error) => {
+                let error = on_one_line(error);
                 error!(%file, cause, error, "Configuration file cannot be used; what it said before still counts");
             }
         }
         match reloaded {
             Ok((outcome, warnings)) => Ok(answer(outcome, &warnings)),
-            Err(why) => Err(format!("{file}: {why}")),
+            Err(why) => Err(told(&file.to_string(), &why)),
         }
     }
 
@@ -281,6 +283,19 @@ impl Reloader {
         let is_emptied = targets.check_nothing() && !before.check_nothing();
         self.wanted.send_replace(Wanted { targets: Arc::new(targets), management });
         Ok(if is_emptied { Outcome::Emptied } else { Outcome::Changed })
+    }
+}
+
+/// Problems, of which each is on a line, as one record of the log has them.
+fn on_one_line(error: &str) -> String {
+    error.replace('\n', "; ")
+}
+
+/// Why a file is not in force: one problem behind its name, and several below it.
+fn told(file: &str, error: &str) -> String {
+    match error.lines().count() {
+        0 | 1 => format!("{file}: {error}"),
+        count => format!("{file}: {count} problems\n{error}"),
     }
 }
 
@@ -386,5 +401,12 @@ mod tests {
         let running = Running::start(&path, false);
         let why = running.reloads.ask().await.unwrap_err();
         assert_eq!(why, format!("{}: there is no such file", path.display()));
+        replace(&path, json!({"hosts": [{"host": "db"}, {"host": "www", "port": 0}]}));
+        let why = running.reloads.ask().await.unwrap_err();
+        let lines: Vec<&str> = why.lines().collect();
+        assert_eq!(lines[0], format!("{}: 2 problems", path.display()));
+        assert!(lines[1].starts_with("heartbeat.hosts[0].port is missing"), "{why}");
+        assert!(lines[2].starts_with("heartbeat.hosts[1].port is 0"), "{why}");
+        assert_eq!(lines.len(), 3, "{why}");
     }
 }

@@ -7,7 +7,8 @@
 
 use serde_json::{Map, Value};
 
-use super::reader::{Reader, below, is_meant};
+use super::meant::is_meant;
+use super::reader::{Reader, below};
 use super::{CONTRACT_LISTS, HEARTBEAT_EXAMPLE, HEARTBEAT_KEYS};
 
 /// Keys beside `heartbeat`.

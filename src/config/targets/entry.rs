@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::TIMEOUT_MAX;
 use super::files::{Named, What};
 use super::reader::{Reader, escaped, is_no_host};
+use super::{TIMEOUT_EXAMPLE, TIMEOUT_MAX};
 use crate::check::pattern::TagPattern;
 use crate::check::secure::{SecureSpec, server_name};
 use crate::tls::{ClientFiles, TlsFiles};
@@ -23,6 +23,15 @@ pub(super) const TLS_KEYS: &[&str] =
 
 /// Longest that a certificate may be asked to last: longer than any that is issued.
 const DAYS_MAX: u32 = 36_500;
+
+/// The values of a list, or the one that stands for a list of itself.
+pub(super) fn one_or_several<'a>(object: &'a Map<String, Value>, key: &str) -> &'a [Value] {
+    match object.get(key) {
+        None | Some(Value::Null) => &[],
+        Some(Value::Array(list)) => list,
+        Some(one) => std::slice::from_ref(one),
+    }
+}
 
 /// One entry and where it stands.
 pub(super) struct Entry<'a> {
@@ -74,11 +83,7 @@ impl<'a> Entry<'a> {
 
     /// One text or several.
     pub(super) fn texts(&mut self, key: &str, example: &'static str) -> Vec<&'a str> {
-        let values: &'a [Value] = match self.object.get(key) {
-            None | Some(Value::Null) => &[],
-            Some(Value::Array(list)) => list,
-            Some(one) => std::slice::from_ref(one),
-        };
+        let values = one_or_several(self.object, key);
         let texts: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
         if texts.len() < values.len() {
             self.problem(key, "which is neither a text nor a list of texts", example);
@@ -135,7 +140,7 @@ impl<'a> Entry<'a> {
 
     /// A time up to an hour, if it is there.
     pub(super) fn time(&mut self, key: &str) -> Option<Duration> {
-        self.reader.duration(self.object, key, self.path, TIMEOUT_MAX)
+        self.reader.duration(self.object, key, self.path, TIMEOUT_MAX, TIMEOUT_EXAMPLE)
     }
 
     /// A file, if it is there. It is not looked for yet.

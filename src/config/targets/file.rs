@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::form::{FILE_BYTES_MAX, Form};
 use super::reader::Reader;
-use super::{Problem, Targets, Warning, files, read};
+use super::{Problem, Targets, Warning, files, maintenance, read};
+use crate::clock;
 use crate::config::reader::why_unreadable;
 
 /// Why a file does not say what to check.
@@ -19,13 +20,13 @@ pub enum Unusable {
 }
 
 impl fmt::Display for Unusable {
-    /// On one line.
+    /// Each problem on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable(why) => f.write_str(why),
             Self::Problems(problems, _) => {
                 let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
-                f.write_str(&all.join("; "))
+                f.write_str(&all.join("\n"))
             }
         }
     }
@@ -42,8 +43,9 @@ pub fn load(path: &Path) -> Result<(Targets, Vec<Warning>), Unusable> {
             _ => why_unreadable(&error),
         })
     })?;
-    let (targets, Reader { mut problems, warnings, files }) = read(&text, Form::of(path));
+    let (targets, Reader { mut problems, mut warnings, files, once }) = read(&text, Form::of(path));
     problems.extend(files::unusable(&files));
+    warnings.extend(maintenance::over(&once, clock::wall()));
     if problems.is_empty() { Ok((targets, warnings)) } else { Err(Unusable::Problems(problems, warnings)) }
 }
 

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method, header};
 use serde_json::Value;
 use url::Url;
 
-use super::entry::{Entry, TLS_KEYS};
+use super::entry::{Entry, TLS_KEYS, one_or_several};
 use super::files::What;
 use crate::check::http::{BodyRules, HttpSpec, SecretForm, SecretHeader, StatusCodes};
 use crate::check::probe::ProbeSpec;
@@ -232,12 +232,12 @@ fn status_codes(entry: &mut Entry<'_>) -> StatusCodes {
     if !entry.has("valid_status_codes") {
         return StatusCodes::default();
     }
-    let list = entry.object.get("valid_status_codes").and_then(Value::as_array);
-    let ranges: Option<Vec<_>> = list.map(|list| list.iter().map(statuses).collect()).unwrap_or_default();
+    let list = one_or_several(entry.object, "valid_status_codes");
+    let ranges: Option<Vec<_>> = list.iter().map(statuses).collect();
     match ranges.filter(|ranges| !ranges.is_empty()) {
         Some(ranges) => StatusCodes::new(ranges),
         None => {
-            let why = "which is no list of statuses from 100 to 599, or of hundreds such as \"2xx\"";
+            let why = "which is neither a status from 100 to 599, nor a hundred such as \"2xx\", nor a list of them";
             entry.problem("valid_status_codes", why, STATUS_EXAMPLE);
             StatusCodes::default()
         }

@@ -54,7 +54,7 @@ fn read_job(reader: &mut Reader, entry: &Value, path: &str) -> Option<JobTarget>
     let name = reader.name(entry, "name", path, r#""backup""#);
     let period = reader.required_duration(entry, "period", path, TIME_MAX, r#""1day""#);
     let grace = reader.required_duration(entry, "grace", path, TIME_MAX, r#""1h""#);
-    let max_runtime = reader.duration(entry, "max_runtime", path, TIME_MAX);
+    let max_runtime = reader.duration(entry, "max_runtime", path, TIME_MAX, r#""3h""#);
     let (name, period, grace) = (name?, period?, grace?);
     let terms = JobTerms { period, grace, max_runtime: max_runtime.unwrap_or(grace) };
     Some(JobTarget { name, terms })

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::TIMEOUT_MAX;
 use super::reader::Reader;
+use super::{TIMEOUT_EXAMPLE, TIMEOUT_MAX};
 
 /// Those of one entry. `None` where the file is silent, so that of two entries of one name the one that speaks
 /// is heard.
@@ -19,7 +19,7 @@ pub(super) struct Limits {
 /// Reads them.
 pub(super) fn read_limits(reader: &mut Reader, entry: &Map<String, Value>, path: &str) -> Limits {
     Limits {
-        timeout: reader.duration(entry, "timeout", path, TIMEOUT_MAX),
+        timeout: reader.duration(entry, "timeout", path, TIMEOUT_MAX, TIMEOUT_EXAMPLE),
         failure_threshold: reader.count(entry, "failure_threshold", path),
         success_threshold: reader.count(entry, "success_threshold", path),
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Targets;
+use super::entry::one_or_several;
 use super::reader::{Reader, shown};
+use super::{Targets, Warning};
 use crate::config::likeness::nearest;
 use crate::heartbeat::maintenance::WINDOW_MAX;
 use crate::heartbeat::{Timestamp, Window};
@@ -47,10 +48,14 @@ impl PlannedWindow {
 }
 
 /// The list `maintenance`.
-pub(super) fn windows(reader: &mut Reader, heartbeat: &Map<String, Value>) -> Vec<PlannedWindow> {
+pub(super) fn windows(reader: &mut Reader, heartbeat: &Map<String, Value>) -> Vec<(String, PlannedWindow)> {
     let list = reader.list(heartbeat, "maintenance", "heartbeat", "[]").iter().enumerate();
-    list.filter_map(|(index, entry)| read(reader, entry, &format!("heartbeat.maintenance[{index}]")))
-        .collect()
+    list.filter_map(|(index, entry)| {
+        let path = format!("heartbeat.maintenance[{index}]");
+        let window = read(reader, entry, &path)?;
+        Some((path, window))
+    })
+    .collect()
 }
 
 /// Reads a window as it stands in the list, for whoever begins it at `now` by a command: it begins then, where it does not say
@@ -86,7 +91,7 @@ fn read(reader: &mut Reader, entry: &Value, path: &str) -> Option<PlannedWindow>
     // A key that was misspelt would make a window of one component one of everything.
     reader.refuse_unknown_keys(entry, path, KEYS);
     let begins = reader.time(entry, "begins", path);
-    let every = reader.duration(entry, "every", path, EVERY_MAX);
+    let every = reader.duration(entry, "every", path, EVERY_MAX, r#""7days""#);
     let first = window(reader, entry, path, begins, EXAMPLE)?;
     let length = first.ends_at().ms_since(first.begins_at()).unsigned_abs();
     if every.is_some_and(|every| every.as_millis() <= u128::from(length)) {
@@ -95,7 +100,18 @@ fn read(reader: &mut Reader, entry: &Value, path: &str) -> Option<PlannedWindow>
         reader.problem(format!("{path}.every"), value, why, r#""7days""#);
         return None;
     }
+    if every.is_none() {
+        reader.once.push((path.to_owned(), first.ends_at()));
+    }
     Some(PlannedWindow { first, every })
+}
+
+/// Warnings of windows that come once, and have.
+pub(super) fn over(once: &[(String, Timestamp)], now: Timestamp) -> impl Iterator<Item = Warning> {
+    once.iter().filter(move |(_, ends)| *ends <= now).map(|(path, ends)| {
+        let why = format!("is over already, since {}: it does nothing any more", ends.to_rfc3339_seconds());
+        Warning { path: path.clone(), why }
+    })
 }
 
 /// What an entry says of one window, besides when it begins.
@@ -107,13 +123,13 @@ fn window(
     example: &'static str,
 ) -> Option<Window> {
     let ends = if is_there(entry, "ends") { reader.time(entry, "ends", path) } else { None };
-    let lasts = reader.duration(entry, "lasts", path, WINDOW_MAX);
+    let lasts = reader.duration(entry, "lasts", path, WINDOW_MAX, r#""2h""#);
     let comment = if is_there(entry, "comment") {
         Some(reader.name(entry, "comment", path, r#""new disks""#)?)
     } else {
         None
     };
-    let list = reader.list(entry, "components", path, r#"["database"]"#).iter();
+    let list = one_or_several(entry, "components").iter();
     let names: Option<Vec<&str>> = list.map(Value::as_str).collect();
     let Some(names) = names else {
         reader.amiss(format!("{path}.components"), "holds something that is no name", r#"["database"]"#);
@@ -133,18 +149,19 @@ fn is_there(entry: &Map<String, Value>, key: &str) -> bool {
     entry.get(key).is_some_and(|value| !value.is_null())
 }
 
-/// Warns of each name that a window is for, and that nothing has which is told of.
-pub(super) fn warn_of_strangers(reader: &mut Reader, targets: &Targets) {
-    for (index, planned) in targets.maintenance.iter().enumerate() {
+/// Warns of each name that a window is for, and that none of these is which are told of.
+pub(super) fn warn_of_strangers(reader: &mut Reader, windows: &[(String, PlannedWindow)], known: &[&str]) {
+    for (path, planned) in windows {
         for (at, name) in planned.first.components().iter().enumerate() {
-            if !is_known(targets, name) {
-                let meant = meant(targets, name).map(|meant| format!("; is {meant} meant?"));
+            if !known.contains(&&**name) {
+                let meant = nearest(name, known.iter().copied()).map(quoted);
+                let meant = meant.map(|meant| format!("; is {meant} meant?"));
                 let why = format!(
                     "is {}, which no component of this file is named: the window does nothing for it{}",
                     quoted(name),
                     meant.unwrap_or_default()
                 );
-                reader.warn(format!("heartbeat.maintenance[{index}].components[{at}]"), why);
+                reader.warn(format!("{path}.components[{at}]"), why);
             }
         }
     }
@@ -175,7 +192,7 @@ impl Targets {
     }
 
     /// The names of all that is told of.
-    fn component_names(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn component_names(&self) -> impl Iterator<Item = &str> {
         let hosts = self.hosts.iter().map(|host| &host.name);
         let queues = self.queues.iter().flat_map(|queue| {
             std::iter::once(&queue.queue).chain(queue.listeners.iter().map(|listener| &listener.name))
@@ -222,12 +239,13 @@ mod tests {
             (r#"{"lasts": "2h", "ends": "2026-12-06T02:00:00Z"}"#, Err("needs either `ends` or `lasts`")),
             (r#"{"lasts": "2h", "until": 1}"#, Err("window.until is not known")),
             (r#"{"lasts": "2h", "every": "7days"}"#, Err("window.every is not known")),
-            (r#"{"lasts": "soon"}"#, Err("window.lasts is \"soon\", which is no time above 0")),
+            (r#"{"lasts": "soon"}"#, Err("window.lasts is \"soon\", which is no duration; example: \"2h\"")),
             (r#"{"lasts": "8days"}"#, Err("longer than 7days")),
             (r#"{"lasts": "0"}"#, Err("no time above 0")),
             (r#"{"begins": "2026-01-01T00:00:00Z", "lasts": "2h"}"#, Err("over already")),
             (r#"{"begins": "tomorrow", "lasts": "2h"}"#, Err("which is no time with its zone")),
-            (r#"{"lasts": "2h", "components": "db"}"#, Err("which is no list")),
+            (r#"{"lasts": "2h", "components": "db"}"#, Ok((0, 7_200))),
+            (r#"{"lasts": "2h", "components": {"db": 1}}"#, Err("holds something that is no name")),
             (r#"{"lasts": "2h", "components": ["a\nb"]}"#, Err("the name of a component")),
             (r#"{"lasts": "2h", "comment": ""}"#, Err("which is no name")),
         ] {
@@ -281,6 +299,26 @@ mod tests {
         let nothing = Targets::default();
         let window = Window::new((at(0), at(1)), None, &["x"]).unwrap();
         assert_eq!(nothing.strangers(&window).unwrap(), format!("{none} \"x\"; there are: none"));
+    }
+
+    #[test]
+    fn one_that_is_over_is_warned_of_unless_it_comes_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("publisher.json");
+        let window =
+            |begins: &str, more: &str| format!(r#"{{"begins": "{begins}T02:00:00Z", "lasts": "2h"{more}}}"#);
+        let windows = [
+            window("2026-01-01", ""),
+            window("2026-01-01", r#", "every": "7days""#),
+            window("2999-01-01", ""),
+        ];
+        let text = format!(r#"{{"heartbeat": {{"maintenance": [{}]}}}}"#, windows.join(", "));
+        std::fs::write(&path, text).unwrap();
+        let warnings: Vec<String> =
+            crate::config::targets::load(&path).unwrap().1.iter().map(ToString::to_string).collect();
+        let over =
+            "heartbeat.maintenance[0] is over already, since 2026-01-01T04:00:00Z: it does nothing any more";
+        assert_eq!(warnings, [over]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::files::Named;
+use super::meant::{is_meant, of_like_words};
 use super::{HEARTBEAT_KEYS, Problem, Warning};
 use crate::check::pattern::TagPattern;
 use crate::config::parse;
@@ -19,32 +20,14 @@ const HOST_BYTES_MAX: usize = 254;
 /// Characters of a value that a message repeats.
 const SHOWN_MAX: usize = 60;
 
-/// Keys that people write for the known ones.
-const ALIASES: &[(&str, &str)] = &[
-    ("address", "host"),
-    ("hostname", "host"),
-    ("ip", "host"),
-    ("consumers", "rmq_consumers"),
-    ("queues", "rmq_consumers"),
-    ("rmq", "rmq_consumers"),
-    ("consumer_tag", "tag"),
-    ("pattern", "tag"),
-    ("consumers", "listeners"),
-    ("queue_name", "queue"),
-    ("deadline", "timeout"),
-    ("interval", "period"),
-    ("every", "period"),
-    ("grace_time", "grace"),
-    ("max_run_time", "max_runtime"),
-    ("cronjobs", "jobs"),
-];
-
 #[derive(Default)]
 pub(super) struct Reader {
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
     /// The files that entries name, whatever else is wrong with these.
     pub(super) files: Vec<Named>,
+    /// Where windows are that come once, and when each of them ends.
+    pub(super) once: Vec<(String, Timestamp)>,
 }
 
 impl Reader {
@@ -90,8 +73,18 @@ impl Reader {
 
     /// Refuses every key that nothing reads.
     pub(super) fn refuse_unknown_keys(&mut self, object: &Map<String, Value>, path: &str, known: &[&str]) {
-        for (path, hint) in unknown_keys(object, path, known) {
-            self.amiss(path, format!("is not known{hint}"), "");
+        let unknown: Vec<&String> = object.keys().filter(|key| !known.contains(&key.as_str())).collect();
+        for (at, key) in unknown.into_iter().enumerate() {
+            let free = || known.iter().copied().filter(|known| !object.contains_key(*known));
+            let meant = free().find(|known| is_meant(key, known)).or_else(|| of_like_words(key, free()));
+            let hint = meant.map(|meant| format!("; is `{meant}` meant?")).unwrap_or_default();
+            let mut why = format!("is not known{hint}");
+            // Told once of an entry.
+            if at == 0 {
+                let there_are = if hint.is_empty() { "; there are" } else { " There are" };
+                why.push_str(&format!("{there_are} {}", known.join(", ")));
+            }
+            self.amiss(below(path, key), why, "");
         }
     }
 
@@ -269,6 +262,7 @@ impl Reader {
         key: &str,
         path: &str,
         max: Duration,
+        example: &'static str,
     ) -> Option<Duration> {
         let value = object.get(key).filter(|value| !value.is_null())?;
         let seconds = |number: f64| Duration::try_from_secs_f64(number).ok();
@@ -280,7 +274,9 @@ impl Reader {
             },
             _ => None,
         };
+        let is_number = value.is_number();
         let why = match duration {
+            None if !is_number => "which is no duration".into(),
             None => "which is no time above 0".into(),
             Some(duration) if duration.is_zero() => "which is no time above 0".into(),
             Some(duration) if duration > max => {
@@ -288,7 +284,7 @@ impl Reader {
             }
             Some(duration) => return Some(duration),
         };
-        self.problem(format!("{path}.{key}"), value, why, r#"2.5 (seconds) or "500ms""#);
+        self.problem(format!("{path}.{key}"), value, why, example);
         None
     }
 
@@ -303,9 +299,9 @@ impl Reader {
     ) -> Option<Duration> {
         let value = self.required(object, key, path, example)?;
         if value.is_null() {
-            self.problem(format!("{path}.{key}"), value, "which is no time", example);
+            self.problem(format!("{path}.{key}"), value, "which is no duration", example);
         }
-        self.duration(object, key, path, max)
+        self.duration(object, key, path, max, example)
     }
 
     /// A count from 1.
@@ -371,12 +367,4 @@ pub(super) fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-/// Whether one who wrote `key` may have meant `known`: another name for it, or a letter or two off.
-pub(super) fn is_meant(key: &str, known: &str) -> bool {
-    let key = key.to_lowercase().replace('-', "_");
-    key == known
-        || ALIASES.contains(&(key.as_str(), known))
-        || (key.len() <= 2 * known.len() && strsim::osa_distance(&key, known) <= known.len().min(6) / 3)
 }

@@ -192,11 +192,11 @@ const BAD_HOSTS: &[(&str, &str)] = &[
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": "soon"}"#,
-        r#".timeout is "soon", which is no time above 0; example: 2.5 (seconds) or "500ms""#,
+        r#".timeout is "soon", which is no duration; example: 2.5 (seconds) or "500ms""#,
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": "NaN"}"#,
-        r#".timeout is "NaN", which is no time above 0; example: 2.5 (seconds) or "500ms""#,
+        r#".timeout is "NaN", which is no duration; example: 2.5 (seconds) or "500ms""#,
     ),
     (
         r#"{"host": "db", "port": 1, "timeout": "2h"}"#,
@@ -258,7 +258,8 @@ fn each_problem_is_named_with_its_place_and_an_example() {
 fn files_of_another_shape_are_refused() {
     let example = r#"{"heartbeat": {"hosts": [{"host": "db", "port": 5432}], "rmq_consumers": []}}"#;
     for (text, expected) in [
-        ("", "the file is no JSON: EOF while parsing a value at line 1 column 0"),
+        ("", "the file is empty"),
+        ("null", "the file is empty"),
         ("{\"heartbeat\": }", "the file is no JSON: expected value at line 1 column 15"),
         ("[]", "the file is [], which is no object"),
         (r#"{"heartbeat": 1}"#, "heartbeat is 1, which is no object"),
@@ -301,7 +302,57 @@ fn a_window_for_an_entry_with_a_problem_is_not_warned_of() {
     let slip = read(r#"{"host": "db", "port": 0}"#);
     let stranger = read(r#"{"host": "www", "port": 1}"#);
     assert_eq!((slip.problems.len(), slip.warnings), (1, vec![]));
+    let nameless = read(r#"{"hosst": "db", "port": 1}"#);
+    assert!(nameless.warnings.iter().all(|warning| !warning.path.contains("maintenance")), "it may be that");
     assert_eq!((stranger.problems, stranger.warnings.len()), (vec![], 1));
+}
+
+/// Whoever mends one should not find the other at the next run.
+#[test]
+fn a_window_for_a_stranger_is_warned_of_beside_problems() {
+    let said = super::read(
+        "heartbeat:\n  hosts: [{host: redis, port: 0}]\n  http: [{url: 'http://a/?b=c', colour: 1}]\n  maintenance:\n\
+         \x20   - {begins: 2026-12-06, lasts: 2h}\n\
+         \x20   - {begins: '2026-12-06T02:00:00Z', lasts: 2h, components: [rediss, redis, 'http://a/']}\n",
+        Form::Yaml,
+    )
+    .1;
+    assert_eq!(said.problems.len(), 3, "{:?}", said.problems);
+    let said: Vec<String> = said.warnings.iter().map(Warning::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            r#"heartbeat.maintenance[1].components[0] is "rediss", which no component of this file is named: the window does nothing for it; is "redis" meant?"#
+        ]
+    );
+}
+
+#[test]
+fn what_is_empty_is_said_to_be_and_shown_in_its_own_form() {
+    for text in ["", " \n", "# nothing yet\n"] {
+        let [problem] = &super::parse(text, Form::Yaml).unwrap_err()[..] else { panic!("{text:?}") };
+        let example = "heartbeat: {hosts: [{host: db, port: 5432}], rmq_consumers: []}";
+        assert_eq!((problem.why.as_str(), problem.example), ("is empty", example), "{text:?}");
+        assert!(super::parse(problem.example, Form::Yaml).is_ok());
+    }
+    let (_, warnings) = super::parse("heartbeat:\n", Form::Yaml).unwrap();
+    assert_eq!(warnings[0].to_string(), "heartbeat is empty: nothing is checked");
+}
+
+#[test]
+fn a_duration_that_is_none_is_shown_one_by_its_key() {
+    let text = r#"{"heartbeat": {"jobs": [{"name": "a", "period": "daily", "grace": "long", "max_runtime": "x"}],
+        "maintenance": [{"begins": "2026-12-06T02:00:00Z", "lasts": "a while", "every": "week"}]}}"#;
+    let said: Vec<_> = parse(text).unwrap_err().iter().map(Problem::to_string).collect();
+    for expected in [
+        r#"period is "daily", which is no duration; example: "1day""#,
+        r#"grace is "long", which is no duration; example: "1h""#,
+        r#"max_runtime is "x", which is no duration; example: "3h""#,
+        r#"lasts is "a while", which is no duration; example: "2h""#,
+        r#"every is "week", which is no duration; example: "7days""#,
+    ] {
+        assert!(said.iter().any(|said| said.ends_with(expected)), "{expected}: {said:?}");
+    }
 }
 
 #[test]
@@ -357,14 +408,14 @@ fn jobs_are_read_with_their_terms() {
     assert_eq!(
         said,
         [
-            "heartbeat.jobs[0].every is not known; is `period` meant?",
+            "heartbeat.jobs[0].every is not known; is `period` meant? There are name, period, grace, max_runtime",
             "heartbeat.jobs[0].name is \"\", which is no name: it is empty; example: \"backup\"",
             "heartbeat.jobs[0].period is missing; is `every` meant to be it?; example: \"1day\"",
             "heartbeat.jobs[0].grace is 0, which is no time above 0; \
-             example: 2.5 (seconds) or \"500ms\"",
+             example: \"1h\"",
             "heartbeat.jobs[1] is 5, which is no object; example: \
              {\"name\": \"backup\", \"period\": \"1day\", \"grace\": \"1h\"}",
-            "heartbeat.jobs[2].period is null, which is no time; example: \"1day\"",
+            "heartbeat.jobs[2].period is null, which is no duration; example: \"1day\"",
         ]
     );
 }
@@ -470,7 +521,7 @@ fn windows_of_maintenance_are_read() {
         // One for a component must not become one for everything.
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "component": "db"}"#,
-            "component: is not known; is `components` meant?",
+            "component: is not known; is `components` meant? There are begins, ends,",
         ),
         (
             r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "components": [7]}"#,

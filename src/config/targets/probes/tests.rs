@@ -108,10 +108,29 @@ fn tls_dns_and_grpc_are_read() {
     assert!(read("grpc", json!({"host": "api", "port": 50051})).spec.secure().is_none());
 }
 
+#[test]
+fn one_stands_for_a_list_of_itself() {
+    for (one, list) in [(json!(404), json!([404])), (json!("3xx"), json!(["3xx"]))] {
+        let spec = |codes| read("http", json!({"url": "http://a/", "valid_status_codes": codes})).spec;
+        assert_eq!(spec(one), spec(list));
+    }
+    let spec = |key: &str, value| {
+        let mut entry = json!({"server": "a", "query_name": "b"});
+        entry[key] = value;
+        read("dns", entry).spec
+    };
+    assert_eq!(spec("valid_rcodes", json!("REFUSED")), spec("valid_rcodes", json!(["REFUSED"])));
+    assert_eq!(spec("expected_answers", json!("10.0.0.5")), spec("expected_answers", json!(["10.0.0.5"])));
+}
+
 /// Each entry, and what is said of it.
 #[test]
 fn each_problem_is_named_with_its_place_and_an_example() {
     const URL: &str = r#"; example: "https://api.example.org/health""#;
+    let keys = |list: &str| {
+        let (_, keys) = crate::config::targets::probe_keys().find(|(kind, _)| *kind == list).unwrap();
+        keys.join(", ")
+    };
     let example = |list: &str| LISTS.iter().find(|known| known.kind == list).unwrap().example;
     for (list, entry, expected) in [
         ("http", json!({}), format!(".url is missing{URL}")),
@@ -120,7 +139,7 @@ fn each_problem_is_named_with_its_place_and_an_example() {
         (
             "http",
             json!({"url": "http://a/", "folow_redirects": true}),
-            ".folow_redirects is not known; is `follow_redirects` meant?".into(),
+            format!(".folow_redirects is not known; is `follow_redirects` meant? There are {}", keys("http")),
         ),
         (
             "http",
@@ -130,7 +149,7 @@ fn each_problem_is_named_with_its_place_and_an_example() {
         (
             "http",
             json!({"url": "http://a/", "valid_status_codes": [99]}),
-            r#".valid_status_codes is [99], which is no list of statuses from 100 to 599, or of hundreds such as "2xx"; example: [200, "3xx"]"#.into(),
+            r#".valid_status_codes is [99], which is neither a status from 100 to 599, nor a hundred such as "2xx", nor a list of them; example: [200, "3xx"]"#.into(),
         ),
         (
             "http",
