@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 use super::flags::{setting_args, settings_notes};
 use super::{Command, Entry};
@@ -24,9 +24,12 @@ pub enum MaintenanceCommand {
         /// The components that it is for; none: everything.
         components: Vec<String>,
     },
-    /// End all that a command began.
-    End,
-    /// Show those that are not over.
+    /// End one that a command began, or all of them.
+    End {
+        /// Which one.
+        number: Option<u32>,
+    },
+    /// Show those that are on or planned.
     List,
 }
 
@@ -42,7 +45,8 @@ Exit code: 0 done, 1 not done, 64 the configuration or the command line cannot b
 
 Examples:
   heartbeat maintenance begin --for=2h --comment='new disks' --component=database
-  heartbeat maintenance end";
+  heartbeat maintenance list
+  heartbeat maintenance end 3";
 
 fn read(matches: &ArgMatches) -> Command {
     Command::Maintenance(match matches.subcommand() {
@@ -52,7 +56,7 @@ fn read(matches: &ArgMatches) -> Command {
             comment: begin.get_one::<String>("comment").cloned(),
             components: begin.get_many::<String>("component").unwrap_or_default().cloned().collect(),
         },
-        Some(("end", _)) => MaintenanceCommand::End,
+        Some(("end", end)) => MaintenanceCommand::End { number: end.get_one::<u32>("number").copied() },
         _ => MaintenanceCommand::List,
     })
 }
@@ -109,6 +113,13 @@ fn describe() -> clap::Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommand(begin)
-        .subcommand(command("end", "End all windows that a command began"))
-        .subcommand(command("list", "Show the windows that a command began and that are not over"))
+        .subcommand(
+            command("end", "End the window of this number, or all that a command began").arg(
+                Arg::new("number")
+                    .value_name("NUMBER")
+                    .help("Which one, as `heartbeat maintenance list` has it [default: all that a command began]")
+                    .value_parser(value_parser!(u32)),
+            ),
+        )
+        .subcommand(command("list", "Show the windows that are on or planned, by the file or by a command"))
 }

@@ -1,7 +1,7 @@
 //! The windows of maintenance of a publisher: those that its file plans, and those that somebody began by a command.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value;
 use tokio::sync::watch;
@@ -21,35 +21,60 @@ pub struct Commanded(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    windows: watch::Sender<Vec<Window>>,
+    windows: watch::Sender<Vec<Begun>>,
+    /// The number of the one that is begun next.
+    next: AtomicU32,
     /// Whether somebody ended all that there were.
     ended: AtomicBool,
     memory: Memory,
 }
 
+/// A window that somebody began by a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// What it is ended by. No other has it until the process ends; a restart counts anew.
+    pub number: u32,
+    /// The window.
+    pub window: Window,
+}
+
 /// There are as many as a heartbeat carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there are {WINDOWS_MAX} windows already; end one first")]
+#[error("there are {WINDOWS_MAX} windows already; end one first, by its number")]
 pub struct TooMany;
 
 impl Commanded {
     /// With those that a process before remembered, as far as they are not over.
     pub fn recalled(memory: Memory, now: Timestamp) -> Self {
         let windows = to_come(kept_before(memory.recalled()), now);
+        let windows: Vec<Begun> =
+            (1..).zip(windows).map(|(number, window)| Begun { number, window }).collect();
+        let next = AtomicU32::new(windows.last().map_or(0, |last| last.number) + 1);
         // Without, the next that is written of other subjects would forget them.
         drop(memory.keep(SUBJECT, kept(&windows)));
-        Self(Arc::new(Inner { windows: watch::Sender::new(windows), ended: AtomicBool::new(false), memory }))
+        let ended = AtomicBool::new(false);
+        Self(Arc::new(Inner { windows: watch::Sender::new(windows), next, ended, memory }))
     }
 
     /// Takes in those that a process before remembered, as they come to be known, unless somebody has ended all since.
     pub(super) fn take_over(&self, recalled: &Recalled, now: Timestamp) {
         self.0.windows.send_if_modified(|windows| {
-            let before = std::mem::take(windows);
+            let before = windows.clone();
+            windows.retain(|begun| now < begun.window.ends_at());
             let late = if self.0.ended.load(Ordering::Relaxed) { Vec::new() } else { kept_before(recalled) };
-            *windows = to_come(before.iter().cloned().chain(late), now);
+            for window in to_come(late, now) {
+                let is_there = windows.iter().any(|begun| begun.window == window);
+                if !is_there && windows.len() < WINDOWS_MAX {
+                    windows.push(self.numbered(window));
+                }
+            }
             drop(self.0.memory.keep(SUBJECT, kept(windows)));
             *windows != before
         });
+    }
+
+    fn numbered(&self, window: Window) -> Begun {
+        Begun { number: self.0.next.fetch_add(1, Ordering::Relaxed), window }
     }
 
     /// Begins one, or plans it. Those that are over make room. What it gives tells whether a restart will remember it.
@@ -59,9 +84,9 @@ impl Commanded {
     pub fn begin(&self, window: Window, now: Timestamp) -> Result<Keeping, TooMany> {
         let mut begun = Err(TooMany);
         self.0.windows.send_if_modified(|windows| {
-            windows.retain(|window| now < window.ends_at());
+            windows.retain(|begun| now < begun.window.ends_at());
             if windows.len() < WINDOWS_MAX {
-                windows.push(window);
+                windows.push(self.numbered(window));
                 begun = Ok(self.0.memory.keep(SUBJECT, kept(windows)));
             }
             begun.is_ok()
@@ -74,19 +99,31 @@ impl Commanded {
         let mut ended = 0;
         self.0.windows.send_if_modified(|windows| {
             self.0.ended.store(true, Ordering::Relaxed);
-            ended = windows.drain(..).filter(|window| now < window.ends_at()).count();
+            ended = windows.drain(..).filter(|begun| now < begun.window.ends_at()).count();
             ended > 0
         });
         (ended, self.0.memory.keep(SUBJECT, kept(&self.0.windows.borrow())))
     }
 
+    /// Ends the one of this number, where there is one that is not over. What it gives is as in [`Commanded::begin`].
+    pub fn end_one(&self, number: u32, now: Timestamp) -> Option<(Window, Keeping)> {
+        let mut ended = None;
+        self.0.windows.send_if_modified(|windows| {
+            let at = windows.iter().position(|begun| begun.number == number && now < begun.window.ends_at());
+            ended = at.map(|at| windows.remove(at).window);
+            ended.is_some()
+        });
+        ended.map(|window| (window, self.0.memory.keep(SUBJECT, kept(&self.0.windows.borrow()))))
+    }
+
     /// Those that are not over.
-    pub fn windows(&self, now: Timestamp) -> Vec<Window> {
-        to_come(self.0.windows.borrow().iter().cloned(), now)
+    pub fn windows(&self, now: Timestamp) -> Vec<Begun> {
+        let windows = self.0.windows.borrow();
+        windows.iter().filter(|begun| now < begun.window.ends_at()).cloned().collect()
     }
 
     /// Wakes up at each change.
-    pub fn watch(&self) -> watch::Receiver<Vec<Window>> {
+    pub fn watch(&self) -> watch::Receiver<Vec<Begun>> {
         self.0.windows.subscribe()
     }
 }
@@ -98,15 +135,16 @@ fn kept_before(recalled: &Recalled) -> Vec<Window> {
 }
 
 /// Windows as they are kept.
-fn kept(windows: &[Window]) -> Value {
+fn kept(windows: &[Begun]) -> Value {
+    let windows: Vec<Window> = windows.iter().map(|begun| begun.window.clone()).collect();
     // What was just written as JSON is JSON.
-    serde_json::from_str(encode_windows(windows).get()).unwrap_or_default()
+    serde_json::from_str(encode_windows(&windows).get()).unwrap_or_default()
 }
 
 /// What a heartbeat made at `now` carries of both.
-pub(super) fn carried(planned: &[PlannedWindow], commanded: &[Window], now: Timestamp) -> Vec<Window> {
+pub(super) fn carried(planned: &[PlannedWindow], commanded: &[Begun], now: Timestamp) -> Vec<Window> {
     let planned = planned.iter().flat_map(|planned| planned.near(now));
-    to_come(planned.chain(commanded.iter().cloned()), now)
+    to_come(planned.chain(commanded.iter().map(|begun| begun.window.clone())), now)
 }
 
 #[cfg(test)]
@@ -116,6 +154,10 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_unix_ms(second * 1000)
+    }
+
+    fn windows(commanded: &Commanded, second: i64) -> Vec<Window> {
+        commanded.windows(at(second)).into_iter().map(|begun| begun.window).collect()
     }
 
     fn window(begins: i64, ends: i64) -> Window {
@@ -136,6 +178,20 @@ mod tests {
         assert_eq!(commanded.end(at(20)).0, 1);
         assert_eq!(commanded.end(at(20)).0, 0);
         assert_eq!(commanded.windows(at(20)), []);
+    }
+
+    #[tokio::test]
+    async fn one_is_ended_by_its_number_which_no_other_has() {
+        let commanded = Commanded::recalled(Memory::of_this_process(), at(0));
+        for ends in [20, 20, 30] {
+            drop(commanded.begin(window(0, ends), at(0)).unwrap());
+        }
+        let numbers = |now| commanded.windows(at(now)).iter().map(|begun| begun.number).collect::<Vec<_>>();
+        assert_eq!(numbers(0), [1, 2, 3], "two that are equal are two");
+        assert_eq!(commanded.end_one(2, at(0)).unwrap().0, window(0, 20));
+        assert!(commanded.end_one(2, at(0)).is_none() && commanded.end_one(1, at(20)).is_none());
+        drop(commanded.begin(window(0, 40), at(0)).unwrap());
+        assert_eq!(numbers(20), [3, 4]);
     }
 
     #[tokio::test]
@@ -161,7 +217,7 @@ mod tests {
         first.close().await;
         let second = InFile::open(&path).await;
         let again = Commanded::recalled(second.memory.clone(), at(10));
-        assert_eq!(again.windows(at(10)), [named]);
+        assert_eq!(again.windows(at(10)), [Begun { number: 1, window: named }]);
         assert!(again.end(at(20)).1.is_stored().await);
         second.close().await;
         let third = InFile::open(&path).await;
@@ -183,13 +239,13 @@ mod tests {
         let mut seen = commanded.watch();
         seen.mark_unchanged();
         commanded.take_over(late.recalled(), at(6));
-        assert_eq!(commanded.windows(at(6)), [window(5, 50), window(0, 100)]);
+        assert_eq!(windows(&commanded, 6), [window(5, 50), window(0, 100)]);
         assert!(seen.has_changed().unwrap());
 
         let commanded = Commanded::recalled(Memory::of_this_process(), at(5));
         drop(commanded.end(at(5)));
         drop(commanded.begin(window(5, 50), at(5)).unwrap());
         commanded.take_over(late.recalled(), at(6));
-        assert_eq!(commanded.windows(at(6)), [window(5, 50)]);
+        assert_eq!(windows(&commanded, 6), [window(5, 50)]);
     }
 }

@@ -36,7 +36,7 @@ use crate::check::probe::Prober;
 use crate::clock;
 use crate::config::targets::{PlannedWindow, Targets};
 use crate::health::Pulse;
-use crate::heartbeat::{PublisherId, Window};
+use crate::heartbeat::PublisherId;
 use crate::signing::SigningKey;
 use crate::watched::Held;
 
@@ -52,7 +52,7 @@ use track::Observation;
 
 pub use drill::{Drill, Stage};
 pub use link::{InProcessEnd, Link};
-pub use maintenance::{Commanded, TooMany};
+pub use maintenance::{Begun, Commanded, TooMany};
 pub use once::{Found, check_once};
 pub use trace::Tracing;
 
@@ -111,7 +111,7 @@ pub struct Emitter {
     changes: Option<watch::Receiver<Wanted>>,
     planned: Vec<PlannedWindow>,
     maintenance: Commanded,
-    commanded: watch::Receiver<Vec<Window>>,
+    commanded: watch::Receiver<Vec<Begun>>,
     memory: Memory,
     results: (mpsc::Sender<Observation>, mpsc::Receiver<Observation>),
     link: Link,

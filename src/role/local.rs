@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use ::http::StatusCode;
+use tokio::sync::watch;
 use tracing::info;
 
-use super::posts::maintenance::as_in_the_file;
+use super::posts::maintenance::listed;
 use super::{StartError, web};
 use crate::clock;
 use crate::config::{LocalAddress, LocalConfig};
 use crate::http::{self, Answer, Page, PageQuestion, PostHandler, ReadyHandler, Server};
 use crate::publisher::Commanded;
+use crate::publisher::reload::Wanted;
 
 /// What a local API has.
 const PATHS: &str = "\
@@ -25,7 +27,7 @@ GET  /-/healthy, /-/ready
 pub(super) async fn bind(
     config: &LocalConfig,
     posts: PostHandler,
-    maintenance: Commanded,
+    (maintenance, in_force): (Commanded, watch::Receiver<Wanted>),
     ready: ReadyHandler,
     metrics: http::Metrics,
 ) -> Result<Server, StartError> {
@@ -41,7 +43,7 @@ pub(super) async fn bind(
         ..http::Config::on(listen)
     };
     let pages = Arc::new(move |question: PageQuestion| match question.path.as_str() {
-        "maintenance" => Answer::Ready(windows(&maintenance)),
+        "maintenance" => Answer::Ready(windows(&maintenance, &in_force)),
         _ => Answer::Ready(nothing_here()),
     });
     let handlers = http::Handlers { metrics: None, ready, pages, posts: Some(posts) };
@@ -58,9 +60,11 @@ pub(super) async fn bind(
     Ok(server)
 }
 
-/// The windows that were begun by command and are not over, as JSON.
-fn windows(maintenance: &Commanded) -> Page {
-    let windows = as_in_the_file(&maintenance.windows(clock::wall()));
+/// The windows of the file and of commands that are on or planned, as JSON.
+fn windows(maintenance: &Commanded, in_force: &watch::Receiver<Wanted>) -> Page {
+    let now = clock::wall();
+    let planned = in_force.borrow().targets.maintenance.clone();
+    let windows = listed(&planned, &maintenance.windows(now), now);
     let (status, content_type) = (StatusCode::OK, "application/json");
     Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
 }

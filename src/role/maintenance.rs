@@ -70,6 +70,10 @@ struct Listed {
     begins: String,
     ends: String,
     #[serde(default)]
+    from: String,
+    #[serde(default)]
+    number: Option<u32>,
+    #[serde(default)]
     comment: String,
     #[serde(default)]
     components: Vec<String>,
@@ -83,7 +87,9 @@ async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Ans
                 json!({"lasts": lasts, "begins": begins, "comment": comment, "components": components});
             (Method::POST, "/maintenance/begin", body.to_string())
         }
-        MaintenanceCommand::End => (Method::POST, "/maintenance/end", String::new()),
+        MaintenanceCommand::End { number } => {
+            (Method::POST, "/maintenance/end", number.map(|number| number.to_string()).unwrap_or_default())
+        }
         MaintenanceCommand::List => (Method::GET, "/maintenance", String::new()),
     };
     let (status, text) = ask(config, method, path, body).await?;
@@ -102,16 +108,18 @@ async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Ans
 /// The windows as a table.
 fn listed(windows: Vec<Listed>, terminal: &Terminal) -> String {
     if windows.is_empty() {
-        return "No command began a window that is not over. Those of the publisher's file are on its page."
-            .into();
+        return "No window is on or planned, by the publisher's file or by a command.".into();
     }
-    let mut table = Table::new(&["BEGINS", "ENDS", "FOR", "COMMENT"]);
+    let mut table = Table::new(&["NUMBER", "FROM", "BEGINS", "ENDS", "FOR", "COMMENT"]);
     for window in windows {
         let names = match &window.components[..] {
             [] => "everything".to_owned(),
             names => names.join(", "),
         };
-        let cells = [to_the_second(window.begins), to_the_second(window.ends), names, window.comment];
+        // What the file plans is changed there, and has no number to be ended by.
+        let number = window.number.map(|number| number.to_string()).unwrap_or_default();
+        let (begins, ends) = (to_the_second(window.begins), to_the_second(window.ends));
+        let cells = [number, window.from, begins, ends, names, window.comment];
         table.push(cells.map(Cell::from));
     }
     table.render(terminal)

@@ -64,7 +64,14 @@ pub(super) async fn run(
         (Some(config), Some(metrics)) => {
             let posts =
                 posts::local(reloading.reloads.clone(), reloading.in_force.clone(), jobs, commanded.clone());
-            let server = local::bind(config, posts, commanded, Arc::clone(&ready), metrics.clone()).await?;
+            let server = local::bind(
+                config,
+                posts,
+                (commanded, reloading.in_force.clone()),
+                Arc::clone(&ready),
+                metrics.clone(),
+            )
+            .await?;
             Some(tokio::spawn(server.serve(stop_late.clone())))
         }
         _ => None,

@@ -83,7 +83,16 @@ pub(super) async fn run(
         Some(config) => {
             let posts =
                 posts::local(reloading.reloads.clone(), reloading.in_force.clone(), jobs, commanded.clone());
-            Some(local::bind(config, posts, commanded, Arc::clone(&shown.ready), metrics.clone()).await?)
+            Some(
+                local::bind(
+                    config,
+                    posts,
+                    (commanded, reloading.in_force.clone()),
+                    Arc::clone(&shown.ready),
+                    metrics.clone(),
+                )
+                .await?,
+            )
         }
     };
     let shown = Shown { posts: Some(posts::exposed(reloading.reloads.clone())), ..shown };

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{EXIT_DOWN, EXIT_OK, EXIT_UNKNOWN, answer, convert};
+use crate::clock;
 use crate::config::StatusConfig;
 use crate::status::{Answer, Client, Config, Question, StatusError, Verdict, ask, render};
 use crate::telemetry::{Chain, visible, visible_json};
@@ -57,7 +58,8 @@ async fn watch(client: &Client, limit: Duration, asked: &Asked, every: Duration,
         match ask(client, &asked.question, limit).await {
             Ok(answer) if asked.json => terminal.line(&told(&answer, true, terminal)),
             Ok(answer) => {
-                last = told(&answer, false, terminal);
+                // Of tables that follow each other, each says when it was so.
+                last = format!("{}\n{}", now(), told(&answer, false, terminal));
                 terminal.redraw(&last);
             }
             Err(error) if asked.json => {
@@ -65,11 +67,15 @@ async fn watch(client: &Client, limit: Duration, asked: &Asked, every: Duration,
             }
             Err(error) => {
                 let why = terminal.paint(Style::Bad, &visible(&Chain(&error).to_string()));
-                terminal.redraw(&format!("{why}; what it said last:\n\n{last}"));
+                terminal.redraw(&format!("{}\n{why}; what it said last:\n\n{last}", now()));
             }
         }
         sleep(every).await;
     }
+}
+
+fn now() -> String {
+    clock::wall().to_rfc3339_seconds()
 }
 
 fn told(answer: &Answer, json: bool, terminal: &Terminal) -> String {

@@ -71,6 +71,12 @@ pub enum StatusError {
         /// Whether one was given.
         with_password: bool,
     },
+    /// It speaks TLS, and was spoken to without.
+    #[error("{url} speaks https alone: try https:// in --url (STATUS_URL)")]
+    HttpsAlone {
+        /// Where.
+        url: String,
+    },
     /// It answered something else.
     #[error("{url} answered with status {status}{said}: is it a subscriber, or standalone?")]
     Status {
@@ -145,6 +151,9 @@ impl Client {
             // A redirect is not followed: it would carry the password along.
             status => {
                 let said = words(response).await;
+                if status == StatusCode::BAD_REQUEST && said.contains(HTTPS_ALONE) {
+                    return Err(StatusError::HttpsAlone { url: url() });
+                }
                 return Err(StatusError::Status { url: url(), status: status.as_u16(), said });
             }
         }
@@ -190,6 +199,9 @@ fn told(error: &(dyn Error + 'static)) -> String {
     };
     format!("{why}; {to_do}")
 }
+
+/// How a port of https answers one who speaks http.
+const HTTPS_ALONE: &str = "speaks https alone";
 
 /// How the library says that a name is nobody's.
 const NO_NAME: &str = "failed to lookup address information";

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::answer::{Component, Publisher};
 use super::{Fleet, Verdict};
-use crate::heartbeat::Timestamp;
+use crate::heartbeat::{Reason, Timestamp};
 use crate::page::{Standing, ago};
 use crate::telemetry::visible;
 use crate::terminal::{Cell, Style, Table, Terminal, counted};
@@ -12,22 +12,44 @@ use crate::terminal::{Cell, Style, Table, Terminal, counted};
 /// Components that are named of one publisher at most; the rest is counted.
 const NAMED_MAX: usize = 3;
 
+/// What a state means that is the subscriber's own.
+const UNJUDGED: &str =
+    "unjudged: The subscriber cannot tell yet: it has not listened for long enough, or is cut off.";
+
 /// The table, and what is to be said of all of it.
 pub fn render(fleet: &Fleet, terminal: &Terminal) -> String {
     let mut text = String::new();
+    let mut shown = String::new();
     if !fleet.publishers.is_empty() {
         let mut table = Table::new(&["PUBLISHER", "STATE", "LAST SEEN", "UP", "NOT UP"]);
         for publisher in &fleet.publishers {
             table.push(row(publisher, fleet.view.at()));
         }
-        text.push_str(&table.render(terminal));
+        shown = table.render(terminal);
+        text.push_str(&shown);
         text.push_str("\n\n");
     }
     text.push_str(&summary(fleet));
     for warning in warnings(fleet) {
         let _ = write!(text, "\n{} {}", terminal.paint(Style::Odd, "warning:"), visible(&warning));
     }
+    for (at, meaning) in meanings(fleet, &shown).iter().enumerate() {
+        text.push_str(if at == 0 { "\n\n" } else { "\n" });
+        text.push_str(meaning);
+    }
     text
+}
+
+/// What the words mean that stand in the table.
+fn meanings(fleet: &Fleet, shown: &str) -> Vec<String> {
+    let is_told = |reason: &&Reason| shown.contains(&format!(", {reason})"));
+    let mut meanings: Vec<String> =
+        Reason::ALL.iter().filter(is_told).map(|reason| format!("{reason}: {}", reason.meaning())).collect();
+    let mut standings = fleet.publishers.iter().filter_map(Publisher::standing);
+    if standings.any(|standing| standing == Standing::Unjudged) || shown.contains("(unjudged") {
+        meanings.push(UNJUDGED.to_owned());
+    }
+    meanings
 }
 
 fn row(publisher: &Publisher, now: Option<Timestamp>) -> [Cell; 5] {
@@ -35,6 +57,8 @@ fn row(publisher: &Publisher, now: Option<Timestamp>) -> [Cell; 5] {
     let last_seen = match (time(&publisher.last_seen), now) {
         (Some(at), Some(now)) => ago(now, at),
         (Some(at), None) => at.to_rfc3339_seconds(),
+        // Messages that waited in the queue told of it, and nobody knows for how long they did.
+        (None, _) if !publisher.components.is_empty() => "unclear when".to_owned(),
         (None, _) => "never".to_owned(),
     };
     let up = publisher.components.iter().filter(|component| component.state == "up").count();
@@ -149,4 +173,35 @@ fn warnings(fleet: &Fleet) -> Vec<String> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(last_seen: Option<&str>, components: serde_json::Value) -> String {
+        let publisher =
+            json!({"id": "oslo", "state": "unjudged", "last_seen": last_seen, "components": components});
+        let view = json!({"now": "2026-01-01T00:00:07Z", "synced": true, "not_ready_because": null});
+        let fleet = Fleet::read(&json!({"view": view, "publishers": [publisher]})).unwrap();
+        render(&fleet, &Terminal::new(Box::new(std::io::sink()), false, false))
+    }
+
+    #[test]
+    fn words_of_the_table_are_explained_and_no_others() {
+        let down = json!([{"kind": "host", "name": "db", "state": "down", "reason": "refused"}]);
+        let text = told(Some("2026-01-01T00:00:00Z"), down);
+        assert!(text.ends_with(&format!("\n\nrefused: The connection was refused.\n{UNJUDGED}")), "{text}");
+    }
+
+    #[test]
+    fn who_was_heard_of_was_not_never_seen() {
+        let up = json!([{"kind": "host", "name": "db", "state": "unjudged"}]);
+        for (components, when) in [(up, "unclear when"), (json!([]), "never")] {
+            let text = told(None, components);
+            assert!(text.contains(&format!("unjudged  {when}  ")), "{text}");
+        }
+    }
 }

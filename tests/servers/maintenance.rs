@@ -50,6 +50,8 @@ async fn a_window_is_begun_remembered_and_ended_by_command() {
     let (code, said) = run(&publisher, &["maintenance", "list"]);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("new disks") && said.contains("db"), "{said}");
+    let (code, said) = run(&publisher, &["maintenance", "end", "7"]);
+    assert!(code == Some(1) && said.contains("with the number 7"), "{said}");
 
     // It outlives its process.
     publisher.kill();
@@ -63,8 +65,12 @@ async fn a_window_is_begun_remembered_and_ended_by_command() {
     let (code, said) = run(&publisher, &["maintenance", "begin", "--for=1h"]);
     assert_eq!(code, Some(0), "{said}");
     wait_shown(&field, OF_PUBLISHER, &of_publisher, true).await;
+    let (code, said) = run(&publisher, &["maintenance", "end", "2"]);
+    assert!(code == Some(0) && said.starts_with("OK: ended maintenance from 2"), "{said}");
+    wait_shown(&field, OF_PUBLISHER, &of_publisher, false).await;
+    wait_shown(&field, OF_COMPONENT, &of_db, true).await;
     let (code, said) = run(&publisher, &["maintenance", "end"]);
-    assert_eq!((code, said.as_str()), (Some(0), "OK: 2 windows are ended\n"));
+    assert_eq!((code, said.as_str()), (Some(0), "OK: one window is ended\n"));
     wait_shown(&field, OF_PUBLISHER, &of_publisher, false).await;
     wait_shown(&field, OF_COMPONENT, &of_db, false).await;
 
@@ -127,7 +133,11 @@ async fn what_is_told_of_a_window_begins_it_again() {
     let told = curl(&["http://localhost/maintenance"]);
     let windows: serde_json::Value = serde_json::from_str(&told).unwrap();
     let keys: Vec<&String> = windows[0].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["begins", "components", "ends"], "as in the publisher's file");
+    assert_eq!(
+        keys,
+        ["begins", "components", "ends", "from", "number"],
+        "as in the publisher's file, and more"
+    );
     let again = curl(&["-d", &windows[0].to_string(), "http://localhost/maintenance/begin"]);
     assert!(again.starts_with("OK: maintenance from "), "{told}{again}");
     for (token, why) in [(None, "asks for its token"), (Some("open"), "does not take this token")] {

@@ -299,6 +299,10 @@ async fn it_is_watched_while_the_subscriber_goes_and_comes_back() {
     })
     .await;
     assert!(!watch.log().contains('\u{1b}'), "no terminal, no control characters");
+    let log = watch.log();
+    let times = log.lines().filter(|line| line.parse::<jiff::Timestamp>().is_ok()).count();
+    let tables = log.lines().filter(|line| line.contains("No publisher is found.")).count();
+    assert!(tables > 0 && times > tables, "{times} times and {tables} tables: {log}");
 }
 
 #[track_caller]

@@ -16,7 +16,8 @@ const KEYS: &[&str] = &["begins", "ends", "lasts", "every", "comment", "componen
 const EXAMPLE: &str = r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "7days"}"#;
 
 /// Likewise of one that somebody begins by a command, once.
-const KEYS_OF_COMMAND: &[&str] = &["begins", "ends", "lasts", "comment", "components"];
+/// What a window is told of with may stand there, too: one that is told of begins the same again.
+const KEYS_OF_COMMAND: &[&str] = &["begins", "ends", "lasts", "comment", "components", "from", "number"];
 const EXAMPLE_OF_COMMAND: &str = r#"{"lasts": "2h", "comment": "new disks", "components": ["database"]}"#;
 
 /// Names that one who names none of them is told.

@@ -6,11 +6,11 @@ use tokio::sync::watch;
 
 use super::done;
 use crate::clock;
-use crate::config::targets;
-use crate::heartbeat::Window;
+use crate::config::targets::{self, PlannedWindow};
+use crate::heartbeat::{Timestamp, Window};
 use crate::http::{Deed, Said};
-use crate::publisher::Commanded;
 use crate::publisher::reload::Wanted;
+use crate::publisher::{Begun, Commanded};
 
 /// Begins a window, or plans it, as the body says.
 pub(super) fn begin(maintenance: Commanded, in_force: watch::Receiver<Wanted>) -> Deed {
@@ -42,13 +42,23 @@ fn told(window: &Window) -> String {
     format!("maintenance from {begins} to {ends}, of {of}")
 }
 
-/// Windows in the form in which the publisher's file has them, and a body that begins one.
-pub(in crate::role) fn as_in_the_file(windows: &[Window]) -> Value {
-    windows.iter().map(as_entry).collect()
+/// All windows that are on or planned, those that begin first first: in the form in which the publisher's file has them, and a
+/// body that begins one, with where each is from, and of one that a command began its number.
+pub(in crate::role) fn listed(planned: &[PlannedWindow], begun: &[Begun], now: Timestamp) -> Value {
+    let planned = planned.iter().flat_map(|planned| planned.near(now));
+    let planned = planned.filter(|window| now < window.ends_at()).map(|window| (window, None));
+    let begun = begun.iter().map(|begun| (begun.window.clone(), Some(begun.number)));
+    let mut windows: Vec<(Window, Option<u32>)> = planned.chain(begun).collect();
+    windows.sort_by_key(|(window, number)| (window.begins_at(), window.ends_at(), *number));
+    windows.iter().map(|(window, number)| as_entry(window, *number)).collect()
 }
 
-fn as_entry(window: &Window) -> Value {
+fn as_entry(window: &Window, number: Option<u32>) -> Value {
     let mut entry = Map::new();
+    entry.insert("from".into(), json!(if number.is_some() { "command" } else { "file" }));
+    if let Some(number) = number {
+        entry.insert("number".into(), json!(number));
+    }
     entry.insert("begins".into(), json!(window.begins_at().to_rfc3339()));
     entry.insert("ends".into(), json!(window.ends_at().to_rfc3339()));
     if let Some(comment) = window.comment() {
@@ -61,10 +71,14 @@ fn as_entry(window: &Window) -> Value {
     Value::Object(entry)
 }
 
-/// Ends all that a command began.
+/// Ends the one whose number is the body, or all that a command began.
 pub(super) fn end(maintenance: Commanded) -> Deed {
-    Box::new(move |_| {
+    Box::new(move |body| {
         Box::pin(async move {
+            let body = String::from_utf8_lossy(&body);
+            if !body.trim().is_empty() {
+                return end_one(&maintenance, body.trim()).await;
+            }
             let (ended, kept) = maintenance.end(clock::wall());
             let text = match ended {
                 0 => "there was no window that a command began".to_owned(),
@@ -74,6 +88,21 @@ pub(super) fn end(maintenance: Commanded) -> Deed {
             done(&format!(": {text}"), kept.is_stored().await)
         })
     })
+}
+
+async fn end_one(maintenance: &Commanded, number: &str) -> Said {
+    let Ok(number) = number.parse() else {
+        let why = "Not ended: the body is no number of a window; without a body all end that a command began";
+        return Said::not(StatusCode::BAD_REQUEST, why);
+    };
+    match maintenance.end_one(number, clock::wall()) {
+        Some((window, kept)) => done(&format!(": ended {}", told(&window)), kept.is_stored().await),
+        None => {
+            let why = "`heartbeat maintenance list` has those that there are";
+            let said = format!("Not ended: there is no window of a command with the number {number}; {why}");
+            Said::not(StatusCode::UNPROCESSABLE_ENTITY, said)
+        }
+    }
 }
 
 #[cfg(test)]
@@ -105,17 +134,36 @@ mod tests {
             let said = begin(maintenance.clone(), in_force.clone())(Bytes::from(body)).await;
             assert!(said.status == status && said.text.contains(text), "{body}: {said:?}");
         }
-        let windows = as_in_the_file(&maintenance.windows(clock::wall()));
-        assert_eq!(windows[0]["components"], json!(["db"]));
+        let plan = r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}], "maintenance": [
+            {"begins": "2998-01-01T00:00:00Z", "lasts": "1h"}, {"begins": "1998-01-01T00:00:00Z", "lasts": "1h"}]}}"#;
+        let planned = parse(plan, Form::JsonFirst).unwrap().0.maintenance;
+        let windows = listed(&planned, &maintenance.windows(clock::wall()), clock::wall());
         assert_eq!(
             windows[1],
-            json!({"begins": "2999-12-06T02:00:00.001Z", "ends": "2999-12-06T02:01:30.001Z"})
+            json!({"from": "file", "begins": "2998-01-01T00:00:00.000Z", "ends": "2998-01-01T01:00:00.000Z"}),
+            "and none that is over"
+        );
+        assert_eq!(windows[0]["components"], json!(["db"]));
+        assert_eq!(
+            windows[2],
+            json!({
+                "from": "command", "number": 2,
+                "begins": "2999-12-06T02:00:00.001Z", "ends": "2999-12-06T02:01:30.001Z"
+            })
         );
         // What is told of a window begins the same again.
-        let body = Bytes::from(windows[1].to_string());
+        let body = Bytes::from(windows[2].to_string());
         let said = begin(maintenance.clone(), in_force)(body).await;
         assert_eq!(said.status, 200, "{said:?}");
+        for (body, status, text) in [
+            ("2\n", 200, "OK: ended maintenance from 2999-12-06T02:00:00Z"),
+            ("2", 422, "no window of a command with the number 2"),
+            ("all", 400, "the body is no number"),
+        ] {
+            let said = end(maintenance.clone())(Bytes::from(body)).await;
+            assert!(said.status == status && said.text.contains(text), "{body}: {said:?}");
+        }
         let said = end(maintenance.clone())(Bytes::new()).await;
-        assert_eq!(said.text, "OK: 3 windows are ended");
+        assert_eq!(said.text, "OK: 2 windows are ended");
     }
 }
