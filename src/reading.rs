@@ -2,7 +2,8 @@
 //! it likes, and no deadline frees that thread.
 //!
 //! So they are read on threads apart. What hangs is read by one thread: whoever asks meanwhile waits for the same
-//! [`Reading`], as long as they have time. And all readings together have no more than so many threads.
+//! [`Reading`], as long as they have time. And all readings together have no more than so many [`Threads`]: those that hang
+//! are counted apart, so that one dead mount leaves the files of others theirs.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,15 +14,36 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-
-/// Threads that read at one time: an eighth of those that the runtime has for all that blocks.
-const THREADS_MAX: usize = 64;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Longest time that a file is waited for by those who have what it held before: whoever connects may have one thread for
-/// everything.
+/// everything. What takes longer hangs.
 pub const READ_TIME: Duration = Duration::from_millis(500);
 
-static THREADS: Semaphore = Semaphore::const_new(THREADS_MAX);
+/// Of the 512 that the runtime has for all that blocks.
+static THREADS: Threads = Threads::of(64, 256);
+
+/// Threads that read at one time.
+#[derive(Debug)]
+struct Threads {
+    quick: Semaphore,
+    hung: Semaphore,
+}
+
+impl Threads {
+    const fn of(quick: usize, hung: usize) -> Self {
+        Self { quick: Semaphore::const_new(quick), hung: Semaphore::const_new(hung) }
+    }
+
+    /// One to begin with, as soon as there is one. `None`: as many hang as may, and those that begin are no better.
+    async fn one(&'static self) -> Option<SemaphorePermit<'static>> {
+        match self.quick.try_acquire() {
+            Ok(thread) => Some(thread),
+            Err(_) if self.hung.available_permits() == 0 => None,
+            Err(_) => self.quick.acquire().await.ok(),
+        }
+    }
+}
 
 /// Reads a file that has to be short.
 ///
@@ -39,7 +61,11 @@ pub fn bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
 
 /// What a thread reads again and again, and one thread at a time.
 #[derive(Debug)]
-pub struct Reading<T>(Mutex<Option<Arc<UnderWay<T>>>>);
+pub struct Reading<T> {
+    last: Mutex<Option<Arc<UnderWay<T>>>>,
+    /// `None`: it has one of its own.
+    threads: Option<&'static Threads>,
+}
 
 /// One reading.
 #[derive(Debug)]
@@ -47,13 +73,15 @@ struct UnderWay<T> {
     state: Mutex<State<T>>,
     for_threads: Condvar,
     for_tasks: Notify,
+    threads: Option<&'static Threads>,
     /// It has kept somebody waiting for longer than they had.
     is_late: AtomicBool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum State<T> {
-    Reading,
+    /// On a thread of those that there may be.
+    Reading(#[expect(dead_code, reason = "held until then")] Option<SemaphorePermit<'static>>),
     Read(T),
     /// The thread came to no end of its own.
     Lost,
@@ -61,7 +89,14 @@ enum State<T> {
 
 impl<T> Default for Reading<T> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { last: Mutex::default(), threads: Some(&THREADS) }
+    }
+}
+
+impl<T> Reading<T> {
+    /// One that needs no thread of those that all share, for what lies where the program itself does. It has one at most.
+    pub fn by_itself() -> Self {
+        Self { last: Mutex::default(), threads: None }
     }
 }
 
@@ -72,56 +107,86 @@ impl<T: Clone + Send + Sync + 'static> Reading<T> {
     pub async fn wait(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let under_way = match self.under_way() {
             Some(under_way) => under_way,
-            None => {
-                let thread = THREADS.acquire().await.ok()?;
-                self.begin(thread, read)
-            }
+            None => self.begin(self.thread().await?, read),
         };
         under_way.read().await
     }
 
-    /// The same for whoever has no task: waits so long at most, and not at all for what has kept others waiting.
+    /// The same for who has what was read before: waits for [`READ_TIME`] at most, and not at all for what has kept others
+    /// waiting.
     ///
     /// `None`: not in that time.
+    pub async fn wait_shortly(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let end = Instant::now() + READ_TIME;
+        let under_way = match self.under_way() {
+            Some(under_way) if under_way.is_late.load(Ordering::Relaxed) => return None,
+            Some(under_way) => under_way,
+            None => self.begin(timeout_at(end, self.thread()).await.ok()??, read),
+        };
+        timeout_at(end, under_way.read()).await.unwrap_or_else(|_| {
+            under_way.set_late();
+            None
+        })
+    }
+
+    /// The same for whoever has no task, within another time.
     pub fn wait_at_most(&self, time: Duration, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let under_way = match self.under_way() {
             Some(under_way) if under_way.is_late.load(Ordering::Relaxed) => return None,
             Some(under_way) => under_way,
-            None => self.begin(THREADS.try_acquire().ok()?, read),
+            None => {
+                let thread = self.threads.map(|threads| threads.quick.try_acquire());
+                self.begin(thread.transpose().ok()?, read)
+            }
         };
         under_way.read_within(time)
     }
 
+    /// `None`: there is none. `Some(None)`: it needs none of those that all share.
+    async fn thread(&self) -> Option<Option<SemaphorePermit<'static>>> {
+        match self.threads {
+            Some(threads) => threads.one().await.map(Some),
+            None => Some(None),
+        }
+    }
+
     /// The reading that has not come to its end.
     fn under_way(&self) -> Option<Arc<UnderWay<T>>> {
-        let last = locked(&self.0);
-        last.as_ref().filter(|last| matches!(*locked(&last.state), State::Reading)).cloned()
+        locked(&self.last).as_ref().filter(|last| last.is_reading()).cloned()
     }
 
     /// Begins one, unless somebody has meanwhile.
     fn begin(
         &self,
-        thread: SemaphorePermit<'static>,
+        thread: Option<SemaphorePermit<'static>>,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Arc<UnderWay<T>> {
-        let mut last = locked(&self.0);
-        if let Some(begun) = last.as_ref().filter(|last| matches!(*locked(&last.state), State::Reading)) {
+        let mut last = locked(&self.last);
+        if let Some(begun) = last.as_ref().filter(|last| last.is_reading()) {
             return Arc::clone(begun);
         }
         let under_way = Arc::new(UnderWay {
-            state: Mutex::new(State::Reading),
+            state: Mutex::new(State::Reading(thread)),
             for_threads: Condvar::new(),
             for_tasks: Notify::new(),
+            threads: self.threads,
             is_late: AtomicBool::new(false),
         });
         let ending = Ending(Arc::clone(&under_way));
         let work = move || {
-            let _thread = thread;
             let read = read();
             ending.tell(State::Read(read));
         };
         match Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(work)),
+            Ok(runtime) => {
+                let watched = Arc::clone(&under_way);
+                runtime.spawn(async move {
+                    if timeout(READ_TIME, watched.read()).await.is_err() {
+                        watched.set_late();
+                    }
+                });
+                drop(runtime.spawn_blocking(work));
+            }
             Err(_) => drop(std::thread::spawn(work)),
         }
         *last = Some(Arc::clone(&under_way));
@@ -137,7 +202,7 @@ impl<T: Clone> UnderWay<T> {
             tokio::pin!(told);
             told.as_mut().enable();
             match &*locked(&self.state) {
-                State::Reading => {}
+                State::Reading(_) => {}
                 State::Read(read) => return Some(read.clone()),
                 State::Lost => return None,
             }
@@ -146,15 +211,31 @@ impl<T: Clone> UnderWay<T> {
     }
 
     fn read_within(&self, time: Duration) -> Option<T> {
-        let is_reading = |state: &mut State<T>| matches!(state, State::Reading);
+        let is_reading = |state: &mut State<T>| matches!(state, State::Reading(_));
         let waited = self.for_threads.wait_timeout_while(locked(&self.state), time, is_reading);
         match &*waited.unwrap_or_else(PoisonError::into_inner).0 {
-            State::Read(read) => Some(read.clone()),
-            State::Reading => {
-                self.is_late.store(true, Ordering::Relaxed);
-                None
-            }
-            State::Lost => None,
+            State::Read(read) => return Some(read.clone()),
+            State::Lost => return None,
+            State::Reading(_) => {}
+        }
+        self.set_late();
+        None
+    }
+}
+
+impl<T> UnderWay<T> {
+    fn is_reading(&self) -> bool {
+        matches!(*locked(&self.state), State::Reading(_))
+    }
+
+    /// From here on it is one of those that hang, as long as there may be more of these.
+    fn set_late(&self) {
+        if !self.is_late.swap(true, Ordering::Relaxed)
+            && let Some(threads) = self.threads
+            && let State::Reading(thread) = &mut *locked(&self.state)
+            && let Ok(hung) = threads.hung.try_acquire()
+        {
+            *thread = Some(hung);
         }
     }
 }
@@ -165,7 +246,7 @@ struct Ending<T>(Arc<UnderWay<T>>);
 impl<T> Ending<T> {
     fn tell(&self, state: State<T>) {
         let mut last = locked(&self.0.state);
-        if matches!(*last, State::Reading) {
+        if matches!(*last, State::Reading(_)) {
             *last = state;
         }
         drop(last);
@@ -186,13 +267,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
-    use std::time::Instant;
-
-    use tokio::time::timeout;
-
-    use super::*;
 
     const SOON: Duration = Duration::from_millis(50);
 
@@ -241,7 +318,7 @@ mod tests {
         let (answer, hangs) = mpsc::channel();
         assert_eq!(reading.wait_at_most(SOON, disk.read(hangs)), None);
         let (_never, unasked) = mpsc::channel();
-        let begun = Instant::now();
+        let begun = std::time::Instant::now();
         assert_eq!(reading.wait_at_most(Duration::from_secs(60), disk.read(unasked)), None);
         assert!(begun.elapsed() < Duration::from_secs(20), "not at all for what has kept others waiting");
         answer.send(1).unwrap();
@@ -251,6 +328,59 @@ mod tests {
             reading.wait_at_most(Duration::from_secs(20), || 2)
         });
         assert_eq!(read.take(20_000).find_map(|read| read), Some(2));
+    }
+
+    /// One may begin at a time, and two may hang.
+    #[tokio::test]
+    async fn what_hangs_leaves_the_others_their_threads() {
+        static THREADS: Threads = Threads::of(1, 2);
+        let among = || Reading { last: Mutex::default(), threads: Some(&THREADS) };
+        let (disk, mut answers, mut hung) = (Disk::default(), Vec::new(), Vec::new());
+        for _ in 0..2 {
+            let (answer, hangs) = mpsc::channel();
+            let (reading, read) = (Arc::new(among()), disk.read(hangs));
+            let hangs = Arc::clone(&reading);
+            // Who began it need not stay.
+            assert!(timeout(SOON, async move { hangs.wait(read).await }).await.is_err());
+            answers.push(answer);
+            hung.push(reading);
+            let healthy = among();
+            assert_eq!(timeout(20 * READ_TIME, healthy.wait(|| 1)).await, Ok(Some(1)));
+            assert_eq!(healthy.wait_shortly(|| 2).await, Some(2));
+        }
+        assert_eq!(disk.asked.load(Ordering::SeqCst), 2);
+        let (answer, hangs) = mpsc::channel();
+        let third = Arc::new(among());
+        let (reading, read) = (Arc::clone(&third), disk.read(hangs));
+        let waiting = tokio::spawn(async move { reading.wait(read).await });
+        while disk.asked.load(Ordering::SeqCst) < 3 {
+            tokio::task::yield_now().await;
+        }
+        let begun = Instant::now();
+        assert_eq!(among().wait(|| 1).await, None, "not even waited for: as many hang as may");
+        assert!(begun.elapsed() < 20 * READ_TIME);
+        assert_eq!(Reading::by_itself().wait(|| 1).await, Some(1), "needs none of them");
+        for answer in answers {
+            answer.send(1).unwrap();
+        }
+        answer.send(1).unwrap();
+        assert_eq!(waiting.await.unwrap(), Some(1));
+        assert_eq!(among().wait(|| 1).await, Some(1), "the disk is back");
+    }
+
+    #[tokio::test]
+    async fn who_has_what_was_before_waits_once() {
+        let (disk, reading) = (Disk::default(), Reading::default());
+        let (answer, hangs) = mpsc::channel();
+        assert_eq!(reading.wait_shortly(disk.read(hangs)).await, None);
+        let begun = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(reading.wait_shortly(|| 1).await, None);
+        }
+        assert!(begun.elapsed() < 50 * READ_TIME, "{:?}", begun.elapsed());
+        answer.send(2).unwrap();
+        let read = reading.wait(|| 3).await;
+        assert!(matches!(read, Some(2 | 3)), "{read:?}");
     }
 
     #[tokio::test]

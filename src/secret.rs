@@ -4,10 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::reading::{Reading, bounded};
 
@@ -16,9 +14,6 @@ const REDACTED: &str = "<redacted>";
 
 /// Longest secret that is read from a file, in bytes; a file that is longer is another file.
 pub const FILE_BYTES_MAX: usize = 64 << 10;
-
-/// For the disk of a secret's file.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A password. `Debug` and `Display` are redacted, so that no log line, error or printed
 /// configuration can give it away; only [`Secret::expose`] does.
@@ -125,6 +120,23 @@ struct Last {
     complaint: Option<String>,
 }
 
+impl Last {
+    fn complain(&mut self, path: &Path, error: &SecretFileError) {
+        let complaint = match error {
+            SecretFileError::Read(source) => format!("{error}: {source}"),
+            _ => error.to_string(),
+        };
+        if self.complaint.as_ref() != Some(&complaint) {
+            warn!(
+                file = %path.display(),
+                error = complaint,
+                "The file of a secret gives none; going on with the last that it gave"
+            );
+            self.complaint = Some(complaint);
+        }
+    }
+}
+
 impl SecretSource {
     /// One that never changes.
     pub fn given(secret: Secret) -> Self {
@@ -156,36 +168,25 @@ impl SecretSource {
                 }
                 *last = Last { secret, complaint: None };
             }
-            Err(error) => {
-                let complaint = match &error {
-                    SecretFileError::Read(source) => format!("{error}: {source}"),
-                    _ => error.to_string(),
-                };
-                if last.complaint.as_ref() != Some(&complaint) {
-                    warn!(
-                        file = %path.display(),
-                        error = complaint,
-                        "The file of a secret gives none; going on with the last that it gave"
-                    );
-                    last.complaint = Some(complaint);
-                }
-            }
+            Err(error) => last.complain(path, &error),
         }
         last.secret.clone()
     }
 
-    /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer soon, the last that it gave.
+    /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer [soon](crate::reading::READ_TIME), the last that it gave. One that
+    /// hangs keeps waiting only who found out.
     pub async fn read_aside(&self) -> Secret {
         let (path, last, reading) = match &*self.0 {
             Origin::Given(secret) => return secret.clone(),
             Origin::File { path, last, reading } => (path, last, reading),
         };
         let source = self.clone();
-        if let Ok(Some(secret)) = timeout(PATIENCE, reading.wait(move || source.read())).await {
+        if let Some(secret) = reading.wait_shortly(move || source.read()).await {
             return secret;
         }
-        debug!(file = %path.display(), "The file of a secret does not answer; going on with the last that it gave");
-        last.lock().unwrap_or_else(PoisonError::into_inner).secret.clone()
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.complain(path, &SecretFileError::NoAnswer);
+        last.secret.clone()
     }
 }
 
@@ -228,7 +229,10 @@ fn in_file(path: &Path) -> Result<Secret, SecretFileError> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::{Instant, timeout};
+
     use super::*;
+    use crate::reading::READ_TIME;
 
     #[test]
     fn a_secret_is_redacted_however_it_is_printed() {
@@ -282,6 +286,13 @@ mod tests {
         for asked in asked {
             assert_eq!(asked.await.unwrap().expose(), "one");
         }
+        let began = Instant::now();
+        for _ in 0..40 {
+            assert_eq!(source.read_aside().await.expose(), "one");
+        }
+        assert!(began.elapsed() < 20 * READ_TIME, "that it hangs is known");
+        let Origin::File { last, .. } = &*source.0 else { unreachable!() };
+        assert_eq!(last.lock().unwrap().complaint.as_deref(), Some("the file's disk does not answer"));
         // One reader took what was written, and the next finds a file again.
         std::fs::write(&path, "two").unwrap();
         std::fs::write(folder.path().join("next"), "three").unwrap();
@@ -292,6 +303,6 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(10 * PATIENCE, third).await.unwrap();
+        timeout(20 * READ_TIME, third).await.unwrap();
     }
 }

@@ -38,12 +38,11 @@ pub enum Own {
 impl Trust {
     /// By files, which are not read yet.
     pub fn new(files: TlsFiles) -> Self {
-        Self {
-            files,
-            provider: Arc::new(aws_lc_rs::default_provider()),
-            held: Mutex::default(),
-            reading: Reading::default(),
-        }
+        // The system's roots lie where the program itself does, and need no share of what dead mounts take.
+        let reads_none = files == TlsFiles::default();
+        let reading = if reads_none { Reading::by_itself() } else { Reading::default() };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        Self { files, provider, held: Mutex::default(), reading }
     }
 
     /// The files that it goes by.
