@@ -9,15 +9,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Longest time that a file is waited for by those who have what it held before: whoever connects may have one thread for
-/// everything. What takes longer hangs.
+/// Longest time that a file is waited for by those who have what it held before. What takes longer hangs.
 pub const READ_TIME: Duration = Duration::from_millis(500);
 
 /// Of the 512 that the runtime has for all that blocks.
@@ -71,8 +70,7 @@ pub struct Reading<T> {
 #[derive(Debug)]
 struct UnderWay<T> {
     state: Mutex<State<T>>,
-    for_threads: Condvar,
-    for_tasks: Notify,
+    told: Notify,
     threads: Option<&'static Threads>,
     /// It has kept somebody waiting for longer than they had.
     is_late: AtomicBool,
@@ -81,7 +79,7 @@ struct UnderWay<T> {
 #[derive(Debug)]
 enum State<T> {
     /// On a thread of those that there may be.
-    Reading(#[expect(dead_code, reason = "held until then")] Option<SemaphorePermit<'static>>),
+    Reading(Option<SemaphorePermit<'static>>),
     Read(T),
     /// The thread came to no end of its own.
     Lost,
@@ -129,19 +127,6 @@ impl<T: Clone + Send + Sync + 'static> Reading<T> {
         })
     }
 
-    /// The same for whoever has no task, within another time.
-    pub fn wait_at_most(&self, time: Duration, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let under_way = match self.under_way() {
-            Some(under_way) if under_way.is_late.load(Ordering::Relaxed) => return None,
-            Some(under_way) => under_way,
-            None => {
-                let thread = self.threads.map(|threads| threads.quick.try_acquire());
-                self.begin(thread.transpose().ok()?, read)
-            }
-        };
-        under_way.read_within(time)
-    }
-
     /// `None`: there is none. `Some(None)`: it needs none of those that all share.
     async fn thread(&self) -> Option<Option<SemaphorePermit<'static>>> {
         match self.threads {
@@ -167,8 +152,7 @@ impl<T: Clone + Send + Sync + 'static> Reading<T> {
         }
         let under_way = Arc::new(UnderWay {
             state: Mutex::new(State::Reading(thread)),
-            for_threads: Condvar::new(),
-            for_tasks: Notify::new(),
+            told: Notify::new(),
             threads: self.threads,
             is_late: AtomicBool::new(false),
         });
@@ -177,18 +161,13 @@ impl<T: Clone + Send + Sync + 'static> Reading<T> {
             let read = read();
             ending.tell(State::Read(read));
         };
-        match Handle::try_current() {
-            Ok(runtime) => {
-                let watched = Arc::clone(&under_way);
-                runtime.spawn(async move {
-                    if timeout(READ_TIME, watched.read()).await.is_err() {
-                        watched.set_late();
-                    }
-                });
-                drop(runtime.spawn_blocking(work));
+        let watched = Arc::clone(&under_way);
+        tokio::spawn(async move {
+            if timeout(READ_TIME, watched.read()).await.is_err() {
+                watched.set_late();
             }
-            Err(_) => drop(std::thread::spawn(work)),
-        }
+        });
+        drop(spawn_blocking(work));
         *last = Some(Arc::clone(&under_way));
         under_way
     }
@@ -198,7 +177,7 @@ impl<T: Clone> UnderWay<T> {
     async fn read(&self) -> Option<T> {
         loop {
             // Heard of from here on, so that nothing is missed between the look and the wait.
-            let told = self.for_tasks.notified();
+            let told = self.told.notified();
             tokio::pin!(told);
             told.as_mut().enable();
             match &*locked(&self.state) {
@@ -208,18 +187,6 @@ impl<T: Clone> UnderWay<T> {
             }
             told.await;
         }
-    }
-
-    fn read_within(&self, time: Duration) -> Option<T> {
-        let is_reading = |state: &mut State<T>| matches!(state, State::Reading(_));
-        let waited = self.for_threads.wait_timeout_while(locked(&self.state), time, is_reading);
-        match &*waited.unwrap_or_else(PoisonError::into_inner).0 {
-            State::Read(read) => return Some(read.clone()),
-            State::Lost => return None,
-            State::Reading(_) => {}
-        }
-        self.set_late();
-        None
     }
 }
 
@@ -250,8 +217,7 @@ impl<T> Ending<T> {
             *last = state;
         }
         drop(last);
-        self.0.for_threads.notify_all();
-        self.0.for_tasks.notify_waiters();
+        self.0.told.notify_waiters();
     }
 }
 
@@ -299,8 +265,6 @@ mod tests {
             let (_never, unasked) = mpsc::channel();
             let joined = timeout(SOON, reading.wait(disk.read(unasked))).await;
             assert!(joined.is_err(), "{joined:?}");
-            let (_never, unasked) = mpsc::channel();
-            assert_eq!(reading.wait_at_most(SOON, disk.read(unasked)), None);
         }
         assert_eq!(disk.asked.load(Ordering::SeqCst), 1);
 
@@ -310,24 +274,6 @@ mod tests {
         let (answer, anew) = mpsc::channel();
         answer.send(8).unwrap();
         assert_eq!(reading.wait(disk.read(anew)).await, Some(8), "what was read is read anew");
-    }
-
-    #[test]
-    fn who_has_no_task_waits_no_longer_than_told() {
-        let (disk, reading) = (Disk::default(), Reading::default());
-        let (answer, hangs) = mpsc::channel();
-        assert_eq!(reading.wait_at_most(SOON, disk.read(hangs)), None);
-        let (_never, unasked) = mpsc::channel();
-        let begun = std::time::Instant::now();
-        assert_eq!(reading.wait_at_most(Duration::from_secs(60), disk.read(unasked)), None);
-        assert!(begun.elapsed() < Duration::from_secs(20), "not at all for what has kept others waiting");
-        answer.send(1).unwrap();
-        // Until the thread has taken it, others are not kept waiting.
-        let read = std::iter::repeat_with(|| {
-            std::thread::sleep(Duration::from_millis(1));
-            reading.wait_at_most(Duration::from_secs(20), || 2)
-        });
-        assert_eq!(read.take(20_000).find_map(|read| read), Some(2));
     }
 
     /// One may begin at a time, and two may hang.
@@ -377,7 +323,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(reading.wait_shortly(|| 1).await, None);
         }
-        assert!(begun.elapsed() < 50 * READ_TIME, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < 50 * READ_TIME, "not at all for what has kept others waiting");
         answer.send(2).unwrap();
         let read = reading.wait(|| 3).await;
         assert!(matches!(read, Some(2 | 3)), "{read:?}");

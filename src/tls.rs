@@ -4,7 +4,7 @@
 //! nobody else. Versions are TLS 1.2 and 1.3.
 //!
 //! [`PeerTls`] is what a component holds that speaks TLS to a peer. It reads its [`files`] anew for each
-//! handshake, so that a renewed certificate counts without a restart, and tells [`expiry`] of every
+//! connection, so that a renewed certificate counts without a restart, and tells [`expiry`] of every
 //! certificate that it sees. [`Trust`] is for components that are checked: what they show says something of them alone.
 
 mod checked;

@@ -176,6 +176,7 @@ pub(super) async fn open(config: &Config, frames: Frames) -> Result<Opened, Amqp
     let stream = match &config.tls {
         None => stream,
         Some(tls) => {
+            tls.renew().await;
             let connector = RustlsConnector::from(tls.client_config());
             let name = tls.server_name().map_or(node.host.as_str().into(), |name| name.to_str());
             timeout(CONNECT_TIMEOUT, stream.into_rustls(&connector, &name))

@@ -28,6 +28,7 @@ pub async fn handshake(tls: &PeerTls, host: &str, stream: TcpStream) -> io::Resu
         Some(name) => name.clone(),
         None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
     };
+    tls.renew().await;
     let mut stream = TlsConnector::from(tls.client_config()).connect(name, stream).await?;
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let not_after = leaf.and_then(super::expiry::not_after);

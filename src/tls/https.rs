@@ -22,7 +22,7 @@ pub enum Connector {
     /// In the clear.
     Plain(HttpConnector),
     /// With TLS.
-    Tls(HttpsConnector<HttpConnector>),
+    Tls(HttpsConnector<HttpConnector>, PeerTls),
 }
 
 /// The versions of HTTP that are spoken over a connection.
@@ -46,10 +46,11 @@ impl Connector {
         if let Some(name) = tls.server_name() {
             builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()));
         }
-        Self::Tls(match version {
+        let https = match version {
             Version::Http1 => builder.enable_http1().wrap_connector(tcp),
             Version::Http2 => builder.enable_http2().wrap_connector(tcp),
-        })
+        };
+        Self::Tls(https, tls.clone())
     }
 }
 
@@ -64,7 +65,7 @@ impl Service<Uri> for Connector {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         match self {
             Self::Plain(tcp) => tcp.poll_ready(cx).map_err(Into::into),
-            Self::Tls(tls) => tls.poll_ready(cx),
+            Self::Tls(https, _) => https.poll_ready(cx),
         }
     }
 
@@ -76,8 +77,14 @@ impl Service<Uri> for Connector {
                 let connecting = tcp.call(uri);
                 Box::pin(async move { Ok(MaybeHttpsStream::Http(connecting.await?)) })
             }
-            Self::Tls(tls) => match with_scheme(uri, Scheme::HTTPS) {
-                Ok(uri) => tls.call(uri),
+            Self::Tls(https, tls) => match with_scheme(uri, Scheme::HTTPS) {
+                Ok(uri) => {
+                    let (mut https, tls) = (https.clone(), tls.clone());
+                    Box::pin(async move {
+                        tls.renew().await;
+                        https.call(uri).await
+                    })
+                }
                 Err(error) => Box::pin(std::future::ready(Err(error.into()))),
             },
         }

@@ -1,4 +1,7 @@
-//! TLS to one peer, for any number of connections: each handshake goes by the files as they are then.
+//! TLS to one peer, for any number of connections: each goes by the files as they were just before it.
+//!
+//! A handshake itself waits for no disk. A connection that a library makes of its own accord, as that of Redis does to a node
+//! of a cluster that it comes across later, goes by what was read for the one before.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +17,7 @@ use tracing::{info, warn};
 use super::expiry::{Certificate, Expiry};
 use super::files::{Contents, Loaded, TlsError, TlsFiles};
 use super::refusal::{self, Trusted};
-use crate::reading::{READ_TIME, Reading};
+use crate::reading::Reading;
 use crate::telemetry::Chain;
 
 /// What is asked of TLS to one peer.
@@ -76,7 +79,7 @@ impl PeerTls {
             .map_err(TlsError::Provider)?;
         let held = Mutex::new(Held { loaded: Arc::new(loaded), complaint: None });
         let rules = Arc::new(Rules { config, peer, expiry, provider, held, reading: Reading::default() });
-        rules.see_own(&rules.current());
+        rules.see_own(&rules.held().loaded);
         let verifier: Arc<dyn ServerCertVerifier> = Arc::<Rules>::clone(&rules);
         let resolver: Arc<dyn ResolvesClientCert> = Arc::<Rules>::clone(&rules);
         // "Dangerous" is what rustls calls any verifier but its own, to which this one leads.
@@ -89,7 +92,17 @@ impl PeerTls {
         Ok(Self { rules, client: Arc::new(client) })
     }
 
-    /// For any number of handshakes: each reads the files anew.
+    /// Reads the files anew, as whoever is about to connect does; waits for them [shortly](Reading::wait_shortly), and leaves
+    /// what they held where they cannot be used.
+    pub async fn renew(&self) {
+        let rules = Arc::clone(&self.rules);
+        // What comes late counts when it comes.
+        if self.rules.reading.wait_shortly(move || rules.renew()).await.is_none() {
+            self.rules.complain(&mut self.rules.held(), &TlsError::Late);
+        }
+    }
+
+    /// For any number of handshakes, by the files as they were last read: see [`PeerTls::renew`].
     pub fn client_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.client)
     }
@@ -108,13 +121,15 @@ struct Rules {
     provider: Arc<CryptoProvider>,
     /// A std lock: held for a look, never across an await.
     held: Mutex<Held>,
-    reading: Reading<Renewed>,
+    reading: Reading<()>,
 }
 
-/// What was made of the files; the same as before where they hold what they held.
-type Renewed = Result<Arc<Loaded>, Arc<TlsError>>;
-
-fn renewed(known: &Arc<Loaded>, files: &TlsFiles, provider: &Arc<CryptoProvider>) -> Renewed {
+/// What is made of the files; the same as before where they hold what they held.
+fn renewed(
+    known: &Arc<Loaded>,
+    files: &TlsFiles,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<Loaded>, TlsError> {
     let contents = Contents::read(files)?;
     if known.is_of(&contents) {
         return Ok(Arc::clone(known));
@@ -139,37 +154,33 @@ impl fmt::Debug for Rules {
 }
 
 impl Rules {
-    /// What the files hold now; while they cannot be used, as in the middle of a rotation or on a disk that does not answer
-    /// [in time](READ_TIME), what they held.
-    fn current(&self) -> Arc<Loaded> {
+    /// Takes what the files hold now; while they cannot be used, as in the middle of a rotation, what they held stays.
+    fn renew(&self) {
         let known = Arc::clone(&self.held().loaded);
-        let (files, provider) = (self.config.files.clone(), Arc::clone(&self.provider));
-        let read = self.reading.wait_at_most(READ_TIME, move || renewed(&known, &files, &provider));
+        let read = renewed(&known, &self.config.files, &self.provider);
         let mut held = self.held();
-        let peer = self.peer.certificates().0.as_str();
-        match read.unwrap_or_else(|| Err(Arc::new(TlsError::Late))) {
-            Ok(loaded) if Arc::ptr_eq(&loaded, &held.loaded) => held.complaint = None,
+        match read {
             Ok(loaded) => {
                 let changed = !loaded.is_of_the_same(&held.loaded);
                 *held = Held { loaded: Arc::clone(&loaded), complaint: None };
+                drop(held);
                 if changed {
+                    let peer = self.peer.certificates().0.as_str();
                     info!(peer, "The files of TLS have changed; the new ones are used");
                     self.see_own(&loaded);
                 }
             }
-            Err(error) => {
-                let complaint = Chain(&*error).to_string();
-                if held.complaint.as_ref() != Some(&complaint) {
-                    warn!(
-                        peer,
-                        error = complaint,
-                        "The files of TLS cannot be used; going on with what they held"
-                    );
-                    held.complaint = Some(complaint);
-                }
-            }
+            Err(error) => self.complain(&mut held, &error),
         }
-        Arc::clone(&held.loaded)
+    }
+
+    fn complain(&self, held: &mut Held, error: &TlsError) {
+        let complaint = Chain(error).to_string();
+        if held.complaint.as_ref() != Some(&complaint) {
+            let peer = self.peer.certificates().0.as_str();
+            warn!(peer, error = complaint, "The files of TLS cannot be used; going on with what they held");
+            held.complaint = Some(complaint);
+        }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -195,7 +206,7 @@ impl ServerCertVerifier for Rules {
     ) -> Result<ServerCertVerified, rustls::Error> {
         // Whatever name a library believes to speak to, the one that is configured counts.
         let name = self.config.server_name.as_ref().unwrap_or(server_name);
-        let verifier = &self.current().verifier;
+        let verifier = Arc::clone(&self.held().loaded.verifier);
         let verified = verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
         // One that no CA vouches for is nobody's, and says nothing of the peer.
         if matches!(
@@ -236,7 +247,7 @@ impl ServerCertVerifier for Rules {
 
 impl ResolvesClientCert for Rules {
     fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let own = self.current().own.clone()?;
+        let own = self.held().loaded.own.clone()?;
         // As rustls' own resolver has it: a key that cannot sign what the peer takes is not shown.
         own.key.choose_scheme(schemes).is_some().then_some(own)
     }

@@ -93,6 +93,7 @@ async fn connect(files: &TlsFiles, address: std::net::SocketAddr, name: &str) ->
 /// Likewise, once more with the same.
 async fn connect_by(tls: &PeerTls, address: std::net::SocketAddr, name: &str) -> Result<(), String> {
     use tokio::io::AsyncReadExt;
+    tls.renew().await;
     let config = tls.client_config();
     let socket = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
@@ -290,6 +291,50 @@ async fn renewed_files_count_at_the_next_handshake_and_broken_ones_do_not() {
     by(&old).await.expect_err("not trusted any more");
     fs::remove_file(&path).unwrap();
     assert_eq!(by(&new).await, Ok(()));
+}
+
+/// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone.
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_nobody_else_and_counts_when_it_answers() {
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tokio::time::{Instant, sleep};
+
+    let (dir, old, new) = (TempDir::new().unwrap(), ca(), ca());
+    let path = file(&dir, "ca.pem", &old.pem());
+    let tls = peer_tls(&only_ca(path.clone()), None, &Expiry::default());
+    let pipe = dir.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    fs::rename(&pipe, &path).unwrap();
+    let address = serve(&old, &["localhost"], None).await;
+    let beside = async {
+        sleep(Duration::from_millis(20)).await;
+        Instant::now()
+    };
+    let (connected, beside) = tokio::join!(connect_by(&tls, address, "localhost"), beside);
+    assert_eq!(connected, Ok(()), "by what the file held");
+    assert!(beside.elapsed() > Duration::from_millis(200), "others went on meanwhile");
+    let began = Instant::now();
+    for _ in 0..100 {
+        tls.renew().await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "that it hangs is known");
+
+    // Nobody waits any more for what is read now.
+    let text = new.pem();
+    let written = path.clone();
+    tokio::task::spawn_blocking(move || fs::write(&written, text)).await.unwrap().unwrap();
+    let mut last = Ok(());
+    for _ in 0..20 {
+        last = connect_by(&tls, serve(&new, &["localhost"], None).await, "localhost").await;
+        if last.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(last, Ok(()));
+    // Lets the thread go that waits, if one does.
+    drop(fs::File::options().read(true).write(true).open(&path).unwrap());
 }
 
 #[tokio::test]

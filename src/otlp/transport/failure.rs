@@ -1,6 +1,7 @@
 //! Why a request was not taken, what is to be done about it, and what whoever reads of it may look at.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::BoxError;
@@ -14,7 +15,7 @@ const MESSAGE_CHARS_MAX: usize = 300;
 pub(in crate::otlp) enum SendError {
     /// TLS cannot be set up.
     #[error("there can be no TLS")]
-    Tls(#[source] TlsError),
+    Tls(#[source] Arc<TlsError>),
     /// The request cannot be made: a mistake of this program.
     #[error("the request cannot be made")]
     Request(#[source] BoxError),

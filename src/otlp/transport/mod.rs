@@ -4,13 +4,16 @@ mod failure;
 mod grpc;
 mod http;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::config::{Endpoint, Protocol};
 use super::signal::Signal;
+use crate::reading::Reading;
 use crate::secret::Secret;
-use crate::tls::{Expiry, Peer, PeerTls, TlsConfig};
+use crate::tls::{Expiry, Peer, PeerTls, TlsConfig, TlsError};
 
 use failure::cut;
 pub(super) use failure::{Advice, SendError};
@@ -43,6 +46,7 @@ pub(super) struct Transport {
     expiry: Expiry,
     /// Made when first needed, where the endpoint is https.
     tls: Option<PeerTls>,
+    reading: Reading<Result<PeerTls, Arc<TlsError>>>,
     /// Made when first needed, and anew after a failure.
     client: Option<Client>,
     /// What the latest client was made with, which answers may repeat however the file has changed since.
@@ -56,7 +60,8 @@ enum Client {
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, signal: Signal, expiry: Expiry) -> Self {
-        Self { endpoint, signal, expiry, tls: None, client: None, headers: Vec::new() }
+        let reading = Reading::default();
+        Self { endpoint, signal, expiry, tls: None, reading, client: None, headers: Vec::new() }
     }
 
     /// Where requests go. A part of the path that is as long as a key is not shown.
@@ -105,8 +110,11 @@ impl Transport {
         let endpoint = &self.endpoint;
         if self.tls.is_none() && endpoint.uri.scheme() == Some(&::http::uri::Scheme::HTTPS) {
             let config = TlsConfig { files: endpoint.tls.clone(), server_name: None };
-            let tls = PeerTls::new(config, Peer::Otlp, self.expiry.clone()).map_err(SendError::Tls)?;
-            self.tls = Some(tls);
+            let expiry = self.expiry.clone();
+            let read = move || PeerTls::new(config, Peer::Otlp, expiry).map_err(Arc::new);
+            // Under the deadline of who sends: the disks may never answer, and are then asked once.
+            let tls = self.reading.wait(read).await.unwrap_or_else(|| Err(Arc::new(TlsError::Lost)));
+            self.tls = Some(tls.map_err(SendError::Tls)?);
         }
         let headers = endpoint.headers.read_aside().await.map_err(|why| SendError::Request(why.into()))?;
         self.headers.clone_from(&headers);
@@ -133,8 +141,10 @@ mod tests {
     use std::time::Duration;
 
     use prometheus_client::registry::Registry;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::otlp::config::{Compression, Headers};
@@ -178,5 +188,34 @@ mod tests {
         let error = crate::telemetry::Chain(&sent.unwrap_err()).to_string();
         assert!(error.contains("403") && error.contains("is wrong"), "{error}");
         assert!(!error.contains("canary"), "{error}");
+    }
+
+    /// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone.
+    #[tokio::test]
+    async fn a_ca_whose_disk_hangs_costs_the_export_its_deadline_and_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        mknodat(CWD, &ca, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let endpoint = Endpoint {
+            uri: "https://127.0.0.1:1/v1/traces".parse().unwrap(),
+            protocol: Protocol::HttpProtobuf,
+            headers: Headers::new(None, |_| Ok(Vec::new())),
+            timeout: Duration::from_millis(300),
+            compression: Compression::None,
+            tls: TlsFiles { ca: Some(ca.clone()), client: None },
+        };
+        let mut transport = Transport::new(endpoint, Signal::Traces, Expiry::default());
+        let beside = async {
+            sleep(Duration::from_millis(20)).await;
+            Instant::now()
+        };
+        let (sent, beside) = tokio::join!(transport.send(Bytes::new()), beside);
+        assert!(matches!(sent, Err(SendError::Deadline(_))), "{sent:?}");
+        assert!(beside.elapsed() > Duration::from_millis(100), "others went on meanwhile");
+        // It answers, with nothing that could be used.
+        fs::write(&ca, "").unwrap();
+        fs::remove_file(&ca).unwrap();
+        let sent = transport.send(Bytes::new()).await;
+        assert!(matches!(sent, Err(SendError::Tls(_))), "{sent:?}");
     }
 }

@@ -139,6 +139,9 @@ impl Config {
             Some(secret) => Some(secret.read_aside().await.expose().to_owned()),
             None => None,
         };
+        if let Some(tls) = &self.tls {
+            tls.renew().await;
+        }
         let name = self.tls.as_ref().and_then(PeerTls::server_name).map(|name| name.to_str());
         let tls = self.tls.as_ref().map(|tls| TlsConfig {
             connector: TlsConnector::from(rustls::ClientConfig::clone(&tls.client_config())),
