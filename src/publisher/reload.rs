@@ -1,7 +1,7 @@
 //! The publisher's file, read anew: when somebody asks for it, and, where that is wanted, when it changed.
 //!
 //! A file that cannot be used changes nothing: what was read before counts, and the log and a metric say so. So does a
-//! file that says the same.
+//! file that says the same. A disk that does not answer is said as well, and waited for.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -28,6 +28,12 @@ pub const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// Longest wait until a file that is watched and could not be used is read again: another that it names may be mended.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// For the disks of the file and of all that it names, until they count as ones that do not answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is said of them then.
+const HANGS: &str = "its disk, or that of a file that it names, does not answer";
 
 /// Why the file is read when nobody asked for it.
 const CHANGE: &str = "change";
@@ -171,6 +177,11 @@ impl Watching {
         settled && (self.read != now || self.again_at.is_some_and(|at| at <= Instant::now()))
     }
 
+    /// It is to be read at the next look, whatever it looks like.
+    fn read_soon(&mut self) {
+        self.again_at = Some(Instant::now());
+    }
+
     /// It was read as it looked then.
     fn was_read(&mut self, stamp: Option<Stamp>, is_usable: bool) {
         self.read = stamp;
@@ -222,18 +233,38 @@ impl Reloader {
 
     async fn look(&mut self) {
         let path = self.path.clone();
-        // A file may lie on a disk that does not answer.
-        let now = spawn_blocking(move || Stamp::of(&path).ok()).await.ok().flatten();
+        let now = self.wait(CHANGE, move || Stamp::of(&path).ok()).await.ok().flatten();
         if self.watching.as_mut().is_some_and(|watching| watching.look(now)) {
             let _ = self.reload(CHANGE).await;
         }
+    }
+
+    /// Has a thread ask a disk. One that does not answer is waited for all the same, since it would hold the next one too;
+    /// but nobody is to think meanwhile that all is well.
+    async fn wait<T: Send + 'static>(
+        &mut self,
+        cause: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let mut work = spawn_blocking(work);
+        if let Ok(done) = timeout(PATIENCE, &mut work).await {
+            return done;
+        }
+        self.metrics.note(false);
+        self.refused = Some(HANGS.into());
+        if let Some(watching) = &mut self.watching {
+            watching.read_soon();
+        }
+        let file = self.path.display();
+        error!(%file, cause, error = HANGS, "Configuration file cannot be used; what it said before still counts");
+        work.await
     }
 
     /// Reads the file, and puts what it says in force. The one place where a reload begins and ends.
     async fn reload(&mut self, cause: &'static str) -> Reloaded {
         let path = self.path.clone();
         let load = move || (Stamp::of(&path).ok(), targets::load(&path));
-        let (stamp, loaded) = match spawn_blocking(load).await {
+        let (stamp, loaded) = match self.wait(cause, load).await {
             Ok((stamp, loaded)) => (stamp, loaded.map_err(|unusable| unusable.to_string())),
             Err(error) => (None, Err(error.to_string())),
         };
@@ -392,6 +423,36 @@ mod tests {
         std::fs::write(&token, "sesame").unwrap();
         running.wait(|targets| targets.probes.len() == 1).await;
         assert_eq!((running.successful.get(), Stamp::of(&path).unwrap()), (1, stamp));
+    }
+
+    /// A pipe is opened once somebody writes to it.
+    #[tokio::test]
+    async fn a_disk_that_hangs_is_told_and_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
+        let (pipe, mended) = (folder.path().join("pipe"), folder.path().join("mended"));
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+        std::fs::hard_link(&pipe, &token).unwrap();
+        replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
+        let mut running = Running::start(&path, true);
+        let told = async {
+            while running.successful.get() == 1 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SOON, told).await.expect("it is told");
+        // A hang-up of another test may have it read once more, and nobody writes to the pipe then.
+        std::fs::write(&mended, "sesame").unwrap();
+        std::fs::rename(&mended, &token).unwrap();
+        std::fs::write(&pipe, "sesame").unwrap();
+        running.wait(|targets| targets.probes.len() == 1).await;
+        let recovered = async {
+            while running.successful.get() == 0 {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(SOON, recovered).await.expect("it is as it should be");
     }
 
     #[tokio::test]
