@@ -173,8 +173,8 @@ impl SecretSource {
         last.secret.clone()
     }
 
-    /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer [soon](crate::reading::READ_TIME), the last that it gave. One that
-    /// hangs keeps waiting only who found out.
+    /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer
+    /// [soon](crate::reading::READ_TIME), the last that it gave. One that hangs keeps waiting only who found out.
     pub async fn read_aside(&self) -> Secret {
         let (path, last, reading) = match &*self.0 {
             Origin::Given(secret) => return secret.clone(),

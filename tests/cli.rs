@@ -130,6 +130,16 @@ fn answering_into(out: Stdio, args: &[&str], variables: &[(&str, &str)]) -> (Opt
     (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
 }
 
+/// A broker where nobody listens.
+const NO_BROKER: [(&str, &str); 6] = [
+    ("RABBITMQ_HOST", "127.0.0.1"),
+    ("RABBITMQ_PORT", "1"),
+    ("RABBITMQ_EXCHANGE", "sda"),
+    ("RABBITMQ_ROUTING_KEY", "beat"),
+    ("RABBITMQ_USER", "me"),
+    ("RABBITMQ_PASS", "me"),
+];
+
 #[test]
 fn an_answer_that_cannot_be_written_is_no_panic_and_no_success() {
     let dir = TempDir::new().expect("a folder");
@@ -145,13 +155,8 @@ fn an_answer_that_cannot_be_written_is_no_panic_and_no_success() {
         ("PUBLISHER_ID", "oslo"),
         ("PUBLISHER_CONFIG_PATH", &checked),
         ("HEALTH_FILE", &health),
-        ("RABBITMQ_HOST", "127.0.0.1"),
-        ("RABBITMQ_PORT", "1"),
-        ("RABBITMQ_EXCHANGE", "sda"),
-        ("RABBITMQ_ROUTING_KEY", "beat"),
-        ("RABBITMQ_USER", "me"),
-        ("RABBITMQ_PASS", "me"),
     ];
+    let variables = [&variables[..], &NO_BROKER].concat();
     assert_eq!(run(&["keys", "generate"], &variables).code, Some(0));
     let commands: [(&[&str], i32, i32); 8] = [
         (&["--help"], 0, 1),
@@ -182,16 +187,8 @@ fn that_no_job_can_tell_of_itself_is_told_where_jobs_are_waited_for() {
     let dir = TempDir::new().expect("a folder");
     let jobs = r#"{"heartbeat": {"jobs": [{"name": "backup", "period": "1d", "grace": "1h"}]}}"#;
     let file = write(&dir, "publisher.json", jobs);
-    let variables = [
-        ("PUBLISHER_CONFIG_PATH", file.as_str()),
-        ("PUBLISHER_ID", "oslo"),
-        ("RABBITMQ_HOST", "127.0.0.1"),
-        ("RABBITMQ_PORT", "1"),
-        ("RABBITMQ_EXCHANGE", "sda"),
-        ("RABBITMQ_ROUTING_KEY", "beat"),
-        ("RABBITMQ_USER", "me"),
-        ("RABBITMQ_PASS", "me"),
-    ];
+    let variables = [("PUBLISHER_CONFIG_PATH", file.as_str()), ("PUBLISHER_ID", "oslo")];
+    let variables = [&variables[..], &NO_BROKER].concat();
     for (args, is_told) in [
         (&["check", "publisher"][..], true),
         (&["check", "publisher", "--once"], false),

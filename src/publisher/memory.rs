@@ -151,9 +151,7 @@ impl Memory {
         });
         Keeping::new(change, self.0.progress.clone())
     }
-}
 
-impl Memory {
     /// One that lasts as long as the process.
     #[cfg(test)]
     pub(crate) fn of_this_process() -> Self {

@@ -58,15 +58,17 @@ async fn set_password(vhost: &Vhost, password: &str) {
     vhost.api.must("PUT", &format!("/api/users/{}", encode(&vhost.name)), &body).await;
 }
 
+/// With the broker's password in a file.
+fn by_file(setup: Setup, path: &Path) -> Setup {
+    setup.env("RABBITMQ_PASS", "").env("RABBITMQ_PASS_FILE", text(path))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_rotates_at_the_broker_needs_no_restart() {
     let vhost = RabbitMq::vhost().await;
     let path = secret_file("rabbitmq", &vhost.name);
     let wanted = config(&[], &[listener("gone", "worker", "missing")]);
-    let setup = publisher(&vhost, "beats", "rotating", &wanted)
-        .env("RABBITMQ_PASS", "")
-        .env("RABBITMQ_PASS_FILE", text(&path))
-        .listening();
+    let setup = by_file(publisher(&vhost, "beats", "rotating", &wanted), &path).listening();
     let ours = setup.start();
     wait_published(&ours, 2.0).await;
     ours.wait_log(BOUND, "reason=no_queue").await;
@@ -101,10 +103,7 @@ async fn a_password_on_a_disk_that_hangs_stops_nothing() {
     let vhost = RabbitMq::vhost().await;
     let path = secret_file("hanging", &vhost.name);
     let wanted = config(&[], &[listener("gone", "worker", "missing")]);
-    let setup = publisher(&vhost, "beats", "hanging", &wanted)
-        .env("RABBITMQ_PASS", "")
-        .env("RABBITMQ_PASS_FILE", text(&path))
-        .listening();
+    let setup = by_file(publisher(&vhost, "beats", "hanging", &wanted), &path).listening();
     let (manager, setup) = Manager::of(setup);
     let ours = setup.start();
     ours.wait_log(BOUND, "reason=no_queue").await;
