@@ -67,6 +67,9 @@ pub enum SecretFileError {
     /// It holds nothing.
     #[error("the file is empty")]
     Empty,
+    /// It holds more than a secret.
+    #[error("the file has more than one line; it is to hold the secret alone")]
+    Lines,
 }
 
 /// A file that holds a secret, for whoever needs it as it is now and can do without where there is none. Cheap to clone.
@@ -224,7 +227,13 @@ fn in_file(path: &Path) -> Result<Secret, SecretFileError> {
     // Editors and `echo` end the last line; a secret that ends so on purpose is not heard of.
     let line = text.strip_suffix('\n').unwrap_or(&text);
     let secret = line.strip_suffix('\r').unwrap_or(line);
-    if secret.is_empty() { Err(SecretFileError::Empty) } else { Ok(Secret::new(secret)) }
+    if secret.is_empty() {
+        Err(SecretFileError::Empty)
+    } else if secret.contains(['\n', '\r']) {
+        Err(SecretFileError::Lines)
+    } else {
+        Ok(Secret::new(secret))
+    }
 }
 
 #[cfg(test)]
@@ -257,9 +266,11 @@ mod tests {
         assert_eq!(source.read().expose(), "one");
         std::fs::write(&path, "two\r\n").unwrap();
         assert_eq!(source.clone().read().expose(), "two");
-        // A rotation writes in steps.
-        std::fs::write(&path, "").unwrap();
-        assert_eq!(source.read().expose(), "two");
+        // A rotation writes in steps; and what has lines is another file.
+        for none in ["", "\n", "three\nfour", "three\n\n", "user\r\nthree\r\n"] {
+            std::fs::write(&path, none).unwrap();
+            assert_eq!(source.read().expose(), "two", "{none:?}");
+        }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(source.read().expose(), "two");
         std::fs::write(&path, "three").unwrap();
