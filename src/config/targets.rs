@@ -17,7 +17,6 @@ mod jobs;
 mod limits;
 mod maintenance;
 mod meant;
-mod named;
 mod probes;
 mod reader;
 mod tls;
@@ -169,9 +168,6 @@ const HEARTBEAT_EXAMPLE: &str =
 /// The same for who writes YAML.
 const HEARTBEAT_EXAMPLE_IN_YAML: &str = "heartbeat: {hosts: [{host: db, port: 5432}], rmq_consumers: []}";
 
-/// The lists of the contract.
-const CONTRACT_LISTS: &[&str] = &["hosts", "rmq_consumers"];
-
 const HEARTBEAT_KEYS: &[&str] =
     &["hosts", "rmq_consumers", "http", "tls", "dns", "grpc", "jobs", "maintenance"];
 
@@ -233,9 +229,8 @@ fn read_root(reader: &mut Reader, root: &Value) -> Targets {
     let (jobs, probes) = (jobs::jobs(reader, heartbeat), probes::probes(reader, heartbeat));
     let mut targets = Targets { hosts, queues, probes, jobs, maintenance: Vec::new() };
     // An entry with a problem may be the one that is named.
-    let others = if reader.problems.is_empty() { Some(Vec::new()) } else { named::names(heartbeat) };
-    if let Some(others) = others {
-        let known: Vec<&str> = targets.component_names().chain(others.iter().map(|name| &**name)).collect();
+    if reader.problems.is_empty() {
+        let known: Vec<&str> = targets.component_names().collect();
         maintenance::warn_of_strangers(reader, &windows, &known);
     }
     targets.maintenance = windows.into_iter().map(|(_, window)| window).collect();

@@ -1,25 +1,44 @@
 //! Keys at the top of the file and within `heartbeat` that nothing reads, and lists among them that somebody meant to be
 //! checked.
 //!
-//! What the original ignored in silence ends no start: it is warned of. A list of objects under a name that only this program
-//! knows was hardly written for the original, so one at the wrong place or under a wrong name is a problem: a publisher that
+//! What the original ignored in silence ends no start: it is warned of. Entries as only this program's lists have them were
+//! hardly written for the original, so a list of such at the wrong place or under a wrong name is a problem: a publisher that
 //! checks less than somebody wrote is green for no reason.
 
 use serde_json::{Map, Value};
 
-use super::meant::is_meant;
+use super::meant::meant;
 use super::reader::{Reader, below};
-use super::{CONTRACT_LISTS, HEARTBEAT_EXAMPLE, HEARTBEAT_KEYS};
+use super::{HEARTBEAT_EXAMPLE, HEARTBEAT_KEYS};
+
+/// What tells an entry of each list that the contract does not know.
+const TELLING_KEYS: &[(&str, &[&str])] = &[
+    ("http", &["url"]),
+    ("tls", &["host"]),
+    ("dns", &["query_name"]),
+    ("grpc", &["host"]),
+    ("jobs", &["period"]),
+    ("maintenance", &["ends", "lasts"]),
+];
+
+/// A list with entries that is not read.
+struct Astray<'a> {
+    key: &'a str,
+    /// The list that was meant.
+    list: &'static str,
+    /// Whether its entries are as only this program has them.
+    is_ours: bool,
+}
 
 /// Keys beside `heartbeat`.
 pub(super) fn at_the_top(reader: &mut Reader, root: &Map<String, Value>) {
     let lists = lists(root, &["heartbeat"]);
-    for (key, list) in &lists {
+    for Astray { key, list, is_ours } in &lists {
         let place = if key == list { "its place is" } else { &format!("is `{list}` meant? Its place is") };
         let why = format!("is not read, and none of its entries counts; {place} within `heartbeat`");
         // Beside `heartbeat` may stand what is for other programs, under names that are alike.
-        if key == list {
-            say(reader, below("", key), list, why, HEARTBEAT_EXAMPLE);
+        if *is_ours && key == list {
+            reader.amiss(below("", key), why, HEARTBEAT_EXAMPLE);
         } else {
             reader.warn(below("", key), why);
         }
@@ -30,33 +49,33 @@ pub(super) fn at_the_top(reader: &mut Reader, root: &Map<String, Value>) {
 /// Keys within `heartbeat`.
 pub(super) fn within(reader: &mut Reader, heartbeat: &Map<String, Value>) {
     let lists = lists(heartbeat, HEARTBEAT_KEYS);
-    for (key, list) in &lists {
+    for Astray { key, list, is_ours } in &lists {
         let why = format!("is not known, and none of its entries counts; is `{list}` meant?");
-        say(reader, below("heartbeat", key), list, why, "");
+        if *is_ours {
+            reader.amiss(below("heartbeat", key), why, "");
+        } else {
+            reader.warn(below("heartbeat", key), why);
+        }
     }
     warn_of_others(reader, heartbeat, "heartbeat", HEARTBEAT_KEYS, &lists);
 }
 
-/// The lists with entries as ours have them that are not read, and which one is meant by each.
-fn lists<'a>(object: &'a Map<String, Value>, known: &[&str]) -> Vec<(&'a str, &'static str)> {
-    let is_filled =
-        |value: &Value| value.as_array().is_some_and(|entries| entries.iter().any(Value::is_object));
-    let unread = object.iter().filter(|(key, value)| !known.contains(&key.as_str()) && is_filled(value));
-    unread.filter_map(|(key, _)| Some((key.as_str(), meant(key)?))).collect()
+fn lists<'a>(object: &'a Map<String, Value>, known: &[&str]) -> Vec<Astray<'a>> {
+    let unread = object.iter().filter(|(key, _)| !known.contains(&key.as_str()));
+    unread
+        .filter_map(|(key, value)| {
+            let list = meant(key, HEARTBEAT_KEYS.iter().copied())?;
+            let mut entries = value.as_array()?.iter().filter_map(Value::as_object).peekable();
+            entries.peek()?;
+            Some(Astray { key, list, is_ours: entries.any(|entry| is_of(list, entry)) })
+        })
+        .collect()
 }
 
-/// The list that one who wrote `key` meant.
-fn meant(key: &str) -> Option<&'static str> {
-    let exactly = HEARTBEAT_KEYS.iter().find(|list| **list == key);
-    exactly.or_else(|| HEARTBEAT_KEYS.iter().find(|list| is_meant(key, list))).copied()
-}
-
-fn say(reader: &mut Reader, path: String, list: &str, why: String, example: &'static str) {
-    if CONTRACT_LISTS.contains(&list) {
-        reader.warn(path, why);
-    } else {
-        reader.amiss(path, why, example);
-    }
+/// Whether `entry` is as only this list has them.
+fn is_of(list: &str, entry: &Map<String, Value>) -> bool {
+    let telling = TELLING_KEYS.iter().filter(|(of, _)| *of == list).flat_map(|(_, keys)| *keys).copied();
+    entry.keys().any(|key| meant(key, telling.clone()).is_some())
 }
 
 fn warn_of_others(
@@ -64,9 +83,9 @@ fn warn_of_others(
     object: &Map<String, Value>,
     path: &str,
     known: &[&str],
-    said: &[(&str, &str)],
+    said: &[Astray<'_>],
 ) {
-    let said: Vec<&str> = said.iter().map(|(key, _)| *key).collect();
+    let said: Vec<&str> = said.iter().map(|list| list.key).collect();
     reader.unknown_keys(object, path, &[known, &said].concat());
 }
 
@@ -84,15 +103,30 @@ mod tests {
 
     #[test]
     fn a_list_of_ours_that_nothing_reads_is_a_problem() {
-        for list in ["http", "tls", "dns", "grpc", "jobs", "maintenance"] {
-            let at_the_top = said(&format!("heartbeat: {{hosts: []}}\n{list}: [{{}}]\n"));
+        for (list, entry) in [
+            ("http", "url: 'http://a'"),
+            ("tls", "host: a, port: 636"),
+            ("dns", "server: a, query_name: b"),
+            ("grpc", "host: a, port: 1"),
+            ("jobs", "name: a, period: 1d"),
+            // Misspelt as well.
+            ("jobs", "name: a, periode: 1d"),
+            ("maintenance", "begins: 2026-12-06T02:00:00Z, lasts: 2h"),
+        ] {
+            let at_the_top = said(&format!("heartbeat: {{hosts: []}}\n{list}: [{{{entry}}}]\n"));
             let why = "is not read, and none of its entries counts; its place is within `heartbeat`";
             assert_eq!(at_the_top, Err(vec![format!("{list} {why}")]));
         }
-        for (slip, meant) in [("htttp", "http"), ("HTTP", "http"), ("https", "http"), ("job", "jobs")] {
+        for (slip, meant, entry) in [
+            ("htttp", "http", "url: 'http://a'"),
+            ("HTTP", "http", "url: 'http://a'"),
+            ("https", "http", "url: 'http://a'"),
+            ("job", "jobs", "name: a, period: 1d"),
+            ("dsn", "dns", "query_name: a"),
+        ] {
             // Beside the right one, too.
             for beside in ["", ", http: []"] {
-                let within = said(&format!("heartbeat: {{{slip}: [{{}}]{beside}}}"));
+                let within = said(&format!("heartbeat: {{{slip}: [{{{entry}}}]{beside}}}"));
                 let why = format!("is not known, and none of its entries counts; is `{meant}` meant?");
                 assert_eq!(within, Err(vec![format!("heartbeat.{slip} {why}")]));
             }
@@ -110,6 +144,19 @@ mod tests {
             (
                 "{heartbeat: {rmq_consumer: [{}]}}",
                 "heartbeat.rmq_consumer is not known, and none of its entries counts; is `rmq_consumers` meant?",
+            ),
+            // A list of another program's, with a name that is one of ours or near to one.
+            (
+                "{heartbeat: {}, jobs: [{name: nightly, command: backup}]}",
+                "jobs is not read, and none of its entries counts; its place is within `heartbeat`",
+            ),
+            (
+                "{heartbeat: {}, tls: [{cert: a.pem}]}",
+                "tls is not read, and none of its entries counts; its place is within `heartbeat`",
+            ),
+            (
+                "{heartbeat: {dbs: [{name: a, dsn: b}]}}",
+                "heartbeat.dbs is not known, and none of its entries counts; is `dns` meant?",
             ),
             // Nothing in it that somebody could miss, or another program's settings.
             (

@@ -1,8 +1,7 @@
 //! Which key somebody may have meant by another.
 
-use std::cmp::Reverse;
-
-/// Keys that people write for the known ones.
+/// Keys that people write for the known ones. For a rule on a body that is the one that asks for what is to be there: who writes
+/// of what must not be there says so.
 const ALIASES: &[(&str, &str)] = &[
     ("address", "host"),
     ("hostname", "host"),
@@ -18,16 +17,33 @@ const ALIASES: &[(&str, &str)] = &[
     ("interval", "period"),
     ("every", "period"),
     ("grace_time", "grace"),
+    ("runtime_limit", "max_runtime"),
     ("max_run_time", "max_runtime"),
     ("cronjobs", "jobs"),
+    ("status", "valid_status_codes"),
+    ("status_code", "valid_status_codes"),
+    ("status_codes", "valid_status_codes"),
+    ("expected_status", "valid_status_codes"),
+    ("expected_status_codes", "valid_status_codes"),
+    ("redirects", "follow_redirects"),
     ("body", "fail_if_body_not_matches_regexp"),
     ("expected_body", "fail_if_body_not_matches_regexp"),
     ("body_regexp", "fail_if_body_not_matches_regexp"),
+    ("body_regex", "fail_if_body_not_matches_regexp"),
+    ("body_matches", "fail_if_body_not_matches_regexp"),
+    ("body_matches_regexp", "fail_if_body_not_matches_regexp"),
     ("regexp", "fail_if_body_not_matches_regexp"),
+    ("ca", "ca_file"),
+    ("ca_cert", "ca_file"),
+    ("tls_ca_cert", "ca_file"),
+    ("min_days", "min_certificate_days"),
     ("token", "bearer_token_file"),
     ("username", "basic_auth"),
     ("password", "basic_auth"),
     ("expected_ip", "expected_answers"),
+    ("rcode", "valid_rcodes"),
+    ("rcodes", "valid_rcodes"),
+    ("expected_records", "expected_answers"),
     ("records", "expected_answers"),
     ("nameserver", "server"),
     ("resolver", "server"),
@@ -35,33 +51,21 @@ const ALIASES: &[(&str, &str)] = &[
     ("duration", "lasts"),
 ];
 
-/// Words that many keys have, so that one alone says nothing.
-const WEAK_WORDS: &[&str] = &["file", "name", "min", "max", "limit", "valid", "if", "not", "key"];
-
-/// The one of `known` that has most words in common with `key`, and of these the fewest others.
-pub(super) fn of_like_words<'a>(key: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    fn words(key: &str) -> Vec<String> {
-        let word = |word: &str| word.strip_suffix('s').unwrap_or(word).to_owned();
-        key.to_lowercase().split(['_', '-', '.', ' ']).map(word).collect()
-    }
-    let key = words(key);
-    let like = known.filter_map(|known| {
-        let known_words = words(known);
-        let common = known_words.iter().filter(|word| key.contains(word));
-        let (strong, all) = common.fold((0, 0), |(strong, all), word| {
-            (strong + usize::from(!WEAK_WORDS.contains(&word.as_str())), all + 1)
-        });
-        (strong > 0).then_some(((all, Reverse(known_words.len())), known))
-    });
-    like.min_by_key(|(likeness, _)| Reverse(*likeness)).map(|(_, known)| known)
+/// The one of `known` that who wrote `key` most likely meant: what people write for it, or what is nearest by a letter or two.
+pub(super) fn meant<'a>(key: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let near = known.into_iter().filter_map(|known| Some((remoteness(key, known)?, known)));
+    near.min_by_key(|(remoteness, _)| *remoteness).map(|(_, known)| known)
 }
 
-/// Whether one who wrote `key` may have meant `known`: another name for it, or a letter or two off.
-pub(super) fn is_meant(key: &str, known: &str) -> bool {
+/// In letters to insert, drop, replace or swap; `None`: too far.
+fn remoteness(key: &str, known: &str) -> Option<usize> {
     let key = key.to_lowercase().replace('-', "_");
-    key == known
-        || ALIASES.contains(&(key.as_str(), known))
-        || (key.len() <= 2 * known.len() && strsim::osa_distance(&key, known) <= known.len().min(6) / 3)
+    if key == known || ALIASES.contains(&(key.as_str(), known)) {
+        return Some(0);
+    }
+    let is_comparable = key.len() <= 2 * known.len();
+    let distance = is_comparable.then(|| strsim::osa_distance(&key, known));
+    distance.filter(|distance| *distance <= known.len().min(6) / 3)
 }
 
 #[cfg(test)]
@@ -76,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_guessed_by_the_words_that_it_shares() {
+    fn a_key_is_guessed_by_what_people_write_for_it_or_by_its_letters() {
         for (list, key, meant) in [
             ("http", "expected_status", "valid_status_codes"),
             ("http", "status", "valid_status_codes"),
@@ -85,6 +89,10 @@ mod tests {
             ("http", "tls_ca_cert", "ca_file"),
             ("http", "body", "fail_if_body_not_matches_regexp"),
             ("http", "expected_body", "fail_if_body_not_matches_regexp"),
+            ("http", "body_matches", "fail_if_body_not_matches_regexp"),
+            ("http", "body-regex", "fail_if_body_not_matches_regexp"),
+            ("http", "fail_if_body_match_regexp", "fail_if_body_matches_regexp"),
+            ("http", "cart_file", "cert_file"),
             ("http", "redirects", "follow_redirects"),
             ("http", "token", "bearer_token_file"),
             ("tls", "min_days", "min_certificate_days"),
@@ -95,7 +103,13 @@ mod tests {
             let said = said(list, &format!("{key}: 1"));
             assert!(said.starts_with(&format!("is not known; is `{meant}` meant?")), "{key}: {said}");
         }
-        for (list, key) in [("http", "colour"), ("http", "log_file"), ("tls", "max_size"), ("http", "_")] {
+        for (list, key) in [
+            ("http", "colour"),
+            ("http", "log_file"),
+            ("http", "body_limit"),
+            ("tls", "max_size"),
+            ("http", "_"),
+        ] {
             let said = said(list, &format!("{key}: 1"));
             assert!(said.starts_with("is not known; there are "), "{key}: {said}");
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::files::Named;
-use super::meant::{is_meant, of_like_words};
+use super::meant::meant;
 use super::{HEARTBEAT_KEYS, Problem, Warning};
 use crate::check::pattern::TagPattern;
 use crate::config::parse;
@@ -75,9 +75,8 @@ impl Reader {
     pub(super) fn refuse_unknown_keys(&mut self, object: &Map<String, Value>, path: &str, known: &[&str]) {
         let unknown: Vec<&String> = object.keys().filter(|key| !known.contains(&key.as_str())).collect();
         for (at, key) in unknown.into_iter().enumerate() {
-            let free = || known.iter().copied().filter(|known| !object.contains_key(*known));
-            let meant = free().find(|known| is_meant(key, known)).or_else(|| of_like_words(key, free()));
-            let hint = meant.map(|meant| format!("; is `{meant}` meant?")).unwrap_or_default();
+            let free = known.iter().copied().filter(|known| !object.contains_key(*known));
+            let hint = meant(key, free).map(|meant| format!("; is `{meant}` meant?")).unwrap_or_default();
             let mut why = format!("is not known{hint}");
             // Told once of an entry.
             if at == 0 {
@@ -117,7 +116,7 @@ impl Reader {
         let value = object.get(key);
         if value.is_none() {
             let mut why = "is missing".to_owned();
-            if let Some(instead) = object.keys().find(|other| is_meant(other, key)) {
+            if let Some(instead) = object.keys().find(|other| meant(other, [key]).is_some()) {
                 why.push_str(&format!("; is `{}` meant to be it?", escaped(instead)));
             }
             self.problems.push(Problem { path: format!("{path}.{key}"), value: None, why, example });
@@ -322,7 +321,8 @@ fn unknown_keys(
     known: &[&str],
 ) -> impl Iterator<Item = (String, String)> {
     object.keys().filter(|key| !known.contains(&key.as_str())).map(move |key| {
-        let hint = match known.iter().find(|known| !object.contains_key(**known) && is_meant(key, known)) {
+        let free = known.iter().copied().filter(|known| !object.contains_key(*known));
+        let hint = match meant(key, free) {
             Some(meant) => format!("; is `{meant}` meant?"),
             None if path.is_empty() && HEARTBEAT_KEYS.contains(&key.as_str()) => {
                 "; its place is within `heartbeat`".to_owned()

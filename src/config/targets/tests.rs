@@ -307,26 +307,6 @@ fn a_window_for_an_entry_with_a_problem_is_not_warned_of() {
     assert_eq!((stranger.problems, stranger.warnings.len()), (vec![], 1));
 }
 
-/// Whoever mends one should not find the other at the next run.
-#[test]
-fn a_window_for_a_stranger_is_warned_of_beside_problems() {
-    let said = super::read(
-        "heartbeat:\n  hosts: [{host: redis, port: 0}]\n  http: [{url: 'http://a/?b=c', colour: 1}]\n  maintenance:\n\
-         \x20   - {begins: 2026-12-06, lasts: 2h}\n\
-         \x20   - {begins: '2026-12-06T02:00:00Z', lasts: 2h, components: [rediss, redis, 'http://a/']}\n",
-        Form::Yaml,
-    )
-    .1;
-    assert_eq!(said.problems.len(), 3, "{:?}", said.problems);
-    let said: Vec<String> = said.warnings.iter().map(Warning::to_string).collect();
-    assert_eq!(
-        said,
-        [
-            r#"heartbeat.maintenance[1].components[0] is "rediss", which no component of this file is named: the window does nothing for it; is "redis" meant?"#
-        ]
-    );
-}
-
 #[test]
 fn what_is_empty_is_said_to_be_and_shown_in_its_own_form() {
     for text in ["", " \n", "# nothing yet\n"] {
