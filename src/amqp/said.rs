@@ -23,20 +23,27 @@ impl Deref for Said {
     }
 }
 
+impl Said {
+    /// The broker's words, where they say by themselves what they are.
+    fn words(&self) -> Option<&str> {
+        let lapin::ErrorKind::ProtocolError(error) = self.0.kind() else { return None };
+        Some(error.get_message().as_str()).filter(|words| names_itself(words))
+    }
+}
+
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.kind() {
-            lapin::ErrorKind::ProtocolError(error) if names_itself(error.get_message().as_str()) => {
-                f.write_str(error.get_message().as_str())
-            }
-            _ => self.0.fmt(f),
+        match self.words() {
+            Some(words) => f.write_str(words),
+            None => self.0.fmt(f),
         }
     }
 }
 
 impl Error for Said {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
+        // The library's own form of the same refusal lies behind the words.
+        if self.words().is_some() { None } else { self.0.source() }
     }
 }
 
@@ -51,17 +58,20 @@ mod tests {
     use lapin::ErrorKind;
     use lapin::protocol::{AMQPError, AMQPErrorKind, AMQPSoftError};
 
-    use super::*;
+    use crate::amqp::AmqpError;
+    use crate::telemetry::Chain;
+
+    fn told(words: &str) -> String {
+        let kind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+        let source = lapin::Error::from(ErrorKind::ProtocolError(AMQPError::new(kind, words.into()))).into();
+        Chain(&AmqpError::Call { operation: "opening a channel".into(), source }).to_string()
+    }
 
     #[test]
-    fn a_refusal_is_named_once() {
-        let said = |text: &str| {
-            let kind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
-            Said::from(lapin::Error::from(ErrorKind::ProtocolError(AMQPError::new(kind, text.into()))))
-                .to_string()
-        };
-        assert_eq!(said("ACCESS_REFUSED - Login was refused"), "ACCESS_REFUSED - Login was refused");
-        let bare = said("no");
+    fn a_refusal_is_told_once_with_all_causes() {
+        let refused = "RabbitMQ: opening a channel failed: ACCESS_REFUSED - Login was refused";
+        assert_eq!(told("ACCESS_REFUSED - Login was refused"), refused);
+        let bare = told("no");
         assert!(bare.contains("ACCESS-REFUSED") && bare.ends_with("no"), "{bare}");
     }
 }
