@@ -16,8 +16,8 @@ there alone.
 Takes the settings by which the subscribers reach Redis.
 
 Exit code:
-  0   it is forgotten
-  1   it is not: nobody knows it, or Redis is not reached
+  0   it is forgotten, now or already
+  1   it is not, or is not known to be; the message says why
   64  the configuration or the command line cannot be used
 
 Example:

@@ -55,23 +55,24 @@ pub enum NotForgotten {
         /// Where.
         place: String,
     },
-    /// It was forgotten before.
-    #[error("not forgotten: {id:?} is forgotten already, at Redis at {place}")]
-    Already {
-        /// As it was typed.
-        id: String,
-        /// Where.
-        place: String,
-    },
     /// Its record changes all the time.
     #[error("not forgotten: the record of {id:?} changed at each attempt; is it still beating?")]
     Beating {
         /// As it was typed.
         id: String,
     },
+    /// Redis did not tell of it, or may not be written by this user.
+    #[error("not forgotten")]
+    Refused(#[source] StoreError),
     /// Redis did not say that it did it, and may have.
     #[error("it is not known whether it is forgotten; try again, which does no harm")]
-    Store(#[from] StoreError),
+    Doubtful(#[source] StoreError),
+}
+
+/// What became of a publisher.
+enum Forgotten {
+    Now,
+    Before,
 }
 
 /// Forgets a publisher, and with `clock_set_back` also when its processes began. Returns the exit code.
@@ -89,18 +90,26 @@ pub fn forget(
     answer(async {
         let redis = convert::redis(&config.store, &Expiry::default())?;
         let forgotten = connected(redis, &id, clock_set_back).await;
-        Ok(forgotten.map(|()| {
+        Ok(forgotten.map(|forgotten| {
             let id = visible(id.as_str());
+            let already = match forgotten {
+                Forgotten::Now => "",
+                Forgotten::Before => " already",
+            };
             terminal.line(&format!(
-                "OK: {id} is forgotten, and comes back only if it is heard of again. Where EXPECTED_PUBLISHERS names it, take \
-                 it out there, too."
+                "OK: {id} is forgotten{already}, and comes back only if it is heard of again. Where EXPECTED_PUBLISHERS names \
+                 it, take it out there, too."
             ));
             EXIT_OK
         }))
     })
 }
 
-async fn connected(redis: RedisConfig, id: &PublisherId, clock_set_back: bool) -> Result<(), NotForgotten> {
+async fn connected(
+    redis: RedisConfig,
+    id: &PublisherId,
+    clock_set_back: bool,
+) -> Result<Forgotten, NotForgotten> {
     let clock = Arc::new(StoreClock::default());
     let (client, task) = RedisStore::new(redis.clone(), Arc::clone(&clock));
     let store = Store::Redis(client);
@@ -139,16 +148,15 @@ async fn try_forget(
     redis: &RedisConfig,
     id: &PublisherId,
     clock_set_back: bool,
-) -> Result<(), NotForgotten> {
+) -> Result<Forgotten, NotForgotten> {
     let name = || id.as_str().to_owned();
     let mut revisions = Revisions::seeded(rand::random());
     for _ in 0..ATTEMPTS {
-        let place = || redis.topology.place();
-        let Some(record) = store.get(id).await? else {
-            return Err(NotForgotten::Unknown { id: name(), place: place() });
+        let Some(record) = store.get(id).await.map_err(NotForgotten::Refused)? else {
+            return Err(NotForgotten::Unknown { id: name(), place: redis.topology.place() });
         };
         if record.is_forgotten() && !clock_set_back {
-            return Err(NotForgotten::Already { id: name(), place: place() });
+            return Ok(Forgotten::Before);
         }
         let expected = record.revision;
         let mut tombstone = record.forget(clock.now());
@@ -157,8 +165,12 @@ async fn try_forget(
         }
         tombstone.revision = revisions.after(expected);
         let batch = Batch { writes: vec![Write::new(Arc::new(tombstone), expected)], ..Batch::default() };
-        if let Some(Written::Stored) = store.put(&batch).await?.first() {
-            return Ok(());
+        let written = store.put(&batch).await.map_err(|error| match error {
+            StoreError::Denied { .. } => NotForgotten::Refused(error),
+            _ => NotForgotten::Doubtful(error),
+        })?;
+        if let Some(Written::Stored) = written.first() {
+            return Ok(Forgotten::Now);
         }
     }
     Err(NotForgotten::Beating { id: name() })

@@ -110,6 +110,30 @@ async fn exercise(bridge: &Bridge, subscriber: &Program) -> Result<(), String> {
     );
 }
 
+/// Who may not read, or not write, is told so, and is left in no doubt.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_forget_is_told_so() {
+    let bridge = Bridge::new().await;
+    apply(&bridge.redis, None, &commands("A single server")).await;
+    let subscriber = as_user(bridge.subscriber()).start_ready().await;
+    let mut oslo = Simulated::new("oslo");
+    wait_until("oslo is up", SOON, async || {
+        bridge.send([oslo.beat()]).await;
+        let up = subscriber.metrics().await?.value("heartbeat_publisher_up", &[("publisher", "oslo")]);
+        if up == Some(1.0) { Ok(()) } else { Err(format!("{up:?}")) }
+    })
+    .await;
+    for (right, operation) in [("hget", "reading a record"), ("evalsha", "storing heartbeats")] {
+        bridge.redis.command(&["ACL", "SETUSER", USER, &format!("-{right}")]).await;
+        let mut command = as_user(Setup::new("forget")).envs(bridge.redis.environment()).arg("oslo").start();
+        assert_eq!(command.exit_code(SOON).await, Some(1), "{right}: {}", command.log());
+        let told = command.log();
+        let denied = format!("{DENIED} {operation}: ");
+        assert!(told.starts_with("heartbeat: not forgotten: Redis at ") && told.contains(&denied), "{told}");
+        bridge.redis.command(&["ACL", "SETUSER", USER, &format!("+{right}")]).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_right_is_needed_and_together_they_suffice() {
     let bridge = Bridge::new().await;
