@@ -137,6 +137,11 @@ impl AmqpError {
         self.reply_code() == Some(403)
     }
 
+    /// Whether it answered so for the user's topic permissions, which it asks for after all others.
+    pub(crate) fn is_denied_topic(&self) -> bool {
+        self.is_denied() && self.said().is_some_and(|said| said.contains("access to topic "))
+    }
+
     /// Whether the broker has it with other arguments.
     pub(super) fn is_other_arguments(&self) -> bool {
         self.reply_code() == Some(406)
@@ -153,6 +158,11 @@ impl AmqpError {
             Self::Open { source, .. } => matches!(source.kind(), lapin::ErrorKind::ProtocolError(_)),
             _ => self.is_denied(),
         }
+    }
+
+    /// Whether the broker did not let this user in, which waiting does not change.
+    pub(crate) fn is_refused_login(&self) -> bool {
+        self.stage() == Stage::Login
     }
 
     /// How far an attempt to connect came.

@@ -1,7 +1,5 @@
 //! Questions to a broker that change nothing there, for whoever looks for what is wrong.
 
-use std::fmt::Display;
-
 use lapin::options::{ExchangeDeclareOptions, ExchangeUnbindOptions};
 use lapin::types::FieldTable;
 use lapin::{Connection, ExchangeKind};
@@ -122,7 +120,7 @@ impl Probe {
             call(|| format!("asking for the right to write to exchange {exchange:?}"), unbound).await
         };
         // Writing is asked for before the right to read where the binding would come from.
-        right(asked.await, &[&format!("exchange '{other}'"), &"topic "])
+        right(asked.await, Some(&format!("exchange '{other}'")))
     }
 
     /// Whether this user may bind a queue that is there to an exchange that is there.
@@ -137,7 +135,7 @@ impl Probe {
             );
             call(|| format!("asking for the right to bind queue {queue:?}"), unbound).await
         };
-        right(asked.await, &[&"topic "])
+        right(asked.await, None)
     }
 
     /// Says goodbye.
@@ -160,15 +158,14 @@ fn sight<T>(looked: Result<T, AmqpError>) -> Sight<T> {
     }
 }
 
-/// What an answer says of a right. A refusal that speaks of `others` is of a right that is asked for later.
-fn right(answer: Result<(), AmqpError>, others: &[&dyn Display]) -> Right {
+/// What an answer says of a right. A refusal that speaks of `later`, or of topics, is of a right that is asked for after it.
+fn right(answer: Result<(), AmqpError>, later: Option<&str>) -> Right {
     match answer {
         Ok(()) => Right::Given,
-        Err(error) if error.is_not_found() => Right::Untold,
+        Err(error) if error.is_denied_topic() => Right::Given,
         Err(error) if error.is_denied() => {
             let said = error.said().unwrap_or_default();
-            let is_later = others.iter().any(|other| said.contains(&other.to_string()));
-            if is_later { Right::Given } else { Right::Refused(said) }
+            if later.is_some_and(|later| said.contains(later)) { Right::Given } else { Right::Refused(said) }
         }
         Err(_) => Right::Untold,
     }

@@ -2,7 +2,7 @@
 
 use super::{EXIT_OK, answer, convert};
 use crate::amqp::tap::Tap;
-use crate::amqp::{AmqpError, Config, Mechanism};
+use crate::amqp::{AmqpError, Config};
 use crate::config::TapConfig;
 use crate::heartbeat::wire::Limits;
 use crate::tap::Passed;
@@ -20,12 +20,12 @@ pub enum NotTold {
         why: String,
     },
     /// The broker does not let this user make, bind or read a queue of its own.
-    #[error("{why}; let it, best as a user of its own, since this is then all that it may: {command}")]
+    #[error("{why}; make a user for it alone, by whatever name: {commands}")]
     NotAllowed {
         /// Why not.
         why: String,
-        /// What gives it the right.
-        command: String,
+        /// What makes one with the right.
+        commands: String,
     },
     /// The connection ended.
     #[error(transparent)]
@@ -71,19 +71,28 @@ pub fn tap(
 fn not_listening(config: &Config, error: &AmqpError) -> NotTold {
     let why = Chain(error).to_string();
     if error.is_denied() {
-        NotTold::NotAllowed { why, command: giving_the_right(config) }
+        NotTold::NotAllowed { why, commands: making_a_user(config, error.is_denied_topic()) }
     } else {
         NotTold::NotListening { why }
     }
 }
 
-/// What lets a user make, bind and read such a queue.
-fn giving_the_right(config: &Config) -> String {
-    // Of whom a certificate names, only the broker knows what it is called there.
-    let user = if config.mechanism == Mechanism::Plain { word(&config.user) } else { "USER".into() };
-    let read = word(&format!("^({}|amq\\.gen-.*)$", literally(&config.exchange)));
+/// What makes a user that may do all this and no more. The one that was refused may be anybody's, and would lose by these what it
+/// has. Topic permissions are named where they were in the way: without any, a user needs none.
+fn making_a_user(config: &Config, by_topic: bool) -> String {
     let vhost = word(&config.vhost);
-    format!("rabbitmqctl set_permissions -p {vhost} {user} '^amq\\.gen-' '^amq\\.gen-' {read}")
+    let read = word(&format!("^({}|amq\\.gen-.*)$", literally(&config.exchange)));
+    let mut commands = format!(
+        "rabbitmqctl add_user TAP_USER; rabbitmqctl set_permissions -p {vhost} TAP_USER '^amq\\.gen-' '^amq\\.gen-' {read}"
+    );
+    if by_topic {
+        let (exchange, key) =
+            (word(&config.exchange), word(&format!("^{}$", literally(&config.routing_key))));
+        commands.push_str(&format!(
+            "; rabbitmqctl set_topic_permissions -p {vhost} TAP_USER {exchange} '^$' {key}"
+        ));
+    }
+    commands
 }
 
 /// A name as a pattern that matches it and nothing else.

@@ -194,9 +194,23 @@ async fn a_user_needs_what_the_page_says_and_no_more() {
         let said = tap.log();
         assert!(said.contains("failed: ACCESS_REFUSED - ") && !said.contains("doctor"), "{name}: {said}");
         let Permissions { configure, write, read } = TAPS;
-        let to_do = format!("set_permissions -p {} '{user}' '{configure}' '{write}' '{read}'", vhost.name);
-        assert!(said.contains(&to_do), "{name}: not {to_do}: {said}");
+        let to_do = format!("set_permissions -p {} TAP_USER '{configure}' '{write}' '{read}'", vhost.name);
+        assert!(said.contains(&to_do) && said.contains("add_user TAP_USER"), "{name}: not {to_do}: {said}");
+        assert!(
+            !said.contains(&format!("{user}' '")) && !said.contains("topic_permissions"),
+            "{name}: {said}"
+        );
     }
+    // Whom other permissions keep from the key is told of those.
+    vhost.api.permit(&vhost.name, &user, TAPS).await;
+    let topics = format!("/api/topic-permissions/{}/{}", encode(&vhost.name), encode(&user));
+    vhost.api.must("PUT", &topics, &json!({"exchange": EXCHANGE, "write": "^$", "read": "^other$"})).await;
+    let mut tap = as_user(&user).start();
+    assert_eq!(tap.exit_code(SOON).await, Some(1), "{}", tap.log());
+    let (said, set) =
+        (tap.log(), format!("set_topic_permissions -p {} TAP_USER {EXCHANGE} '^$'", vhost.name));
+    let to_do = format!("{set} '^{KEY}$'");
+    assert!(said.contains(&to_do), "not {to_do}: {said}");
     // An exchange that is not there is not made.
     let mut nowhere = role("tap", &vhost).env("RABBITMQ_EXCHANGE", "nowhere").start();
     assert_eq!(nowhere.exit_code(SOON).await, Some(1));
