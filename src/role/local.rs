@@ -23,11 +23,19 @@ POST /-/reload
 GET  /-/healthy, /-/ready
 ";
 
+/// The windows of maintenance that it shows.
+pub(super) struct Windows {
+    /// Those that a command began.
+    pub(super) commanded: Commanded,
+    /// Those of the file.
+    pub(super) in_force: watch::Receiver<Wanted>,
+}
+
 /// Takes its socket or port, so that one that is in use ends the start.
 pub(super) async fn bind(
     config: &LocalConfig,
     posts: PostHandler,
-    (maintenance, in_force): (Commanded, watch::Receiver<Wanted>),
+    windows: Windows,
     ready: ReadyHandler,
     metrics: http::Metrics,
 ) -> Result<Server, StartError> {
@@ -43,7 +51,7 @@ pub(super) async fn bind(
         ..http::Config::on(listen)
     };
     let pages = Arc::new(move |question: PageQuestion| match question.path.as_str() {
-        "maintenance" => Answer::Ready(windows(&maintenance, &in_force)),
+        "maintenance" => Answer::Ready(windows.page()),
         _ => Answer::Ready(nothing_here()),
     });
     let handlers = http::Handlers { metrics: None, ready, pages, posts: Some(posts) };
@@ -60,13 +68,15 @@ pub(super) async fn bind(
     Ok(server)
 }
 
-/// The windows of the file and of commands that are on or planned, as JSON.
-fn windows(maintenance: &Commanded, in_force: &watch::Receiver<Wanted>) -> Page {
-    let now = clock::wall();
-    let planned = in_force.borrow().targets.maintenance.clone();
-    let windows = listed(&planned, &maintenance.windows(now), now);
-    let (status, content_type) = (StatusCode::OK, "application/json");
-    Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
+impl Windows {
+    /// Those that are on or planned, as JSON.
+    fn page(&self) -> Page {
+        let now = clock::wall();
+        let planned = self.in_force.borrow().targets.maintenance.clone();
+        let windows = listed(&planned, &self.commanded.windows(now), now);
+        let (status, content_type) = (StatusCode::OK, "application/json");
+        Page { status, content_type, content_policy: None, body: format!("{windows}\n").into() }
+    }
 }
 
 /// For one who has lost the way.

@@ -67,7 +67,7 @@ pub(super) async fn run(
             let server = local::bind(
                 config,
                 posts,
-                (commanded, reloading.in_force.clone()),
+                local::Windows { commanded, in_force: reloading.in_force.clone() },
                 Arc::clone(&ready),
                 metrics.clone(),
             )

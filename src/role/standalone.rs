@@ -87,7 +87,7 @@ pub(super) async fn run(
                 local::bind(
                     config,
                     posts,
-                    (commanded, reloading.in_force.clone()),
+                    local::Windows { commanded, in_force: reloading.in_force.clone() },
                     Arc::clone(&shown.ready),
                     metrics.clone(),
                 )
