@@ -32,10 +32,12 @@ pub use super::send::{Outgoing, PublishFailure};
 const REQUESTS_MAX: usize = 4;
 
 /// How the link is.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct LinkState {
     /// There is a connection.
     pub connected: bool,
+    /// Why there is none: what the latest attempt came to, or the latest connection.
+    pub failure: Option<Arc<AmqpError>>,
     /// The broker has blocked it.
     pub blocked: bool,
     /// Connections made after the first.
@@ -141,12 +143,12 @@ impl PublisherTask {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut connected_before = false;
         while !stop.is_cancelled() {
-            let mut refused = false;
-            match self.open_session(!connected_before, &stop).await {
+            let failure = match self.open_session(!connected_before, &stop).await {
                 Some(Ok(session)) => {
                     info!(target_address = session.target, "Connected to RabbitMQ");
                     self.state.send_modify(|state| {
                         state.connected = true;
+                        state.failure = None;
                         state.reconnects += u64::from(connected_before);
                     });
                     connected_before = true;
@@ -155,20 +157,25 @@ impl PublisherTask {
                     leave_blocked(&self.state, &mut blocked_since);
                     self.state.send_modify(|state| state.connected = false);
                     match ended {
-                        Ok(()) => connection::close(session.connection).await,
+                        Ok(()) => {
+                            connection::close(session.connection).await;
+                            None
+                        }
                         Err(error) => {
-                            refused = error.is_refusal();
                             warn!(error = %Chain(&error), "Connection to RabbitMQ lost; reconnecting");
                             session.cutter.cut();
+                            Some(error)
                         }
                     }
                 }
                 Some(Err(error)) => {
-                    refused = error.is_refusal();
                     warn!(error = %Chain(&error), "No connection to RabbitMQ; trying again");
+                    Some(error)
                 }
                 None => return,
-            }
+            };
+            let refused = failure.as_ref().is_some_and(AmqpError::is_refusal);
+            self.state.send_modify(|state| state.failure = failure.map(Arc::new));
             self.wait(refused, &stop).await;
         }
     }

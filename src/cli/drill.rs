@@ -17,8 +17,8 @@ publisher --help` lists, and signs with its key. The publisher itself goes on un
 publisher of its own, drill:PUBLISHER-ID; alerts on it have the label drill=\"true\" and say that nothing is wrong. When it \
 is over, or stopped by Ctrl-C, it is forgotten within seconds; if it is killed, within ten minutes of its last heartbeat.
 
-The alerts of the shipped rules wait for a minute, and Prometheus and the subscribers take their time: --down-for=90s and \
---silent-for=2m are the least with which they come.
+The alerts of the shipped rules wait for a minute, and Prometheus and the subscribers take their time: --down-for=2m and \
+--silent-for=2m30s are the least with which they come.
 
 Exit code:
   0   every stage was played, and the broker confirmed it

@@ -50,7 +50,7 @@ impl Emitter {
     }
 
     fn snapshot(&self, boot: Duration) -> Heartbeat {
-        let link = *self.link.state().borrow();
+        let link = self.link.state().borrow().clone();
         // Checked more seldom than told, it is as old as its checks.
         let interval = self.publish_interval.max(self.probe_interval);
         let heartbeat = self.life.heartbeat(boot, interval);

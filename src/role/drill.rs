@@ -1,6 +1,5 @@
 //! `heartbeat drill`: an outage that is played, stage by stage.
 
-use std::future::pending;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -8,9 +7,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{EXIT_FAILURE, EXIT_OK, StartError, convert, stop_signal, with_runtime};
-use crate::amqp;
-use crate::amqp::probe::Probe;
-use crate::amqp::publish::Publisher;
+use crate::amqp::AmqpError;
+use crate::amqp::publish::{LinkState, Publisher};
 use crate::clock;
 use crate::config::PublisherConfig;
 use crate::publisher::{Drill, Stage};
@@ -32,8 +30,9 @@ const UP_FOR: Duration = Duration::from_secs(10);
 /// For how long an alert of the shipped rules waits before it is told.
 const ALERT_WAITS: Duration = Duration::from_secs(60);
 
-/// What passes besides until Prometheus has asked and judged, where it does each every 15 s.
-const ALERT_LAGS: Duration = Duration::from_secs(30);
+/// What passes besides, by way of the broker and a subscriber, until Prometheus has asked, which it does every 30 s at most, and
+/// judged.
+const ALERT_LAGS: Duration = Duration::from_secs(60);
 
 /// How long its component has to be down, and it has to be silent, for an alert of the shipped rules to come.
 const DOWN_FOR_AT_LEAST: Duration = ALERT_WAITS.saturating_add(ALERT_LAGS);
@@ -54,12 +53,13 @@ pub fn drill(
         let PublisherConfig { emitter, amqp, publish_timeout, signing_key, .. } = config;
         let name = format!("heartbeat drill {}", emitter.id);
         let connection = convert::amqp(&amqp, name, &Expiry::default())?;
-        let (publisher, task) = Publisher::new(connection.clone(), publish_timeout);
+        let place = connection.nodes.identity();
+        let (publisher, task) = Publisher::new(connection, publish_timeout);
         let stop_late = CancellationToken::new();
         let task = tokio::spawn(task.run(stop_late.clone()));
         let drill = Drill::new(&emitter.id, INTERVAL, signing_key.map(|file| file.key));
         let mut play = Play { drill, publisher, stop, terminal, failed: false };
-        if play.connect(&connection).await {
+        if play.connect(&place).await {
             play.run(down_for, silent_for).await;
         }
         let code = if play.failed { EXIT_FAILURE } else { EXIT_OK };
@@ -102,7 +102,8 @@ impl Outage {
     /// What is said before anything is played.
     fn warning(&self, lasts: Duration) -> Option<String> {
         let Self { flag, alert, at_least, .. } = self;
-        let least = humantime::format_duration(*at_least);
+        // One word to a shell.
+        let least = humantime::format_duration(*at_least).to_string().replace(' ', "");
         self.is_too_short(lasts).then(|| {
             format!("warning: {alert} of the shipped rules needs {flag}={least} or more, and is not to be waited for")
         })
@@ -114,26 +115,21 @@ impl Outage {
     }
 }
 
-/// What is in the way, as one more attempt has it.
-async fn why_not(config: &amqp::Config) -> String {
-    let why = match Probe::open(config).await {
-        Ok(probe) => {
-            probe.close().await;
-            "RabbitMQ takes no messages now".to_owned()
-        }
-        Err((_, error)) => Chain(&error).to_string(),
-    };
-    format!("{why}; `heartbeat doctor publisher` says what to do")
+/// Whether it is decided that there is a link, or that waiting brings none.
+fn is_decided(link: &LinkState) -> bool {
+    link.is_writable() || link.failure.as_deref().is_some_and(AmqpError::is_refused_login)
 }
 
-/// Ends where the broker lets nobody in who is called so, which waiting does not change; else never.
-async fn refused(config: &amqp::Config) {
-    match Probe::open(config).await {
-        Ok(probe) => probe.close().await,
-        Err((_, error)) if error.is_refusal() => return,
-        Err(_) => {}
-    }
-    pending().await
+/// What is in the way of a link that takes nothing.
+fn why_not(link: &LinkState) -> String {
+    let why = match &link.failure {
+        Some(error) => Chain(&**error).to_string(),
+        None if link.blocked => {
+            "RabbitMQ blocks publishers, as it does for want of memory or disk".to_owned()
+        }
+        None => format!("no connection within {} s", CONNECT_WITHIN.as_secs()),
+    };
+    format!("{why}; `heartbeat doctor publisher` says what to do")
 }
 
 struct Play<'a> {
@@ -145,23 +141,19 @@ struct Play<'a> {
 }
 
 impl Play<'_> {
-    /// Waits for the broker. Says whether it takes messages.
-    async fn connect(&mut self, config: &amqp::Config) -> bool {
-        let within = CONNECT_WITHIN.as_secs();
-        self.say(&format!("Connecting to RabbitMQ at {}, for up to {within} s", config.nodes.identity()));
-        let mut link = self.publisher.state();
-        let connected = tokio::select! {
-            connected = timeout(CONNECT_WITHIN, link.wait_for(|link| link.is_writable())) => connected.is_ok(),
-            () = refused(config) => false,
-            () = self.stop.cancelled() => false,
-        };
-        if connected {
+    /// Waits for the broker at `place`. Says whether it takes messages.
+    async fn connect(&mut self, place: &str) -> bool {
+        self.say(&format!("Connecting to RabbitMQ at {place}, for up to {} s", CONNECT_WITHIN.as_secs()));
+        let mut state = self.publisher.state();
+        tokio::select! {
+            _ = timeout(CONNECT_WITHIN, state.wait_for(is_decided)) => {}
+            () = self.stop.cancelled() => {}
+        }
+        let link = state.borrow().clone();
+        if link.is_writable() {
             return true;
         }
-        let why = match self.stop.is_cancelled() {
-            true => "stopped".to_owned(),
-            false => why_not(config).await,
-        };
+        let why = if self.stop.is_cancelled() { "stopped".to_owned() } else { why_not(&link) };
         self.fail(&format!("Nothing was played: {why}"));
         false
     }
@@ -261,11 +253,24 @@ mod tests {
     #[test]
     fn the_least_times_are_written_where_they_are_looked_for() {
         assert!(INTERVAL * GRACE_BEATS <= GRACE_MIN, "a subscriber gives it longer than the least");
-        let least = "`--down-for=90s` and `--silent-for=2m`";
-        assert_eq!((DOWN_FOR_AT_LEAST.as_secs(), SILENT_FOR_AT_LEAST.as_secs()), (90, 120), "{least}");
+        let least = "`--down-for=2m` and `--silent-for=2m30s`";
+        assert_eq!((DOWN_FOR_AT_LEAST.as_secs(), SILENT_FOR_AT_LEAST.as_secs()), (120, 150), "{least}");
         let help = include_str!("../../tests/golden/cli/drill.txt");
         assert!(include_str!("../../docs/drill.md").contains(least));
-        assert!(help.contains("--down-for=90s") && help.contains("--silent-for=2m"), "{help}");
+        assert!(help.contains("--down-for=2m ") && help.contains("--silent-for=2m30s"), "{help}");
+    }
+
+    /// Of the least times, what is left for the way when Prometheus has asked and judged as seldom as it may.
+    #[test]
+    fn the_way_to_prometheus_takes_its_time() {
+        let seconds = |text: &str, name: &str| {
+            let (_, value) = text.split_once(name).unwrap();
+            let digits = value.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap();
+            Duration::from_secs(digits.parse().unwrap())
+        };
+        let asks = seconds(include_str!("../../README.md"), "scrape_interval: 15s         # at most ");
+        let judges = seconds(include_str!("../../alerts/prometheus.yml"), "evaluation_interval: ");
+        assert!(ALERT_LAGS >= asks + judges + Duration::from_secs(10), "{asks:?} {judges:?}");
     }
 
     #[test]
@@ -279,7 +284,7 @@ mod tests {
         }
         assert_eq!(
             SILENT.warning(Duration::from_secs(20)).unwrap(),
-            "warning: HeartbeatPublisherStale of the shipped rules needs --silent-for=2m or more, and is not to be waited for"
+            "warning: HeartbeatPublisherStale of the shipped rules needs --silent-for=2m30s or more, and is not to be waited for"
         );
     }
 }

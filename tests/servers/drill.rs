@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::support::bridge::{SOON, role};
 use crate::support::field::{BOUND, config};
 use crate::support::ports::free_port;
 use crate::support::program::Setup;
+use crate::support::proxy::Proxy;
 use crate::support::rabbitmq::RabbitMq;
+use crate::support::rabbitmq_api::{Permissions, encode};
+use crate::support::vhost::Vhost;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_waited_for_is_said_and_why_it_was_in_vain() {
@@ -24,18 +29,50 @@ async fn what_is_waited_for_is_said_and_why_it_was_in_vain() {
     }
 }
 
-/// A user whom the broker does not let in is not waited for.
+/// A user whom the broker does not let in is not waited for, and knocks once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_told_at_once() {
     let vhost = RabbitMq::vhost().await;
-    let mut drill = role("drill", &vhost)
-        .publisher_config(&config(&[], &[]).to_string())
-        .env("PUBLISHER_ID", "oslo")
-        .env("RABBITMQ_PASS", "canary-wrong")
-        .start();
+    let path = Proxy::start(([127, 0, 0, 1], vhost.ports.amqp).into());
+    let mut drill = drill(&vhost, &path).env("RABBITMQ_PASS", "canary-wrong").start();
     let began = Instant::now();
     assert_eq!(drill.exit_code(BOUND).await, Some(1), "{}", drill.log());
     let (log, took) = (drill.log(), began.elapsed());
-    assert!(log.contains("Nothing was played: ") && log.contains(": ACCESS_REFUSED - "), "{log}");
+    assert!(log.contains("Nothing was played: "), "{log}");
+    assert_eq!(log.matches("ACCESS_REFUSED").count(), 1, "{log}");
     assert!(took < Duration::from_secs(10), "it waited for {took:?}: {log}");
+    assert_eq!(path.counts().accepted, 1, "{log}");
+}
+
+/// Where a user may have no more connections, the one that is played on is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_is_enough() {
+    let vhost = RabbitMq::vhost().await;
+    let limit = format!("/api/user-limits/{}/max-connections", encode(&vhost.name));
+    vhost.api.must("PUT", &limit, &json!({"value": 1})).await;
+    let path = Proxy::start(([127, 0, 0, 1], vhost.ports.amqp).into());
+    let mut drill = drill(&vhost, &path).start();
+    drill.wait_log(SOON, "drill:oslo is up").await;
+    assert_eq!(path.counts().accepted, 1, "{}", drill.log());
+    drill.terminate(SOON).await;
+}
+
+/// What the broker lets in and then refuses is told as it said it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_may_not_be_made_is_told() {
+    let vhost = RabbitMq::vhost().await;
+    vhost.api.permit(&vhost.name, &vhost.name, Permissions::NONE).await;
+    let path = Proxy::start(([127, 0, 0, 1], vhost.ports.amqp).into());
+    let mut drill = drill(&vhost, &path).env("RABBITMQ_EXCHANGE", "nowhere").start();
+    assert_eq!(drill.exit_code(BOUND).await, Some(1), "{}", drill.log());
+    let log = drill.log();
+    let why = "Nothing was played: RabbitMQ: creating exchange \"nowhere\" failed: ACCESS_REFUSED - ";
+    assert!(log.contains(why) && !log.contains("takes no messages"), "{log}");
+}
+
+fn drill(vhost: &Vhost, path: &Proxy) -> Setup {
+    role("drill", vhost)
+        .publisher_config(&config(&[], &[]).to_string())
+        .env("PUBLISHER_ID", "oslo")
+        .env("RABBITMQ_PORT", &path.port().to_string())
 }
