@@ -90,11 +90,6 @@ impl Job {
     /// One that was never heard of.
     pub(super) fn new(terms: JobTerms, now: Millis) -> Self {
         let told = Told { since: now, heard: None, running: None, failed: false, took_ms: None };
-        Self::remembered(terms, told)
-    }
-
-    /// One of which is known what it said to a process before.
-    pub(super) fn remembered(terms: JobTerms, told: Told) -> Self {
         Self { terms, told, runs: 0, failures: 0 }
     }
 
@@ -103,7 +98,7 @@ impl Job {
         Self { terms, ..self }
     }
 
-    /// Takes in what it said to a process before, as that comes to be known: before all that this one heard.
+    /// Takes in what it said to a process before, once that is known: before all that this one heard.
     pub(super) fn take_over(&mut self, before: Told) {
         // Once a run has ended, how it was before does not matter.
         if self.told.heard.is_some() {

@@ -101,22 +101,10 @@ pub(super) struct Judged {
 }
 
 impl Jobs {
-    /// Those of a file, with what a process before was told of them.
+    /// Those of a file, of which nothing is known yet.
     pub(super) fn new(wanted: &[JobTarget], memory: Memory, now: Millis) -> Self {
-        let job = |target: &JobTarget| {
-            let told = recall(memory.recalled(), &target.name, now);
-            let job = match told {
-                Some(told) => Job::remembered(target.terms, told),
-                None => Job::new(target.terms, now),
-            };
-            (Arc::clone(&target.name), job)
-        };
-        let all = wanted.iter().map(job).collect();
-        let jobs = Self { all, memory };
-        if !jobs.all.is_empty() {
-            drop(jobs.keep());
-        }
-        jobs
+        let job = |JobTarget { name, terms }: &JobTarget| (Arc::clone(name), Job::new(*terms, now));
+        Self { all: wanted.iter().map(job).collect(), memory }
     }
 
     /// Takes another file in: what both name keeps what it told.
@@ -133,7 +121,7 @@ impl Jobs {
         }
     }
 
-    /// Takes in what a process before was told, as that comes to be known.
+    /// Takes in what a process before was told, once that is known.
     pub(super) fn take_over(&mut self, recalled: &Recalled, now: Millis) {
         for (name, job) in &mut self.all {
             if let Some(told) = recall(recalled, name, now) {
@@ -195,11 +183,10 @@ impl Jobs {
     }
 
     fn keep(&self) -> Keeping {
-        let entries = self
-            .all
-            .iter()
-            .map(|(name, job)| (name.to_string(), serde_json::to_value(job.told()).unwrap_or_default()));
-        self.memory.keep(SUBJECT, Value::Object(entries.collect()))
+        let entry = |(name, job): (&Arc<str>, &Job)| {
+            (name.to_string(), serde_json::to_value(job.told()).unwrap_or_default())
+        };
+        self.memory.keep(SUBJECT, || Value::Object(self.all.iter().map(entry).collect()))
     }
 }
 
@@ -230,6 +217,13 @@ mod tests {
         JobTarget { name: name.into(), terms }
     }
 
+    /// As a process begins: with what the one before was told in the file.
+    fn begun_with(file: &InFile, wanted: &[JobTarget], now: Millis) -> Jobs {
+        let mut jobs = Jobs::new(wanted, file.memory.clone(), now);
+        file.memory.hand_over(|recalled| jobs.take_over(recalled, now));
+        jobs
+    }
+
     async fn tell(jobs: &mut Jobs, name: &str, word: Word, now: Millis) -> Result<bool, String> {
         let (reply, answer) = oneshot::channel();
         jobs.hear(Heard { name: name.into(), word, remark: String::new(), reply }, now);
@@ -251,7 +245,7 @@ mod tests {
         let now = crate::clock::boot_ms();
         let wanted = [target("backup", 100), target("never", 100)];
         let first = InFile::open(&path).await;
-        let mut jobs = Jobs::new(&wanted, first.memory.clone(), now - 50_000);
+        let mut jobs = begun_with(&first, &wanted, now - 50_000);
         assert_eq!(tell(&mut jobs, "backup", Word::Start, now - 40_000).await, Ok(true));
         assert_eq!(tell(&mut jobs, "backup", Word::Fail, now - 35_000).await, Ok(true));
         let known = "the publisher's file has backup, never".to_owned();
@@ -262,7 +256,7 @@ mod tests {
 
         first.close().await;
         let second = InFile::open(&path).await;
-        let again = Jobs::new(&wanted, second.memory.clone(), now);
+        let again = begun_with(&second, &wanted, now);
         assert_eq!(verdicts(&again, now), before);
         assert_eq!(again.turn_at(now), Some(now + 60_000), "it is waited for since the first start");
         assert_eq!(again.judge(now).next().unwrap().took, Some(SECOND * 5));
@@ -274,7 +268,7 @@ mod tests {
         file["jobs"]["backup"]["heard"] = json!(now + 3_600_000);
         file["jobs"]["never"] = json!("odd");
         std::fs::write(&path, file.to_string()).unwrap();
-        let odd = Jobs::new(&wanted, InFile::open(&path).await.memory, now);
+        let odd = begun_with(&InFile::open(&path).await, &wanted, now);
         assert!(verdicts(&odd, now).iter().all(|(_, outcome, _)| *outcome == Outcome::Unknown));
     }
 
@@ -285,7 +279,7 @@ mod tests {
         let now = crate::clock::boot_ms();
         let wanted = ["begun", "ended", "silent"].map(|name| target(name, 100));
         let first = InFile::open(&path).await;
-        let mut jobs = Jobs::new(&wanted, first.memory.clone(), now - 50_000);
+        let mut jobs = begun_with(&first, &wanted, now - 50_000);
         for name in ["begun", "ended", "silent"] {
             assert_eq!(tell(&mut jobs, name, Word::Fail, now - 40_000).await, Ok(true));
         }
@@ -295,17 +289,16 @@ mod tests {
         std::os::unix::fs::symlink(&path, &path).unwrap();
 
         let second = InFile::open(&path).await;
-        let mut jobs = Jobs::new(&wanted, second.memory.clone(), now - 9_000);
+        let mut jobs = begun_with(&second, &wanted, now - 9_000);
         assert_eq!(tell(&mut jobs, "begun", Word::Start, now - 8_000).await, Ok(false));
         assert_eq!(tell(&mut jobs, "ended", Word::Success, now - 8_000).await, Ok(false));
         let before = std::fs::read(&away).unwrap();
         std::fs::rename(&away, &path).unwrap();
         let minutes = SECOND * 600;
-        let recalled = tokio::time::timeout(minutes, second.memory.late()).await.unwrap();
+        tokio::time::timeout(minutes, second.memory.found()).await.unwrap();
         tokio::time::sleep(SECOND).await;
         assert_eq!(std::fs::read(&path).unwrap(), before);
-        jobs.take_over(&recalled, now);
-        second.memory.taken_over();
+        second.memory.hand_over(|recalled| jobs.take_over(recalled, now));
         let failed = (Outcome::Down, Some(Reason::Failed));
         let found: Vec<_> =
             verdicts(&jobs, now).into_iter().map(|(_, outcome, why)| (outcome, why)).collect();
@@ -319,7 +312,7 @@ mod tests {
         };
         tokio::time::timeout(minutes, stored).await.unwrap();
         second.close().await;
-        let third = Jobs::new(&wanted, InFile::open(&path).await.memory, now);
+        let third = begun_with(&InFile::open(&path).await, &wanted, now);
         assert_eq!(verdicts(&third, now), verdicts(&jobs, now));
     }
 
@@ -329,7 +322,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let (line, mut end) = JobLine::new();
-        let mut jobs = Jobs::new(&[target("backup", 100)], InFile::open(&path).await.memory, 0);
+        let file = InFile::open(&path).await;
+        let mut jobs = begun_with(&file, &[target("backup", 100)], 0);
         let hearing = async { jobs.hear(end.recv().await.unwrap(), 5_000) };
         let (told, ()) = tokio::join!(line.tell("backup", Word::Ping, ""), hearing);
         assert_eq!(told, Ok(true));

@@ -44,37 +44,28 @@ pub struct Begun {
 pub struct TooMany;
 
 impl Commanded {
-    /// With those that a process before remembered, as far as they are not over.
-    pub fn recalled(memory: Memory, now: Timestamp) -> Self {
-        let windows = to_come(kept_before(memory.recalled()), now);
-        let windows: Vec<Begun> =
-            (1..).zip(windows).map(|(number, window)| Begun { number, window }).collect();
-        let next = AtomicU32::new(windows.last().map_or(0, |last| last.number) + 1);
-        // Without, the next that is written of other subjects would forget them.
-        drop(memory.keep(SUBJECT, kept(&windows)));
-        let ended = AtomicBool::new(false);
-        Self(Arc::new(Inner { windows: watch::Sender::new(windows), next, ended, memory }))
+    /// Without any yet.
+    pub fn new(memory: Memory) -> Self {
+        let (windows, next) = (watch::Sender::new(Vec::new()), AtomicU32::new(1));
+        Self(Arc::new(Inner { windows, next, ended: AtomicBool::new(false), memory }))
     }
 
-    /// Takes in those that a process before remembered, as they come to be known, unless somebody has ended all since.
+    /// Takes in those that a process before remembered, once they are known, unless somebody has ended all since.
     pub(super) fn take_over(&self, recalled: &Recalled, now: Timestamp) {
         self.0.windows.send_if_modified(|windows| {
             let before = windows.clone();
             windows.retain(|begun| now < begun.window.ends_at());
-            let late = if self.0.ended.load(Ordering::Relaxed) { Vec::new() } else { kept_before(recalled) };
-            for window in to_come(late, now) {
+            let ended = self.0.ended.load(Ordering::Relaxed);
+            let remembered = if ended { Vec::new() } else { kept_before(recalled) };
+            for window in to_come(remembered, now) {
                 let is_there = windows.iter().any(|begun| begun.window == window);
                 if !is_there && windows.len() < WINDOWS_MAX {
                     windows.push(self.numbered(window));
                 }
             }
-            drop(self.0.memory.keep(SUBJECT, kept(windows)));
             *windows != before
         });
-    }
-
-    fn numbered(&self, window: Window) -> Begun {
-        Begun { number: self.0.next.fetch_add(1, Ordering::Relaxed), window }
+        drop(self.keep());
     }
 
     /// Begins one, or plans it. Those that are over make room. What it gives tells whether a restart will remember it.
@@ -82,16 +73,15 @@ impl Commanded {
     /// # Errors
     /// Where there is no room.
     pub fn begin(&self, window: Window, now: Timestamp) -> Result<Keeping, TooMany> {
-        let mut begun = Err(TooMany);
-        self.0.windows.send_if_modified(|windows| {
+        let is_begun = self.0.windows.send_if_modified(|windows| {
             windows.retain(|begun| now < begun.window.ends_at());
-            if windows.len() < WINDOWS_MAX {
+            let has_room = windows.len() < WINDOWS_MAX;
+            if has_room {
                 windows.push(self.numbered(window));
-                begun = Ok(self.0.memory.keep(SUBJECT, kept(windows)));
             }
-            begun.is_ok()
+            has_room
         });
-        begun
+        if is_begun { Ok(self.keep()) } else { Err(TooMany) }
     }
 
     /// Ends all of them; says how many there were that were not over. What it gives is as in [`Commanded::begin`].
@@ -102,7 +92,7 @@ impl Commanded {
             ended = windows.drain(..).filter(|begun| now < begun.window.ends_at()).count();
             ended > 0
         });
-        (ended, self.0.memory.keep(SUBJECT, kept(&self.0.windows.borrow())))
+        (ended, self.keep())
     }
 
     /// Ends the one of this number, where there is one that is not over. What it gives is as in [`Commanded::begin`].
@@ -113,7 +103,16 @@ impl Commanded {
             ended = at.map(|at| windows.remove(at).window);
             ended.is_some()
         });
-        ended.map(|window| (window, self.0.memory.keep(SUBJECT, kept(&self.0.windows.borrow()))))
+        ended.map(|window| (window, self.keep()))
+    }
+
+    /// Not while they are changed: the memory looks at them when it is theirs.
+    fn keep(&self) -> Keeping {
+        self.0.memory.keep(SUBJECT, || kept(&self.0.windows.borrow()))
+    }
+
+    fn numbered(&self, window: Window) -> Begun {
+        Begun { number: self.0.next.fetch_add(1, Ordering::Relaxed), window }
     }
 
     /// Those that are not over.
@@ -166,7 +165,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_begun_is_carried_until_it_ends() {
-        let commanded = Commanded::recalled(Memory::of_this_process(), at(10));
+        let commanded = Commanded::new(Memory::of_this_process());
         let mut seen = commanded.watch();
         drop(commanded.begin(window(1, 50), at(10)).unwrap());
         drop(commanded.begin(window(10, 20), at(10)).unwrap());
@@ -182,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_is_ended_by_its_number_which_no_other_has() {
-        let commanded = Commanded::recalled(Memory::of_this_process(), at(0));
+        let commanded = Commanded::new(Memory::of_this_process());
         for ends in [20, 20, 30] {
             drop(commanded.begin(window(0, ends), at(0)).unwrap());
         }
@@ -196,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn there_is_room_for_as_many_as_are_carried() {
-        let commanded = Commanded::recalled(Memory::of_this_process(), at(0));
+        let commanded = Commanded::new(Memory::of_this_process());
         for ends in 1..=16 {
             drop(commanded.begin(window(0, ends), at(0)).unwrap());
         }
@@ -205,23 +204,30 @@ mod tests {
         assert_eq!(commanded.windows(at(1)).len(), 16);
     }
 
+    /// As a process begins: with what the one before remembered in the file.
+    fn begun_with(file: &InFile, second: i64) -> Commanded {
+        let commanded = Commanded::new(file.memory.clone());
+        file.memory.hand_over(|recalled| commanded.take_over(recalled, at(second)));
+        commanded
+    }
+
     #[tokio::test]
     async fn a_restart_remembers_what_is_not_over() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let first = InFile::open(&path).await;
-        let commanded = Commanded::recalled(first.memory.clone(), at(0));
+        let commanded = begun_with(&first, 0);
         let named = Window::new((at(0), at(100)), Some("new disks"), &["db"]).unwrap();
         drop(commanded.begin(window(0, 10), at(0)).unwrap());
         assert!(commanded.begin(named.clone(), at(0)).unwrap().is_stored().await);
         first.close().await;
         let second = InFile::open(&path).await;
-        let again = Commanded::recalled(second.memory.clone(), at(10));
+        let again = begun_with(&second, 10);
         assert_eq!(again.windows(at(10)), [Begun { number: 1, window: named }]);
         assert!(again.end(at(20)).1.is_stored().await);
         second.close().await;
         let third = InFile::open(&path).await;
-        assert_eq!(Commanded::recalled(third.memory, at(20)).windows(at(20)), []);
+        assert_eq!(begun_with(&third, 20).windows(at(20)), []);
     }
 
     #[tokio::test]
@@ -229,23 +235,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let first = InFile::open(&path).await;
-        let commanded = Commanded::recalled(first.memory.clone(), at(0));
-        assert!(commanded.begin(window(0, 100), at(0)).unwrap().is_stored().await);
+        assert!(begun_with(&first, 0).begin(window(0, 100), at(0)).unwrap().is_stored().await);
         first.close().await;
         let late = InFile::open(&path).await.memory;
+        let mut is_told = false;
+        late.hand_over(|recalled| {
+            is_told = true;
+            let commanded = Commanded::new(Memory::of_this_process());
+            drop(commanded.begin(window(5, 50), at(5)).unwrap());
+            let mut seen = commanded.watch();
+            seen.mark_unchanged();
+            commanded.take_over(recalled, at(6));
+            assert_eq!(windows(&commanded, 6), [window(5, 50), window(0, 100)]);
+            assert!(seen.has_changed().unwrap());
 
-        let commanded = Commanded::recalled(Memory::of_this_process(), at(5));
-        drop(commanded.begin(window(5, 50), at(5)).unwrap());
-        let mut seen = commanded.watch();
-        seen.mark_unchanged();
-        commanded.take_over(late.recalled(), at(6));
-        assert_eq!(windows(&commanded, 6), [window(5, 50), window(0, 100)]);
-        assert!(seen.has_changed().unwrap());
-
-        let commanded = Commanded::recalled(Memory::of_this_process(), at(5));
-        drop(commanded.end(at(5)));
-        drop(commanded.begin(window(5, 50), at(5)).unwrap());
-        commanded.take_over(late.recalled(), at(6));
-        assert_eq!(windows(&commanded, 6), [window(5, 50)]);
+            let commanded = Commanded::new(Memory::of_this_process());
+            drop(commanded.end(at(5)));
+            drop(commanded.begin(window(5, 50), at(5)).unwrap());
+            commanded.take_over(recalled, at(6));
+            assert_eq!(windows(&commanded, 6), [window(5, 50)]);
+        });
+        assert!(is_told);
     }
 }

@@ -4,36 +4,41 @@
 //! clock and of the wall clock. Within one run of the machine they hold as they are, whatever the wall clock did; after a
 //! reboot the wall clock tells how far they lie back.
 //!
-//! The file is a help and never a condition: one that cannot be understood is moved aside and said; one that cannot be written
-//! is said, and a metric tells of it; and a disk that fails or does not answer holds up nothing else, neither at the start nor
-//! later. What it holds is taken over when it answers, and nothing is written in its place before that.
+//! The file is a help and never a condition: one that cannot be understood is moved aside and said; one that cannot be read or
+//! written is said, tried again, and a metric tells of it; and a disk that fails or does not answer holds up nothing else,
+//! neither at the start nor later. What the file holds is taken over once it could be read, at the start or after, and nothing
+//! is written in its place before that.
 
 mod file;
 mod recalled;
 mod writer;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use serde_json::{Map, Value};
-use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::backoff::Backoff;
 use crate::heartbeat::PublisherId;
-use file::{Opened, StateFile};
+use file::{NotOpened, StateFile};
 use writer::{Disk, PATIENCE, Progress, RETRY_MAX, State, Writer};
 
 pub use file::InUse;
 pub(super) use recalled::Recalled;
 pub use writer::Keeping;
+
+/// The log's words for a file that is tried again.
+const UNREAD: &str = "The state file cannot be read yet; until it can be, nothing is written in its place";
+
+/// The log's words for a file that is not.
+const LEFT_ALONE: &str = "The state file is left alone; what is told will not outlive this process";
 
 /// What is remembered. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,48 +46,14 @@ pub struct Memory(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// What a process before remembered, as far as it was known at the start.
-    recalled: Recalled,
-    late: watch::Sender<Late>,
+    /// What a process before remembered, from when it was read until it is taken over.
+    found: watch::Sender<Option<Recalled>>,
     state: watch::Sender<State>,
     progress: watch::Receiver<Progress>,
 }
 
-/// What a process before remembered, where its disk did not tell at the start.
-#[derive(Debug)]
-enum Late {
-    /// It may come yet.
-    Awaited,
-    /// It came.
-    Here(Arc<Recalled>),
-    /// It is part of what is remembered now, or nothing is to come.
-    TakenOver,
-}
-
-/// Has what is remembered written.
-pub struct Keeper {
-    place: Place,
-    late: watch::Sender<Late>,
-    writer: Writer,
-}
-
-/// Where it is written.
-enum Place {
-    /// Nowhere: it lasts as long as the process.
-    Nowhere,
-    /// Nowhere, though it should be: the file is not ours.
-    LeftAlone,
-    /// There.
-    Open(StateFile),
-    /// There, once the disk has answered.
-    Opening(Opening),
-}
-
-/// A file that is being opened.
-type Opening = Pin<Box<dyn Future<Output = Result<Opened, InUse>> + Send>>;
-
 impl Memory {
-    /// What the file holds, where there is one, and who has it written.
+    /// One in a file, where there is one, and who has it written until `stop`. Waits for what the file holds, for a while.
     ///
     /// # Errors
     /// Where another process has the file.
@@ -90,148 +61,124 @@ impl Memory {
         path: Option<PathBuf>,
         publisher: PublisherId,
         registry: &mut Registry,
-    ) -> Result<(Self, Keeper), InUse> {
-        let (place, recalled) = match path {
-            None => (Place::Nowhere, Recalled::default()),
-            Some(path) => open(path, publisher).await?,
-        };
-        let (known, in_order) = match &place {
-            Place::Nowhere => (Progress::NOT_ASKED_FOR, true),
-            Place::Open(_) => (Progress::default(), true),
-            Place::LeftAlone | Place::Opening(_) => (Progress::HANGS, false),
-        };
-        let late = match &place {
-            Place::Opening(_) => Late::Awaited,
-            _ => Late::TakenOver,
-        };
-        let late = watch::Sender::new(late);
+        stop: CancellationToken,
+    ) -> Result<(Self, Option<JoinHandle<()>>), InUse> {
         let succeeds = Gauge::default();
-        succeeds.set(i64::from(in_order));
+        succeeds.set(1);
         registry.register(
             "heartbeat_emitter_state_file_last_write_successful",
             "Whether what is to outlive the publisher could be written when it was last tried",
             succeeds.clone(),
         );
+        let Some(path) = path else { return Ok((Self::of_this_process(), None)) };
+        let found = watch::Sender::new(None);
         let (state, states) = watch::channel(State::default());
-        let (progress, seen) = watch::channel(known);
-        let writer = Writer::new(states, progress, succeeds);
-        let keeper = Keeper { place, late: late.clone(), writer };
-        Ok((Self(Arc::new(Inner { recalled, late, state, progress: seen })), keeper))
-    }
-
-    /// What a process before remembered, as far as it was known at the start.
-    pub(super) fn recalled(&self) -> &Recalled {
-        &self.0.recalled
-    }
-
-    /// What it remembered, once the disk tells that did not at the start. It comes until it is [taken
-    /// over](Self::taken_over).
-    pub(super) async fn late(&self) -> Arc<Recalled> {
-        let mut late = self.0.late.subscribe();
-        if let Ok(late) = late.wait_for(|late| matches!(late, Late::Here(_))).await
-            && let Late::Here(recalled) = &*late
-        {
-            return Arc::clone(recalled);
+        let (progress, seen) = watch::channel(Progress::HANGS);
+        let (start, in_use) = oneshot::channel();
+        let writer = Writer::new(path.display().to_string(), states, progress, succeeds);
+        let keeper = Keeper { path, publisher, found: found.clone(), start: Some(start), writer };
+        let keeping = tokio::spawn(keeper.run(stop));
+        match timeout(PATIENCE, in_use).await {
+            Ok(Ok(in_use)) => Err(in_use),
+            // It is read, or nobody knows when it will be: whoever is watched is not to be silent for that.
+            Ok(Err(_)) | Err(_) => {
+                Ok((Self(Arc::new(Inner { found, state, progress: seen })), Some(keeping)))
+            }
         }
-        std::future::pending().await
     }
 
-    /// What came late is kept anew, so that the file may be written.
-    pub(super) fn taken_over(&self) {
-        self.0.late.send_replace(Late::TakenOver);
+    /// One that lasts as long as the process.
+    pub(crate) fn of_this_process() -> Self {
+        let (state, _) = watch::channel(State::default());
+        let (_, progress) = watch::channel(Progress::NOT_ASKED_FOR);
+        Self(Arc::new(Inner { found: watch::Sender::new(None), state, progress }))
     }
 
-    /// Remembers a subject from now on, in the place of what was remembered of it.
-    pub(super) fn keep(&self, subject: &str, value: Value) -> Keeping {
+    /// Waits for what a process before remembered, until it is there to be taken over.
+    pub(super) async fn found(&self) {
+        let mut found = self.0.found.subscribe();
+        if found.wait_for(Option::is_some).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Has it taken over, where it is there: what of it is to last is to be kept anew, since from then on the file is written.
+    pub(super) fn hand_over(&self, take_over: impl FnOnce(&Recalled)) {
+        self.0.found.send_if_modified(|found| match found.take() {
+            Some(recalled) => {
+                take_over(&recalled);
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// Remembers a subject as it is by then, in the place of what was remembered of it: of two who keep it at the same time, the
+    /// one who comes last finds what both did.
+    pub(super) fn keep(&self, subject: &str, value: impl FnOnce() -> Value) -> Keeping {
         let mut change = 0;
         self.0.state.send_modify(|state| {
-            state.subjects.insert(subject.to_owned(), value);
+            state.subjects.insert(subject.to_owned(), value());
             state.changes += 1;
             change = state.changes;
         });
         Keeping::new(change, self.0.progress.clone())
     }
+}
 
-    /// One that lasts as long as the process.
-    #[cfg(test)]
-    pub(crate) fn of_this_process() -> Self {
-        let (state, _) = watch::channel(State::default());
-        let (_, progress) = watch::channel(Progress::NOT_ASKED_FOR);
-        let late = watch::Sender::new(Late::TakenOver);
-        Self(Arc::new(Inner { recalled: Recalled::default(), late, state, progress }))
-    }
+/// Opens the file, and has what is remembered written.
+struct Keeper {
+    path: PathBuf,
+    publisher: PublisherId,
+    found: watch::Sender<Option<Recalled>>,
+    /// Tells the start that the file is another's; dropped, that it need not wait.
+    start: Option<oneshot::Sender<InUse>>,
+    writer: Writer,
 }
 
 impl Keeper {
-    /// Runs until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
-        let file = match self.place {
-            Place::Nowhere | Place::LeftAlone => return,
-            Place::Open(file) => file,
-            // Where it ends before, the file stays as it was.
-            Place::Opening(opening) => tokio::select! {
-                () = stop.cancelled() => return,
-                file = opened_late(opening, self.late) => match file {
-                    Some(file) => file,
-                    None => return,
-                },
-            },
+    async fn run(mut self, stop: CancellationToken) {
+        // Where it ends before it is open, the file stays as it was.
+        let file = tokio::select! {
+            () = stop.cancelled() => None,
+            file = self.open() => file,
         };
-        self.writer.run(file, stop).await;
-    }
-}
-
-/// Opens a file, unless its disk does not answer: whoever is watched is not to be silent for that.
-async fn open(path: PathBuf, publisher: PublisherId) -> Result<(Place, Recalled), InUse> {
-    let shown = path.display().to_string();
-    let mut opening: Opening = Box::pin(read(StateFile::new(path, publisher)));
-    match timeout(PATIENCE, &mut opening).await {
-        Ok(Ok(Opened::Ours(file, recalled))) => Ok((Place::Open(file), recalled)),
-        Ok(Ok(_)) => Ok((Place::LeftAlone, Recalled::default())),
-        Ok(Err(in_use)) => Err(in_use),
-        Err(_) => {
-            warn!(
-                file = shown,
-                "The state file does not answer; beginning without what it holds, until it does"
-            );
-            Ok((Place::Opening(opening), Recalled::default()))
+        if let Some(file) = file {
+            self.writer.run(file, stop).await;
         }
     }
-}
 
-/// Reads a file, again while its disk fails.
-async fn read(mut file: StateFile) -> Result<Opened, InUse> {
-    let mut backoff = Backoff::new(RETRY_MAX);
-    let mut is_said = false;
-    loop {
-        match spawn_blocking(move || file.open()).await {
-            Ok(Ok(Opened::Unread(unread, error))) => {
-                if !std::mem::replace(&mut is_said, true) {
-                    let file = unread.path().display();
-                    warn!(%file, %error, "The state file cannot be read; trying again");
+    /// The file, to be written, once all that it held is taken over: some of it was promised to outlive a process.
+    async fn open(&mut self) -> Option<StateFile> {
+        let mut backoff = Backoff::new(RETRY_MAX);
+        loop {
+            let (path, publisher) = (self.path.clone(), self.publisher.clone());
+            let opening = spawn_blocking(move || StateFile::open(path, publisher));
+            let opened = self.writer.answer(opening, UNREAD).await;
+            let why = match opened.unwrap_or_else(|lost| Err(NotOpened::Failed(lost))) {
+                Ok((file, recalled)) => {
+                    self.writer.goes_on();
+                    let mut found = self.found.subscribe();
+                    self.found.send_replace(Some(recalled));
+                    self.start = None;
+                    found.wait_for(Option::is_none).await.ok()?;
+                    return Some(file);
                 }
-                file = unread;
-            }
-            Ok(opened) => return opened,
-            Err(_) => return Ok(Opened::LeftAlone),
-        }
-        sleep(backoff.next_wait()).await;
-    }
-}
-
-/// A file that may be written, once all that it held is taken over: some of it was promised to outlive a process.
-async fn opened_late(opening: Opening, late: watch::Sender<Late>) -> Option<StateFile> {
-    match opening.await {
-        Ok(Opened::Ours(file, recalled)) => {
-            late.send_replace(Late::Here(Arc::new(recalled)));
-            let taken_over = |late: &Late| matches!(late, Late::TakenOver);
-            late.subscribe().wait_for(taken_over).await.ok()?;
-            Some(file)
-        }
-        Ok(_) => None,
-        Err(in_use) => {
-            warn!(error = %in_use, "What is told will not outlive this process");
-            None
+                Err(NotOpened::InUse(in_use)) => {
+                    let why = in_use.to_string();
+                    if self.start.take().is_some_and(|start| start.send(in_use).is_ok()) {
+                        return None;
+                    }
+                    why
+                }
+                Err(NotOpened::NotOurs(why)) => {
+                    self.writer.fails(LEFT_ALONE, why);
+                    return None;
+                }
+                Err(NotOpened::Failed(error)) => error.to_string(),
+            };
+            self.writer.fails(UNREAD, why);
+            sleep(backoff.next_wait()).await;
         }
     }
 }
@@ -240,43 +187,73 @@ impl Disk for StateFile {
     fn write(&mut self, subjects: &Map<String, Value>) -> io::Result<()> {
         Self::write(self, subjects)
     }
-
-    fn path(&self) -> &Path {
-        Self::path(self)
-    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
 
     use serde_json::json;
-    use tokio::task::JoinHandle;
 
     use super::*;
+
+    /// Longer than the longest wait between two tries.
+    const SOON: Duration = Duration::from_secs(100);
 
     /// A memory in a file, and who has it written.
     pub(in crate::publisher) struct InFile {
         pub(in crate::publisher) memory: Memory,
         stop: CancellationToken,
-        task: JoinHandle<()>,
+        keeping: JoinHandle<()>,
     }
 
     impl InFile {
         pub(in crate::publisher) async fn open(path: &Path) -> Self {
-            let publisher = PublisherId::new("oslo").unwrap();
-            let opened = Memory::open(Some(path.to_owned()), publisher, &mut Registry::default()).await;
-            let (memory, keeper) = opened.unwrap();
-            let stop = CancellationToken::new();
-            let task = tokio::spawn(keeper.run(stop.clone()));
-            Self { memory, stop, task }
+            Self::try_open(path).await.unwrap()
+        }
+
+        async fn try_open(path: &Path) -> Result<Self, InUse> {
+            let (publisher, stop) = (PublisherId::new("oslo").unwrap(), CancellationToken::new());
+            let registry = &mut Registry::default();
+            let opened = Memory::open(Some(path.to_owned()), publisher, registry, stop.clone()).await?;
+            Ok(Self { memory: opened.0, stop, keeping: opened.1.unwrap() })
         }
 
         /// As a process that ends.
         pub(in crate::publisher) async fn close(self) {
             self.stop.cancel();
-            self.task.await.unwrap();
+            self.keeping.await.unwrap();
         }
+
+        /// What it told of jobs, once it tells.
+        async fn jobs(&self) -> Option<Value> {
+            timeout(SOON, self.memory.found()).await.expect("it is read");
+            let mut jobs = None;
+            self.memory.hand_over(|recalled| jobs = recalled.subject("jobs").cloned());
+            jobs
+        }
+
+        async fn keep(&self, jobs: Value) -> bool {
+            self.memory.keep("jobs", || jobs).is_stored().await
+        }
+
+        /// Waits until all that was kept is stored.
+        async fn stored(&self) {
+            let (mut progress, changes) =
+                (self.memory.0.progress.clone(), self.memory.0.state.borrow().changes);
+            let stored = progress.wait_for(|progress| progress.stored == changes);
+            timeout(SOON, stored).await.expect("it is stored").unwrap();
+        }
+    }
+
+    /// The lock and the file of a process before, which told of jobs.
+    async fn of_before(path: &Path) -> InFile {
+        let before = InFile::open(path).await;
+        assert_eq!(before.jobs().await, None);
+        assert!(before.keep(json!({"backup": 1})).await);
+        before
     }
 
     #[tokio::test]
@@ -284,34 +261,88 @@ pub(super) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let first = InFile::open(&path).await;
-        assert_eq!(first.memory.recalled().subject("jobs"), None);
-        let kept: Vec<_> = (0..50).map(|n| first.memory.keep("jobs", json!({"backup": n}))).collect();
-        assert!(first.memory.keep("maintenance", json!([])).is_stored().await);
+        assert_eq!(first.jobs().await, None);
+        let kept: Vec<_> = (0..50).map(|n| first.memory.keep("jobs", || json!({"backup": n}))).collect();
+        assert!(first.memory.keep("maintenance", || json!([])).is_stored().await);
         for kept in kept {
             assert!(kept.is_stored().await);
         }
-        let registry = &mut Registry::default();
-        let second = Memory::open(Some(path.clone()), PublisherId::new("oslo").unwrap(), registry).await;
-        assert!(second.is_err(), "two write one file");
+        assert!(InFile::try_open(&path).await.is_err(), "two write one file");
         first.close().await;
         let again = InFile::open(&path).await;
-        assert_eq!(again.memory.recalled().subject("jobs"), Some(&json!({"backup": 49})));
-        assert_eq!(again.memory.recalled().subject("maintenance"), Some(&json!([])));
+        again.memory.hand_over(|recalled| assert_eq!(recalled.subject("maintenance"), Some(&json!([]))));
+        again.close().await;
+        assert_eq!(InFile::open(&path).await.jobs().await, Some(json!({"backup": 49})));
     }
 
     #[tokio::test]
     async fn what_cannot_be_stored_is_not_said_to_be() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("none/state.json");
-        let kept = InFile::open(&path).await;
-        assert!(!kept.memory.keep("jobs", json!({})).is_stored().await);
-        fs::create_dir(folder.path().join("none")).unwrap();
-        assert!(kept.memory.keep("jobs", json!({})).is_stored().await);
         // A folder in its place is nobody's to replace.
+        let folder = tempfile::tempdir().unwrap();
         let kept = InFile::open(folder.path()).await;
-        assert!(!kept.memory.keep("jobs", json!({})).is_stored().await);
+        assert!(!kept.keep(json!({})).await);
         // Where nothing is asked for, nothing is missing.
-        assert!(Memory::of_this_process().keep("jobs", json!({})).is_stored().await);
+        assert!(Memory::of_this_process().keep("jobs", || json!({})).is_stored().await);
+    }
+
+    /// A mount that is late: what lies there was answered with 200.
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_appears_late_is_read_before_it_is_written_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let (late, away) = (folder.path().join("late"), folder.path().join("away"));
+        fs::create_dir(&away).unwrap();
+        of_before(&away.join("state.json")).await.close().await;
+        let before = fs::read(away.join("state.json")).unwrap();
+        let kept = InFile::open(&late.join("state.json")).await;
+        assert!(!kept.keep(json!({"backup": 2})).await);
+        fs::rename(&away, &late).unwrap();
+        timeout(SOON, kept.memory.found()).await.unwrap();
+        sleep(SOON).await;
+        assert_eq!(fs::read(late.join("state.json")).unwrap(), before, "not before it is taken over");
+        assert_eq!(kept.jobs().await, Some(json!({"backup": 1})));
+        kept.stored().await;
+        kept.close().await;
+        let again = InFile::open(&late.join("state.json")).await;
+        assert_eq!(again.jobs().await, Some(json!({"backup": 2})));
+    }
+
+    /// A file that may be read, and be no longer as it is once it may be locked.
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_locked_yet_is_not_read_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let lock = folder.path().join("state.json.lock");
+        of_before(&path).await.close().await;
+        let once = fs::read(&path).unwrap();
+        let before = InFile::open(&path).await;
+        assert!(before.jobs().await.is_some() && before.keep(json!({"backup": 2})).await);
+        before.close().await;
+        let twice = fs::read(&path).unwrap();
+        fs::write(&path, once).unwrap();
+        fs::remove_file(&lock).unwrap();
+        fs::create_dir(&lock).unwrap();
+        let kept = InFile::open(&path).await;
+        fs::write(&path, twice).unwrap();
+        fs::remove_dir(&lock).unwrap();
+        assert_eq!(kept.jobs().await, Some(json!({"backup": 2})));
+    }
+
+    /// A process that hangs in the kernel, or one that is told to stop and has not yet.
+    #[tokio::test(start_paused = true)]
+    async fn a_lock_that_is_found_taken_after_the_start_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let (late, away) = (folder.path().join("late"), folder.path().join("away"));
+        fs::create_dir(&away).unwrap();
+        let before = of_before(&away.join("state.json")).await;
+        let kept = InFile::open(&late.join("state.json")).await;
+        fs::rename(&away, &late).unwrap();
+        let found = timeout(SOON, kept.memory.found()).await;
+        assert!(found.is_err(), "it is another's");
+        assert!(!kept.keep(json!({"backup": 2})).await);
+        before.close().await;
+        assert_eq!(kept.jobs().await, Some(json!({"backup": 1})));
+        kept.stored().await;
+        assert!(kept.keep(json!({"backup": 3})).await);
     }
 
     /// A pipe in the place of the lock is opened once somebody writes to it.
@@ -323,17 +354,12 @@ pub(super) mod tests {
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &lock, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
         let kept = InFile::open(&path).await;
-        assert!(!kept.memory.keep("jobs", json!({"backup": 1})).is_stored().await);
+        assert!(!kept.keep(json!({"backup": 1})).await);
         assert!(!path.exists());
         let _writer = fs::File::options().write(true).open(&lock).unwrap();
-        // Nothing is written before it is known what there was.
-        let recalled = tokio::time::timeout(PATIENCE, kept.memory.late()).await.unwrap();
-        assert_eq!((recalled.subject("jobs"), path.exists()), (None, false));
-        kept.memory.taken_over();
-        let mut progress = kept.memory.0.progress.clone();
-        let stored = progress.wait_for(|progress| progress.stored > 0);
-        tokio::time::timeout(PATIENCE, stored).await.unwrap().unwrap();
-        assert!(kept.memory.keep("jobs", json!({"backup": 2})).is_stored().await);
+        assert_eq!(kept.jobs().await, None);
+        kept.stored().await;
+        assert!(kept.keep(json!({"backup": 2})).await);
         assert!(fs::read_to_string(&path).unwrap().contains(r#""backup":2"#));
     }
 }

@@ -152,7 +152,7 @@ impl Emitter {
             components,
             jobs,
             heard: config.jobs,
-            jobs_due: Some(Instant::now()),
+            jobs_due: None,
             changes: config.changes,
             planned,
             commanded: config.maintenance.watch(),
@@ -187,6 +187,8 @@ impl Emitter {
             components = self.components.len(),
             "Publisher started"
         );
+        // Before anything is told of a job.
+        self.take_over();
         let mut link_state = self.link.state();
         let mut was_writable = link_state.borrow().is_writable();
         // A fleet that starts together must not beat together for ever.
@@ -221,7 +223,7 @@ impl Emitter {
                     self.judge_jobs();
                 }
                 () = clock::at(self.jobs_due) => self.judge_jobs(),
-                recalled = self.memory.late() => self.take_over(&recalled),
+                () = self.memory.found() => self.take_over(),
                 changed = link_state.changed() => {
                     if changed.is_err() {
                         break;

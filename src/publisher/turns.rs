@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::Emitter;
-use super::memory::Recalled;
 use super::track::{Observation, Turn};
 use crate::clock;
 use crate::heartbeat::Component;
@@ -42,11 +41,13 @@ impl Emitter {
         self.jobs_due = wait.and_then(|wait| Instant::now().checked_add(wait));
     }
 
-    /// Takes in what a process before remembered, where its disk did not tell at the start.
-    pub(super) fn take_over(&mut self, recalled: &Recalled) {
-        self.jobs.take_over(recalled, clock::boot_ms());
-        self.maintenance.take_over(recalled, clock::wall());
-        self.memory.taken_over();
+    /// Takes in what a process before remembered, where that is known by now.
+    pub(super) fn take_over(&mut self) {
+        let (jobs, maintenance) = (&mut self.jobs, &self.maintenance);
+        self.memory.hand_over(|recalled| {
+            jobs.take_over(recalled, clock::boot_ms());
+            maintenance.take_over(recalled, clock::wall());
+        });
         self.judge_jobs();
     }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use super::StartError;
 use crate::check::management::{BODY_BYTES_MAX, ManagementClient};
-use crate::clock;
 use crate::config::targets::Targets;
 use crate::config::{
     AmqpConfig, BatchConfig, EmitterConfig, LegacyMatch, ManagementConfig, ProofsConfig, RedisConfig,
@@ -168,7 +167,7 @@ pub(super) fn emitter(
         management,
         tracing,
         signing_key,
-        maintenance: publisher::Commanded::recalled(told.1.clone(), clock::wall()),
+        maintenance: publisher::Commanded::new(told.1.clone()),
         changes: None,
         jobs: told.0,
         memory: told.1,

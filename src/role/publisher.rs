@@ -46,8 +46,10 @@ pub(super) async fn run(
     let (key_watcher, key_in_use) = signing_key.map(|file| watch_key(emitter.id.as_str(), file)).unzip();
     let tracing = convert::tracing(&otlp, destination);
     let (jobs, heard) = JobLine::new();
-    let memory = Memory::open(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
-    let (memory, keeper) = memory.await.map_err(StartError::StateFile)?;
+    let stop_late = CancellationToken::new();
+    let (file, id) = (emitter.state_file.clone(), emitter.id.clone());
+    let memory = Memory::open(file, id, &mut registry, stop_late.clone());
+    let (memory, keeping) = memory.await.map_err(StartError::StateFile)?;
     let mut checks = convert::emitter(&emitter, targets, tracing, key_in_use, (heard, memory), &expiry)?;
     let commanded = checks.maintenance.clone();
     let reloading = Reloading::new(&emitter, &mut checks, &expiry, &mut registry)?;
@@ -55,7 +57,6 @@ pub(super) async fn run(
     let emitter = Emitter::new(checks, Link::Amqp(publisher), pulse.clone(), &mut registry);
     otlp.register(&mut registry);
 
-    let stop_late = CancellationToken::new();
     let own = pulse.clone();
     let ready: ReadyHandler = Arc::new(move || own.ready());
     let serves = web.is_some() || local_config.is_some();
@@ -92,7 +93,6 @@ pub(super) async fn run(
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let link = tokio::spawn(link_task.run(stop_late.clone()));
     let reloading = reloading.spawn(stop_late.clone());
-    let keeping = tokio::spawn(keeper.run(stop_late.clone()));
     let key = key_watcher.map(|watcher| tokio::spawn(watcher.run(stop_late.clone())));
     let mut emitting = tokio::spawn(emitter.run(stop.clone(), process.grace / 2));
     let ended_first = tokio::select! {
@@ -105,7 +105,7 @@ pub(super) async fn run(
     let mut orderly = if ended_first { stop.is_cancelled() } else { timeout_at(end, emitting).await.is_ok() };
     exports.stop(end).await;
     stop_late.cancel();
-    for task in [Some(health), Some(link), Some(expiry), Some(reloading), Some(keeping), key, local, server]
+    for task in [Some(health), Some(link), Some(expiry), Some(reloading), keeping, key, local, server]
         .into_iter()
         .flatten()
     {

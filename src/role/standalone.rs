@@ -67,8 +67,9 @@ pub(super) async fn run(
     let destination =
         Destination { system: IN_PROCESS, server: None, exchange: IN_PROCESS.into(), routing_key: "".into() };
     let (jobs, heard) = JobLine::new();
-    let memory = Memory::open(emitter.state_file.clone(), emitter.id.clone(), &mut registry);
-    let (memory, keeper) = memory.await.map_err(StartError::StateFile)?;
+    let (file, id) = (emitter.state_file.clone(), emitter.id.clone());
+    let memory = Memory::open(file, id, &mut registry, stop_late.clone());
+    let (memory, keeping) = memory.await.map_err(StartError::StateFile)?;
     let tracing = convert::tracing(&otlp, destination);
     let mut checks = convert::emitter(&emitter, targets, tracing, None, (heard, memory), &expiry)?;
     let commanded = checks.maintenance.clone();
@@ -104,7 +105,6 @@ pub(super) async fn run(
     let health = tell_health(&health, "standalone", &process, &stop, &stop_late);
     let expiry = tokio::spawn(expiry.watch(stop_late.clone()));
     let reloading = reloading.spawn(stop_late.clone());
-    let keeping = tokio::spawn(keeper.run(stop_late.clone()));
     let local = local.map(|server| tokio::spawn(server.serve(stop_late.clone())));
     let emitting = tokio::spawn(emitter.run(stop.clone(), process.grace));
     let as_told = watch(&subscriber, &watching, &stop).await;
@@ -114,10 +114,9 @@ pub(super) async fn run(
     let orderly = subscriber.stop(process.grace).await && as_told;
     exports.stop(end).await;
     stop_late.cancel();
-    for task in
-        [Some(health), Some(server), Some(expiry), Some(reloading), Some(keeping), local, inspector_task]
-            .into_iter()
-            .flatten()
+    for task in [Some(health), Some(server), Some(expiry), Some(reloading), keeping, local, inspector_task]
+        .into_iter()
+        .flatten()
     {
         let _ = tokio::time::timeout(process.grace, task).await;
     }

@@ -99,7 +99,7 @@ async fn what_a_disk_tells_late_is_taken_over() {
     std::fs::remove_file(&lock).unwrap();
     mknodat(CWD, &lock, FileType::Fifo, Mode::RWXU, 0).unwrap();
     ours.start_again();
-    ours.wait_log(BOUND, "The state file does not answer").await;
+    ours.wait_log(BOUND, "the disk does not answer").await;
     wait_socket(&ours).await;
     let list = || String::from_utf8(ours.command(&["maintenance", "list"]).output().unwrap().stdout).unwrap();
     assert!(!list().contains("new disks"), "{}", list());

@@ -34,24 +34,24 @@ pub struct InUse {
     path: PathBuf,
 }
 
-/// A state file that is this process's.
+/// A state file that is this process's, and was read since it is.
 #[derive(Debug)]
 pub(super) struct StateFile {
     path: PathBuf,
     publisher: PublisherId,
-    /// Held as long as this is; `None`: it could not be taken yet.
-    lock: Option<OwnedFd>,
+    /// Held as long as this is.
+    _lock: OwnedFd,
 }
 
-/// What became of opening a state file.
+/// Why a state file is not open.
 #[derive(Debug)]
-pub(super) enum Opened {
-    /// It is ours, and held that.
-    Ours(StateFile, Recalled),
-    /// The disk failed: nobody knows what it holds.
-    Unread(StateFile, io::Error),
+pub(super) enum NotOpened {
+    /// Another process has it.
+    InUse(InUse),
     /// It is not ours to read or to write.
-    LeftAlone,
+    NotOurs(String),
+    /// The disk failed, which may pass: nobody knows what it holds.
+    Failed(io::Error),
 }
 
 #[derive(Deserialize, Serialize)]
@@ -62,99 +62,55 @@ struct Content<S> {
     subjects: S,
 }
 
+type Subjects = Map<String, Value>;
+
 impl StateFile {
-    /// One that is not opened yet.
-    pub(super) fn new(path: PathBuf, publisher: PublisherId) -> Self {
-        Self { path, publisher, lock: None }
-    }
-
-    /// Takes the file, and reads it.
-    ///
-    /// # Errors
-    /// Where another process has it.
-    pub(super) fn open(self) -> Result<Opened, InUse> {
-        let mut file = self;
-        let shown = file.path.display().to_string();
-        let read = match file.take() {
-            Err(NotTaken::InUse) => return Err(InUse { path: file.path }),
-            Err(NotTaken::NoFile) => Err(Unusable::NotOurs("it is no regular file".into())),
-            // A folder that cannot be written to may hold a file that can be read.
-            Err(NotTaken::Failed(_)) | Ok(()) => file.read(),
-        };
-        let recalled = match read {
-            Ok(Some(Content { clock, subjects, .. })) => {
-                info!(file = shown, "State of the process before read");
-                Recalled::new(subjects, &clock)
-            }
-            Ok(None) => Recalled::default(),
-            Err(Unusable::Unread(error)) => return Ok(Opened::Unread(file, error)),
-            Err(Unusable::Spoilt(why)) => match file.move_aside() {
-                Ok(aside) => {
-                    let aside = aside.display().to_string();
-                    warn!(
-                        file = shown,
-                        why, aside, "The state file cannot be used and was moved aside; beginning without"
-                    );
-                    Recalled::default()
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    warn!(
-                        file = shown,
-                        why, error, "The state file cannot be used, nor moved aside; beginning without"
-                    );
-                    return Ok(Opened::LeftAlone);
-                }
-            },
-            Err(Unusable::NotOurs(why)) => {
-                warn!(
-                    file = shown,
-                    why, "The state file is left alone; what is told will not outlive this process"
-                );
-                return Ok(Opened::LeftAlone);
-            }
-        };
-        Ok(Opened::Ours(file, recalled))
-    }
-
-    /// Takes the lock, unless this has it. It is on another file, since this one is never the same for long.
-    fn take(&mut self) -> Result<(), NotTaken> {
-        if self.lock.is_some() {
-            return Ok(());
-        }
+    /// Takes the file, and then reads it, so that nobody writes to it between the two.
+    pub(super) fn open(path: PathBuf, publisher: PublisherId) -> Result<(Self, Recalled), NotOpened> {
         // Nobody's folder or device is locked, moved aside or replaced.
-        if fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
-            return Err(NotTaken::NoFile);
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(NotOpened::NotOurs("it is no regular file".into()));
         }
-        let path = beside(&self.path, "lock");
-        self.lock = Some(locked(&path, |lock| flock(lock, FlockOperation::NonBlockingLockExclusive))?);
-        Ok(())
+        // On another file, since this one is never the same for long.
+        let lock =
+            locked(&beside(&path, "lock"), |lock| flock(lock, FlockOperation::NonBlockingLockExclusive));
+        let _lock = lock.map_err(|error| match error {
+            Errno::WOULDBLOCK => NotOpened::InUse(InUse { path: path.clone() }),
+            error => NotOpened::Failed(named(&beside(&path, "lock"), error.into())),
+        })?;
+        let file = Self { path, publisher, _lock };
+        let recalled = file.read()?;
+        Ok((file, recalled))
     }
 
-    /// `None`: there is none, or there is nothing in it.
-    fn read(&self) -> Result<Option<Content<Map<String, Value>>>, Unusable> {
-        let spoilt = |why: &dyn std::fmt::Display| Unusable::Spoilt(why.to_string());
-        let opened = match File::open(&self.path) {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Unusable::Unread(error)),
+    fn read(&self) -> Result<Recalled, NotOpened> {
+        let file = self.path.display();
+        let text = match File::open(&self.path) {
+            Ok(opened) => read_bounded(opened).map_err(NotOpened::Failed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Recalled::default()),
+            Err(error) => return Err(NotOpened::Failed(error)),
         };
-        let mut text = Vec::new();
-        opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(Unusable::Unread)?;
         if text.is_empty() {
-            warn!(file = %self.path.display(), "The state file is empty; beginning without");
-            return Ok(None);
+            warn!(%file, "The state file is empty; beginning without");
+            return Ok(Recalled::default());
         }
-        if text.len() as u64 > FILE_BYTES_MAX {
-            return Err(Unusable::Spoilt(format!("it is longer than {FILE_BYTES_MAX} bytes")));
+        match understood(&text) {
+            Ok(Content { publisher, .. }) if publisher != self.publisher.as_str() => {
+                let why = format!("it is of publisher {publisher:?}; set another PUBLISHER_STATE_FILE");
+                Err(NotOpened::NotOurs(why))
+            }
+            Ok(Content { clock, subjects, .. }) => {
+                info!(%file, "State of the process before read");
+                Ok(Recalled::new(subjects, &clock))
+            }
+            Err(why) => {
+                let not_moved = |error| io::Error::other(format!("{why}; it cannot be moved aside: {error}"));
+                let aside = self.move_aside().map_err(|error| NotOpened::Failed(not_moved(error)))?;
+                let aside = aside.display();
+                warn!(%file, why, %aside, "The state file cannot be used and was moved aside; beginning without");
+                Ok(Recalled::default())
+            }
         }
-        let content: Content<_> = serde_json::from_slice(&text)
-            .map_err(|error| spoilt(&format!("it does not hold what a publisher writes: {error}")))?;
-        if content.publisher != self.publisher.as_str() {
-            let why = format!("it is of publisher {:?}; set another PUBLISHER_STATE_FILE", content.publisher);
-            return Err(Unusable::NotOurs(why));
-        }
-        Ok(Some(content))
     }
 
     /// Where it was moved to.
@@ -169,12 +125,7 @@ impl StateFile {
     }
 
     /// As one step: whoever reads meanwhile, and whoever reads after the power has gone, finds the file before or this one.
-    pub(super) fn write(&mut self, subjects: &Map<String, Value>) -> io::Result<()> {
-        self.take().map_err(|not_taken| match not_taken {
-            NotTaken::InUse => io::Error::other("another process uses it"),
-            NotTaken::NoFile => io::Error::other("it is no regular file"),
-            NotTaken::Failed(error) => error,
-        })?;
+    pub(super) fn write(&mut self, subjects: &Subjects) -> io::Result<()> {
         let publisher = self.publisher.to_string();
         let text = serde_json::to_vec(&Content { publisher, clock: Clock::now(), subjects })?;
         if text.len() as u64 > FILE_BYTES_MAX {
@@ -191,39 +142,27 @@ impl StateFile {
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+/// What the file holds, with a byte more than it may.
+fn read_bounded(file: File) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Says why nobody of us wrote it so.
+fn understood(text: &[u8]) -> Result<Content<Subjects>, String> {
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!("it is longer than {FILE_BYTES_MAX} bytes"));
     }
-}
-
-/// Why a file is of no use.
-enum Unusable {
-    /// The disk failed, which may pass: it is as good as it was.
-    Unread(io::Error),
-    /// Nobody of us wrote it so.
-    Spoilt(String),
-    /// It is another's, who may be using it.
-    NotOurs(String),
-}
-
-/// Why the lock is not ours.
-enum NotTaken {
-    /// Another process has it.
-    InUse,
-    /// There is something else in the place of the file.
-    NoFile,
-    /// The system's reason.
-    Failed(io::Error),
+    serde_json::from_slice(text).map_err(|error| format!("it does not hold what a publisher writes: {error}"))
 }
 
 /// Opens a file and locks it, as `lock` does.
-fn locked(path: &Path, lock: impl Fn(&OwnedFd) -> Result<(), Errno>) -> Result<OwnedFd, NotTaken> {
-    let failed = |error: Errno| NotTaken::Failed(named(path, error.into()));
-    let opened = |access| {
-        let mode = Mode::RUSR | Mode::WUSR;
-        open(path, OFlags::CREATE | OFlags::CLOEXEC | access, mode).map_err(failed)
-    };
+fn locked(path: &Path, lock: impl Fn(&OwnedFd) -> Result<(), Errno>) -> Result<OwnedFd, Errno> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let opened = |access| open(path, OFlags::CREATE | OFlags::CLOEXEC | access, mode);
     // To be read alone: a file that is open to be written to keeps its disk from being mounted so.
     let mut file = opened(OFlags::RDONLY)?;
     let mut taken = lock(&file);
@@ -233,14 +172,12 @@ fn locked(path: &Path, lock: impl Fn(&OwnedFd) -> Result<(), Errno>) -> Result<O
         taken = lock(&file);
     }
     match taken {
-        Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(NotTaken::InUse),
         Err(error) if WITHOUT_LOCKS.contains(&error) => {
             warn!(file = %path.display(), %error, "The disk has no locks; nothing keeps two publishers from one state file");
-            Ok(file)
         }
-        Err(error) => Err(failed(error)),
+        taken => taken?,
     }
+    Ok(file)
 }
 
 fn named(path: &Path, error: io::Error) -> io::Error {
@@ -277,16 +214,8 @@ mod tests {
 
     use super::*;
 
-    fn opened(path: &Path, publisher: &str) -> Result<Opened, InUse> {
-        StateFile::new(path.to_owned(), PublisherId::new(publisher).unwrap()).open()
-    }
-
-    #[track_caller]
-    fn ours(found: Result<Opened, InUse>) -> (StateFile, Recalled) {
-        match found.unwrap() {
-            Opened::Ours(file, recalled) => (file, recalled),
-            other => panic!("{other:?}"),
-        }
+    fn opened(path: &Path, publisher: &str) -> Result<(StateFile, Recalled), NotOpened> {
+        StateFile::open(path.to_owned(), PublisherId::new(publisher).unwrap())
     }
 
     fn subjects(subject: &str, value: Value) -> Map<String, Value> {
@@ -305,14 +234,15 @@ mod tests {
     fn what_is_written_is_read_by_who_comes_after_and_one_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        let (mut first, recalled) = ours(opened(&path, "oslo"));
+        let (mut first, recalled) = opened(&path, "oslo").unwrap();
         assert_eq!(recalled.subject("jobs"), None);
         first.write(&subjects("jobs", json!({"backup": 1}))).unwrap();
         first.write(&subjects("jobs", json!({"backup": 2}))).unwrap();
-        let refused = opened(&path, "oslo").unwrap_err().to_string();
+        let Err(NotOpened::InUse(refused)) = opened(&path, "oslo") else { panic!("two write one file") };
+        let refused = refused.to_string();
         assert!(refused.contains("state.json") && refused.starts_with("another process uses"), "{refused}");
         drop(first);
-        let (_again, recalled) = ours(opened(&path, "oslo"));
+        let (_again, recalled) = opened(&path, "oslo").unwrap();
         assert_eq!(recalled.subject("jobs"), Some(&json!({"backup": 2})));
         assert_eq!(recalled.moment(5, 10), Some(5), "the machine runs on");
         assert_eq!(names(folder.path()), ["state.json", "state.json.lock"]);
@@ -323,13 +253,13 @@ mod tests {
     fn a_file_that_is_of_no_use_is_moved_aside_and_so_is_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        ours(opened(&path, "oslo")).0.write(&Map::new()).unwrap();
+        opened(&path, "oslo").unwrap().0.write(&Map::new()).unwrap();
         let cut_off = fs::read_to_string(&path).unwrap()[..20].to_owned();
         let huge = "x".repeat(2 << 20);
         let spoilt = ["{}", "[1]", "no JSON", &cut_off, &huge, "the sixth"];
         for text in spoilt {
             fs::write(&path, text).unwrap();
-            let (mut file, recalled) = ours(opened(&path, "oslo"));
+            let (mut file, recalled) = opened(&path, "oslo").unwrap();
             assert_eq!(recalled.subject("jobs"), None);
             file.write(&subjects("jobs", json!({"y": 2}))).unwrap();
         }
@@ -339,7 +269,7 @@ mod tests {
         assert_eq!(names(folder.path()).len(), 7);
         // Somebody made it, to set its mode perhaps: there is nothing to be kept.
         fs::write(&path, "").unwrap();
-        ours(opened(&path, "oslo"));
+        opened(&path, "oslo").unwrap();
         assert_eq!(names(folder.path()).len(), 7);
     }
 
@@ -347,16 +277,16 @@ mod tests {
     fn a_disk_that_fails_is_no_fault_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let (path, away) = (folder.path().join("state.json"), folder.path().join("away"));
-        ours(opened(&path, "oslo")).0.write(&subjects("jobs", json!({"x": 1}))).unwrap();
+        opened(&path, "oslo").unwrap().0.write(&subjects("jobs", json!({"x": 1}))).unwrap();
         fs::rename(&path, &away).unwrap();
         // The one cannot be opened; the other can be, and its first byte cannot be read.
         for failing in [path.as_path(), Path::new("/proc/self/mem")] {
             std::os::unix::fs::symlink(failing, &path).unwrap();
-            let Ok(Opened::Unread(file, _)) = opened(&path, "oslo") else { panic!("{failing:?}") };
+            assert!(matches!(opened(&path, "oslo"), Err(NotOpened::Failed(_))), "{failing:?}");
             assert_eq!(names(folder.path()), ["away", "state.json", "state.json.lock"]);
             fs::remove_file(&path).unwrap();
             fs::copy(&away, &path).unwrap();
-            let (_file, recalled) = ours(file.open());
+            let (_file, recalled) = opened(&path, "oslo").unwrap();
             assert_eq!(recalled.subject("jobs"), Some(&json!({"x": 1})));
             fs::remove_file(&path).unwrap();
         }
@@ -375,23 +305,23 @@ mod tests {
         for without in WITHOUT_LOCKS {
             assert!(locked(&path, |_| Err(without)).is_ok(), "{without}");
         }
-        assert!(matches!(locked(&path, |_| Err(Errno::IO)), Err(NotTaken::Failed(_))));
-        assert!(matches!(locked(&path, |_| Err(Errno::BADF)), Err(NotTaken::Failed(_))));
-        assert!(matches!(locked(&path, |_| Err(Errno::WOULDBLOCK)), Err(NotTaken::InUse)));
+        assert!(matches!(locked(&path, |_| Err(Errno::IO)), Err(Errno::IO)));
+        assert!(matches!(locked(&path, |_| Err(Errno::BADF)), Err(Errno::BADF)));
+        assert!(matches!(locked(&path, |_| Err(Errno::WOULDBLOCK)), Err(Errno::WOULDBLOCK)));
     }
 
     #[test]
     fn what_is_not_ours_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
-        ours(opened(&path, "bergen")).0.write(&subjects("jobs", json!({"x": 1}))).unwrap();
+        opened(&path, "bergen").unwrap().0.write(&subjects("jobs", json!({"x": 1}))).unwrap();
         let of_another = fs::read_to_string(&path).unwrap();
-        assert!(matches!(opened(&path, "oslo"), Ok(Opened::LeftAlone)));
+        assert!(matches!(opened(&path, "oslo"), Err(NotOpened::NotOurs(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), of_another);
         let within = folder.path().join("folder");
         fs::create_dir(&within).unwrap();
-        assert!(matches!(opened(&within, "oslo"), Ok(Opened::LeftAlone)));
-        assert!(matches!(opened(Path::new("/dev/null"), "oslo"), Ok(Opened::LeftAlone)));
+        assert!(matches!(opened(&within, "oslo"), Err(NotOpened::NotOurs(_))));
+        assert!(matches!(opened(Path::new("/dev/null"), "oslo"), Err(NotOpened::NotOurs(_))));
         assert!(within.is_dir() && Path::new("/dev/null").exists());
     }
 }

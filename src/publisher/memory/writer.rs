@@ -4,13 +4,12 @@
 //! knows.
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -23,6 +22,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest wait between two tries.
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// The log's words for what is tried again.
+const UNWRITTEN: &str = "The state file cannot be written; a restart would forget what was told since";
 
 /// For what is not written yet when the process stops.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,27 +81,27 @@ impl Keeping {
 pub(super) trait Disk: Send + 'static {
     /// Writes it whole, in the place of the one before.
     fn write(&mut self, subjects: &Map<String, Value>) -> io::Result<()>;
-
-    /// Its name in the log.
-    fn path(&self) -> &Path;
 }
 
-/// Writes each change.
+/// Writes each change, and says how that goes.
 pub(super) struct Writer {
+    /// The file's name in the log.
+    file: String,
     state: watch::Receiver<State>,
     progress: watch::Sender<Progress>,
     succeeds: Gauge,
-    failing: bool,
+    /// What is wrong, as the log has it.
+    failing: Option<(&'static str, String)>,
 }
 
 impl Writer {
     pub(super) fn new(
+        file: String,
         state: watch::Receiver<State>,
         progress: watch::Sender<Progress>,
         succeeds: Gauge,
     ) -> Self {
-        let failing = succeeds.get() == 0;
-        Self { state, progress, succeeds, failing }
+        Self { file, state, progress, succeeds, failing: None }
     }
 
     /// Runs until `stop`, and a little longer where something is not written by then.
@@ -125,7 +127,7 @@ impl Writer {
             if stopping {
                 return;
             }
-            if !self.failing {
+            if self.failing.is_none() {
                 backoff.reset();
             }
             let again = self.is_behind().then(|| Instant::now() + backoff.next_wait());
@@ -145,18 +147,10 @@ impl Writer {
     /// Writes the newest state. A disk that does not answer holds one thread, whatever changes meanwhile.
     async fn write<D: Disk>(&mut self, mut disk: D) -> Option<D> {
         let State { subjects, changes } = self.state.borrow_and_update().clone();
-        let file = disk.path().display().to_string();
-        let mut work = spawn_blocking(move || (disk.write(&subjects), disk));
-        let done = match timeout(PATIENCE, &mut work).await {
-            Ok(done) => done,
-            Err(_) => {
-                self.hangs(&file);
-                work.await
-            }
-        };
-        let (result, disk) = match done {
+        let work = spawn_blocking(move || (disk.write(&subjects), disk));
+        let (result, disk) = match self.answer(work, UNWRITTEN).await {
             Ok((result, disk)) => (result, Some(disk)),
-            Err(error) => (Err(io::Error::other(error)), None),
+            Err(lost) => (Err(lost), None),
         };
         self.progress.send_modify(|progress| {
             let stored = if result.is_ok() { changes } else { progress.stored };
@@ -165,29 +159,44 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.succeeds.set(1);
-                if std::mem::take(&mut self.failing) {
-                    info!(file, "The state file is written again");
+                if self.failing.take().is_some() {
+                    info!(file = self.file, "The state file is written again");
                 }
             }
-            Err(error) => self.fails(&file, &error.to_string()),
+            Err(error) => self.fails(UNWRITTEN, error.to_string()),
         }
         disk
     }
 
-    /// Nobody knows when the disk answers, so nobody waits for it.
-    fn hangs(&mut self, file: &str) {
-        self.progress.send_modify(|progress| progress.hangs = true);
-        self.fails(file, "the disk does not answer");
+    /// What comes of work that waits for the disk. Nobody knows when one answers that does not in time, so nobody else waits for
+    /// it.
+    pub(super) async fn answer<T>(&mut self, mut work: JoinHandle<T>, what: &'static str) -> io::Result<T> {
+        let done = match timeout(PATIENCE, &mut work).await {
+            Ok(done) => done,
+            Err(_) => {
+                self.progress.send_modify(|progress| progress.hangs = true);
+                self.fails(what, "the disk does not answer".into());
+                work.await
+            }
+        };
+        done.map_err(io::Error::other)
     }
 
-    fn fails(&mut self, file: &str, error: &str) {
+    /// The disk answers: it is worth waiting for.
+    pub(super) fn goes_on(&self) {
+        self.progress.send_modify(|progress| progress.hangs = false);
+    }
+
+    /// Says `what` goes wrong and why, once.
+    pub(super) fn fails(&mut self, what: &'static str, why: String) {
         self.succeeds.set(0);
-        if !std::mem::replace(&mut self.failing, true) {
-            warn!(
-                file,
-                error, "The state file cannot be written; a restart would forget what was told since"
-            );
+        let failing = Some((what, why));
+        if failing != self.failing
+            && let Some((what, error)) = &failing
+        {
+            warn!(file = self.file, error, "{what}");
         }
+        self.failing = failing;
     }
 }
 
@@ -212,10 +221,6 @@ mod tests {
             self.words.recv().map_err(io::Error::other)??;
             self.written.send(subjects["jobs"].clone()).map_err(io::Error::other)
         }
-
-        fn path(&self) -> &Path {
-            Path::new("/a/state.json")
-        }
     }
 
     struct Stage {
@@ -237,7 +242,7 @@ mod tests {
             let succeeds = Gauge::default();
             succeeds.set(1);
             let stop = CancellationToken::new();
-            let writer = Writer::new(states, progress, succeeds.clone());
+            let writer = Writer::new("state.json".into(), states, progress, succeeds.clone());
             let task = tokio::spawn(writer.run(Held { words: spoken, written: sender }, stop.clone()));
             Self { state, progress: seen, succeeds, words, written, stop, task }
         }

@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_window_is_said_and_what_is_begun_can_be_ended() {
-        let maintenance = Commanded::recalled(Memory::of_this_process(), clock::wall());
+        let maintenance = Commanded::new(Memory::of_this_process());
         let file = r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}]}}"#;
         let (targets, _) = parse(file, Form::JsonFirst).unwrap();
         let (_file, in_force) = watch::channel(Wanted { targets: targets.into(), management: None });

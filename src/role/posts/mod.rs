@@ -102,14 +102,13 @@ fn remark(body: &Bytes) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
     use crate::publisher::memory::Memory;
 
     #[tokio::test]
     async fn each_path_has_its_deed_and_others_have_none() {
         let (jobs, heard) = JobLine::new();
         drop(heard);
-        let maintenance = Commanded::recalled(Memory::of_this_process(), clock::wall());
+        let maintenance = Commanded::new(Memory::of_this_process());
         let targets = Arc::default();
         let (_file, in_force) = watch::channel(Wanted { targets, management: None });
         let find = local(Reloads::to_nobody(), in_force, jobs, maintenance);
