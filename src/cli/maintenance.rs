@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, value_parser};
 
 use super::flags::{setting_args, settings_notes};
 use super::{Command, Entry};
@@ -26,7 +26,7 @@ pub enum MaintenanceCommand {
     },
     /// End one that a command began, or all of them.
     End {
-        /// Which one.
+        /// Which one. `None`: all.
         number: Option<u32>,
     },
     /// Show those that are on or planned.
@@ -114,12 +114,16 @@ fn describe() -> clap::Command {
         .disable_help_subcommand(true)
         .subcommand(begin)
         .subcommand(
-            command("end", "End the window of this number, or all that a command began").arg(
-                Arg::new("number")
-                    .value_name("NUMBER")
-                    .help("Which one, as `heartbeat maintenance list` has it [default: all that a command began]")
-                    .value_parser(value_parser!(u32)),
-            ),
+            command("end", "End the window of this number, or all that a command began")
+                .arg(
+                    Arg::new("number")
+                        .value_name("NUMBER")
+                        .help("Which one, as `heartbeat maintenance list` has it")
+                        .value_parser(value_parser!(u32)),
+                )
+                .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All that a command began"))
+                // Where a script has lost the number, not all end.
+                .group(ArgGroup::new("which").args(["number", "all"]).required(true)),
         )
         .subcommand(command("list", "Show the windows that are on or planned, by the file or by a command"))
 }

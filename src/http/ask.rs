@@ -20,6 +20,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(40);
 /// Longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
+/// How a local API begins to tell one who has lost the way.
+pub const NOTHING_HERE: &str = "Nothing is here. There are:";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
@@ -60,6 +63,12 @@ pub enum NoAnswer {
         "what answers at {address} is no publisher's local API: set LOCAL_LISTEN_ADDRESS to what the publisher on this machine has"
     )]
     NotOurs {
+        /// Where.
+        address: String,
+    },
+    /// It is a publisher's, and does not know what is asked for.
+    #[error("the publisher at {address} is of an earlier build, which cannot do that; start it anew")]
+    Earlier {
         /// Where.
         address: String,
     },
@@ -118,7 +127,10 @@ pub async fn ask(
         StatusCode::UNAUTHORIZED => {
             Err(NoAnswer::Denied { address: config.listen.to_string(), with_token: config.token.is_some() })
         }
-        // What is asked for there is there.
+        // What is asked for is there in one of this build.
+        StatusCode::NOT_FOUND if text.starts_with(NOTHING_HERE) => {
+            Err(NoAnswer::Earlier { address: config.listen.to_string() })
+        }
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(NoAnswer::not_ours(config)),
         _ => Ok((status, text)),
     }
@@ -144,4 +156,36 @@ async fn exchange(
     connection.abort();
     let body = body.map_err(unreadable)?.to_bytes();
     Ok((status, String::from_utf8_lossy(&body).trim_end().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What is made of this answer.
+    async fn asked(answer: &'static str) -> Result<(StatusCode, String), NoAnswer> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let listen = LocalAddress::Tcp(ListenAddress { host: Some("127.0.0.1".into()), port });
+        let config = LocalConfig { listen, token: None };
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        };
+        let asking = ask(&config, Method::POST, "/maintenance/end/3", String::new());
+        tokio::join!(asking, answering).0
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_know_what_is_asked_for_is_said_to_be_what_it_is() {
+        let lost = "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\nNothing is here. There are:\nPOST /maintenance/end\n";
+        let earlier = asked(lost).await.unwrap_err().to_string();
+        assert!(earlier.contains("is of an earlier build"), "{earlier}");
+        let other = asked("HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\nno such page\n").await;
+        assert!(matches!(other, Err(NoAnswer::NotOurs { .. })), "{other:?}");
+    }
 }

@@ -10,6 +10,7 @@ use super::posts::maintenance::listed;
 use super::{StartError, web};
 use crate::clock;
 use crate::config::{LocalAddress, LocalConfig};
+use crate::http::ask::NOTHING_HERE;
 use crate::http::{self, Answer, Page, PageQuestion, PostHandler, ReadyHandler, Server};
 use crate::publisher::Commanded;
 use crate::publisher::reload::Wanted;
@@ -17,7 +18,7 @@ use crate::publisher::reload::Wanted;
 /// What a local API has.
 const PATHS: &str = "\
 POST /jobs/NAME/start, /jobs/NAME/success, /jobs/NAME/fail, /jobs/NAME/ping
-POST /maintenance/begin, /maintenance/end
+POST /maintenance/begin, /maintenance/end, /maintenance/end/NUMBER
 GET  /maintenance
 POST /-/reload
 GET  /-/healthy, /-/ready
@@ -82,10 +83,5 @@ impl Windows {
 /// For one who has lost the way.
 fn nothing_here() -> Page {
     let (status, content_type) = (StatusCode::NOT_FOUND, "text/plain; charset=utf-8");
-    Page {
-        status,
-        content_type,
-        content_policy: None,
-        body: format!("Nothing is here. There are:\n{PATHS}").into(),
-    }
+    Page { status, content_type, content_policy: None, body: format!("{NOTHING_HERE}\n{PATHS}").into() }
 }

@@ -50,7 +50,7 @@ pub fn maintenance(
     answer(async {
         Ok(asked(config, command).await.map(|answer| {
             terminal.line(&match answer {
-                Answer::Said(text) => visible(&text).into_owned(),
+                Answer::Said(text) => lines(&text),
                 Answer::Windows(windows) => listed(windows, terminal),
             });
             EXIT_OK
@@ -85,16 +85,18 @@ async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Ans
             let (lasts, begins) = (lasts.as_secs_f64(), begins.map(Timestamp::to_rfc3339));
             let body =
                 json!({"lasts": lasts, "begins": begins, "comment": comment, "components": components});
-            (Method::POST, "/maintenance/begin", body.to_string())
+            (Method::POST, "/maintenance/begin".into(), body.to_string())
         }
         MaintenanceCommand::End { number } => {
-            (Method::POST, "/maintenance/end", number.map(|number| number.to_string()).unwrap_or_default())
+            let path =
+                number.map_or("/maintenance/end".into(), |number| format!("/maintenance/end/{number}"));
+            (Method::POST, path, String::new())
         }
-        MaintenanceCommand::List => (Method::GET, "/maintenance", String::new()),
+        MaintenanceCommand::List => (Method::GET, "/maintenance".to_owned(), String::new()),
     };
-    let (status, text) = ask(config, method, path, body).await?;
+    let (status, text) = ask(config, method, &path, body).await?;
     if !status.is_success() {
-        return Err(NotDone::Refused { status, text: visible(&text).into_owned() });
+        return Err(NotDone::Refused { status, text: lines(&text) });
     }
     match command {
         MaintenanceCommand::List => {
@@ -103,6 +105,11 @@ async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Ans
         }
         _ => Ok(Answer::Said(text)),
     }
+}
+
+/// What the publisher says, in as many lines, and in nothing else than text.
+fn lines(text: &str) -> String {
+    text.lines().map(visible).collect::<Vec<_>>().join("\n")
 }
 
 /// The windows as a table.

@@ -69,7 +69,14 @@ async fn a_window_is_begun_remembered_and_ended_by_command() {
     assert!(code == Some(0) && said.starts_with("OK: ended maintenance from 2"), "{said}");
     wait_shown(&field, OF_PUBLISHER, &of_publisher, false).await;
     wait_shown(&field, OF_COMPONENT, &of_db, true).await;
-    let (code, said) = run(&publisher, &["maintenance", "end"]);
+    for (arguments, why) in
+        [(&[][..], "<NUMBER|--all>"), (&[""], "invalid value"), (&["3", "--all"], "cannot be used")]
+    {
+        let (code, said) = run(&publisher, &[&["maintenance", "end"], arguments].concat());
+        assert!(code == Some(64) && said.contains(why), "{arguments:?}: {code:?} {said}");
+    }
+    wait_shown(&field, OF_COMPONENT, &of_db, true).await;
+    let (code, said) = run(&publisher, &["maintenance", "end", "--all"]);
     assert_eq!((code, said.as_str()), (Some(0), "OK: one window is ended\n"));
     wait_shown(&field, OF_PUBLISHER, &of_publisher, false).await;
     wait_shown(&field, OF_COMPONENT, &of_db, false).await;
@@ -96,8 +103,11 @@ async fn a_window_is_begun_remembered_and_ended_by_command() {
         let (code, said) = run(&publisher, &arguments);
         assert!(code == Some(64) && said.contains(why), "{argument}: {code:?} {said}");
     }
-    let nowhere =
-        publisher.command(&["maintenance", "end"]).env_remove("LOCAL_LISTEN_ADDRESS").output().unwrap();
+    let nowhere = publisher
+        .command(&["maintenance", "end", "--all"])
+        .env_remove("LOCAL_LISTEN_ADDRESS")
+        .output()
+        .unwrap();
     assert_eq!(nowhere.status.code(), Some(64), "{nowhere:?}");
     let by_port = [("LOCAL_LISTEN_ADDRESS", "127.0.0.1:1")];
     let without = publisher.command(&["maintenance", "list"]).envs(by_port).output().unwrap();
@@ -110,7 +120,7 @@ async fn a_window_is_begun_remembered_and_ended_by_command() {
     assert!(elsewhere.status.code() == Some(1) && said.contains("is no publisher's local API"), "{said}");
     let (socket, gone) = (publisher.variable("LOCAL_LISTEN_ADDRESS").to_owned(), "is the publisher running");
     publisher.kill();
-    let (code, said) = run(&publisher, &["maintenance", "end"]);
+    let (code, said) = run(&publisher, &["maintenance", "end", "--all"]);
     assert_eq!(code, Some(1));
     assert!(said.contains(gone) && said.contains(&socket), "{said}");
 }

@@ -15,9 +15,8 @@ use crate::heartbeat::{Timestamp, Window};
 const KEYS: &[&str] = &["begins", "ends", "lasts", "every", "comment", "components"];
 const EXAMPLE: &str = r#"{"begins": "2026-12-06T02:00:00Z", "lasts": "2h", "every": "7days"}"#;
 
-/// Likewise of one that somebody begins by a command, once.
-/// What a window is told of with may stand there, too: one that is told of begins the same again.
-const KEYS_OF_COMMAND: &[&str] = &["begins", "ends", "lasts", "comment", "components", "from", "number"];
+/// Those of one that somebody begins by a command, once.
+const KEYS_OF_COMMAND: &[&str] = &["begins", "ends", "lasts", "comment", "components"];
 const EXAMPLE_OF_COMMAND: &str = r#"{"lasts": "2h", "comment": "new disks", "components": ["database"]}"#;
 
 /// Names that one who names none of them is told.
@@ -63,7 +62,7 @@ pub(super) fn windows(reader: &mut Reader, heartbeat: &Map<String, Value>) -> Ve
 /// when.
 ///
 /// # Errors
-/// All that is wrong with it, on one line.
+/// All that is wrong with it, a line each.
 pub fn begun(text: &[u8], now: Timestamp) -> Result<Window, String> {
     let value: Value = serde_json::from_slice(text)
         .map_err(|error| format!("that is no JSON: {error}; example: {EXAMPLE_OF_COMMAND}"))?;
@@ -74,17 +73,29 @@ pub fn begun(text: &[u8], now: Timestamp) -> Result<Window, String> {
         Some(window) => Ok(window),
         None => {
             let problems: Vec<String> = reader.problems.iter().map(ToString::to_string).collect();
-            Err(problems.join("; "))
+            Err(problems.join("\n"))
         }
     }
 }
 
 fn read_begun(reader: &mut Reader, value: &Value, now: Timestamp) -> Option<Window> {
     let path = "window";
-    let entry = reader.object(value, path, EXAMPLE_OF_COMMAND)?;
+    let entry = &without_marks(reader.object(value, path, EXAMPLE_OF_COMMAND)?);
     reader.refuse_unknown_keys(entry, path, KEYS_OF_COMMAND);
     let begins = if is_there(entry, "begins") { reader.time(entry, "begins", path)? } else { now };
     window(reader, entry, path, Some(begins), EXAMPLE_OF_COMMAND)
+}
+
+/// Without where it is from and its number, as a window is told of with them: one that is told of begins the same again.
+/// Whatever else stands under these names was meant to do something.
+fn without_marks(entry: &Map<String, Value>) -> Map<String, Value> {
+    let is_mark = |key: &str, value: &Value| match key {
+        "from" => value == "file" || value == "command",
+        "number" => value.is_u64(),
+        _ => false,
+    };
+    let kept = entry.iter().filter(|(key, value)| !is_mark(key, value));
+    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 fn read(reader: &mut Reader, entry: &Value, path: &str) -> Option<PlannedWindow> {
@@ -239,6 +250,18 @@ mod tests {
             ("{}", Err("needs either `ends` or `lasts`")),
             (r#"{"lasts": "2h", "ends": "2026-12-06T02:00:00Z"}"#, Err("needs either `ends` or `lasts`")),
             (r#"{"lasts": "2h", "until": 1}"#, Err("window.until is not known")),
+            // As one that is told of has them.
+            (r#"{"lasts": "2h", "from": "command", "number": 3}"#, Ok((0, 7_200))),
+            (r#"{"lasts": "2h", "from": "file"}"#, Ok((0, 7_200))),
+            (
+                r#"{"from": "2026-12-06T02:00:00Z", "lasts": "2h"}"#,
+                Err(
+                    "window.from is not known; is `begins` meant? There are begins, ends, lasts, comment, components",
+                ),
+            ),
+            (r#"{"lasts": "2h", "from": null}"#, Err("window.from is not known")),
+            (r#"{"lasts": "2h", "number": "db"}"#, Err("window.number is not known")),
+            (r#"{"lasts": "soon", "number": 1.5}"#, Err("components\nwindow.lasts is \"soon\"")),
             (r#"{"lasts": "2h", "every": "7days"}"#, Err("window.every is not known")),
             (r#"{"lasts": "soon"}"#, Err("window.lasts is \"soon\", which is no duration; example: \"2h\"")),
             (r#"{"lasts": "8days"}"#, Err("longer than 7days")),

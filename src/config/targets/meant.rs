@@ -47,6 +47,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("records", "expected_answers"),
     ("nameserver", "server"),
     ("resolver", "server"),
+    ("from", "begins"),
     ("until", "ends"),
     ("duration", "lasts"),
 ];

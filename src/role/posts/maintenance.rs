@@ -71,13 +71,15 @@ fn as_entry(window: &Window, number: Option<u32>) -> Value {
     Value::Object(entry)
 }
 
-/// Ends the one whose number is the body, or all that a command began.
-pub(super) fn end(maintenance: Commanded) -> Deed {
+/// Ends all that a command began.
+pub(super) fn end_all(maintenance: Commanded) -> Deed {
     Box::new(move |body| {
         Box::pin(async move {
-            let body = String::from_utf8_lossy(&body);
-            if !body.trim().is_empty() {
-                return end_one(&maintenance, body.trim()).await;
+            // One who names a window does not mean all of them.
+            if !body.trim_ascii().is_empty() {
+                let why =
+                    "there is a body, and the number of a window stands in the path: /maintenance/end/NUMBER";
+                return Said::not(StatusCode::BAD_REQUEST, format!("Not ended: {why}"));
             }
             let (ended, kept) = maintenance.end(clock::wall());
             let text = match ended {
@@ -90,19 +92,27 @@ pub(super) fn end(maintenance: Commanded) -> Deed {
     })
 }
 
-async fn end_one(maintenance: &Commanded, number: &str) -> Said {
-    let Ok(number) = number.parse() else {
-        let why = "Not ended: the body is no number of a window; without a body all end that a command began";
-        return Said::not(StatusCode::BAD_REQUEST, why);
-    };
-    match maintenance.end_one(number, clock::wall()) {
-        Some((window, kept)) => done(&format!(": ended {}", told(&window)), kept.is_stored().await),
-        None => {
-            let why = "`heartbeat maintenance list` has those that there are";
-            let said = format!("Not ended: there is no window of a command with the number {number}; {why}");
-            Said::not(StatusCode::UNPROCESSABLE_ENTITY, said)
-        }
-    }
+/// Ends the one of this number, as it stands in the path.
+pub(super) fn end_one(maintenance: Commanded, number: &str) -> Deed {
+    let number: Result<u32, _> = number.parse();
+    Box::new(move |_| {
+        Box::pin(async move {
+            let Ok(number) = number else {
+                let why =
+                    "Not ended: what stands in the path behind /maintenance/end/ is no number of a window";
+                return Said::not(StatusCode::BAD_REQUEST, why);
+            };
+            match maintenance.end_one(number, clock::wall()) {
+                Some((window, kept)) => done(&format!(": ended {}", told(&window)), kept.is_stored().await),
+                None => {
+                    let why = "`heartbeat maintenance list` has those that there are";
+                    let said =
+                        format!("Not ended: there is no window of a command with the number {number}; {why}");
+                    Said::not(StatusCode::UNPROCESSABLE_ENTITY, said)
+                }
+            }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -122,6 +132,7 @@ mod tests {
         for (body, status, text) in [
             ("", 400, "Not begun: that is no JSON"),
             ("{}", 400, "needs either `ends` or `lasts`"),
+            (r#"{"lasts": "soon", "till": 1}"#, 400, "components\nwindow.lasts is"),
             (r#"{"lasts": "8days"}"#, 400, "longer than 7days"),
             (
                 r#"{"lasts": "2h", "components": ["bd"]}"#,
@@ -155,15 +166,18 @@ mod tests {
         let body = Bytes::from(windows[2].to_string());
         let said = begin(maintenance.clone(), in_force)(body).await;
         assert_eq!(said.status, 200, "{said:?}");
-        for (body, status, text) in [
-            ("2\n", 200, "OK: ended maintenance from 2999-12-06T02:00:00Z"),
+        for (number, status, text) in [
+            ("2", 200, "OK: ended maintenance from 2999-12-06T02:00:00Z"),
             ("2", 422, "no window of a command with the number 2"),
-            ("all", 400, "the body is no number"),
+            ("all", 400, "is no number of a window"),
+            ("", 400, "is no number of a window"),
         ] {
-            let said = end(maintenance.clone())(Bytes::from(body)).await;
-            assert!(said.status == status && said.text.contains(text), "{body}: {said:?}");
+            let said = end_one(maintenance.clone(), number)(Bytes::new()).await;
+            assert!(said.status == status && said.text.contains(text), "{number}: {said:?}");
         }
-        let said = end(maintenance.clone())(Bytes::new()).await;
+        let said = end_all(maintenance.clone())(Bytes::from("3")).await;
+        assert!(said.status == 400 && said.text.contains("/maintenance/end/NUMBER"), "{said:?}");
+        let said = end_all(maintenance.clone())(Bytes::new()).await;
         assert_eq!(said.text, "OK: 2 windows are ended");
     }
 }

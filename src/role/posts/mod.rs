@@ -38,7 +38,8 @@ pub(super) fn local(
             ["-", "reload"] => Some(reload(reloads.clone())),
             ["jobs", name, word] => Some(job(jobs.clone(), name, word)),
             ["maintenance", "begin"] => Some(maintenance::begin(commanded.clone(), in_force.clone())),
-            ["maintenance", "end"] => Some(maintenance::end(commanded.clone())),
+            ["maintenance", "end"] => Some(maintenance::end_all(commanded.clone())),
+            ["maintenance", "end", number] => Some(maintenance::end_one(commanded.clone(), number)),
             _ => None,
         }
     })
@@ -131,6 +132,8 @@ mod tests {
             ("/-/reload", 500),
             ("/maintenance/begin", 400),
             ("/maintenance/end", 200),
+            ("/maintenance/end/7", 422),
+            ("/maintenance/end/", 400),
         ] {
             let said = find(path).unwrap()(Bytes::new()).await;
             assert_eq!(said.status.as_u16(), status, "{path}: {said:?}");
