@@ -27,6 +27,12 @@ pub fn boot_ms() -> i64 {
     i64::try_from(boot().as_millis()).unwrap_or(0)
 }
 
+/// Names this run of the machine, where the system does: another one's [`boot`] counts from another beginning.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// The wall clock.
 pub fn wall() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -147,7 +147,11 @@ fn an_answer_that_cannot_be_written_is_no_panic_and_no_success() {
     let health = write(
         &dir,
         "x.health",
-        r#"{"role":"publisher","pid":1,"written_ms":99999999999999,"healthy":true,"ready":true}"#,
+        &format!(
+            r#"{{"role":"publisher","pid":1,"written_ms":{},"boot_id":"{}","healthy":true,"ready":true}}"#,
+            heartbeat_bridge::clock::boot_ms(),
+            heartbeat_bridge::clock::boot_id(),
+        ),
     );
     let checked = write(&dir, "checked.json", r#"{"heartbeat": {"hosts": [{"host": "db", "port": 1}]}}"#);
     let variables = [

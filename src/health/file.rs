@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,6 +14,9 @@ use crate::clock;
 
 /// How often the file is written.
 const WRITTEN_EVERY: Duration = Duration::from_secs(2);
+
+/// For what is under way when the process stops, and to remove the file.
+const REMOVED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A file older than this says that its process hangs, or is gone.
 const OLD_AFTER: Duration = Duration::from_secs(20);
@@ -24,6 +27,9 @@ struct Written {
     pid: u32,
     /// By the clock that goes on while the machine sleeps, in milliseconds since its start.
     written_ms: u64,
+    /// The run of the machine by which that counts.
+    #[serde(default)]
+    boot_id: String,
     healthy: bool,
     ready: bool,
     #[serde(default)]
@@ -69,6 +75,14 @@ pub enum Unhealthy {
         /// How old.
         age: Duration,
     },
+    /// The machine was started anew since.
+    #[error("the last sign of life of {role} (pid {pid}) is of before the machine was started")]
+    OfEarlierRun {
+        /// Its role.
+        role: String,
+        /// Its process.
+        pid: u32,
+    },
     /// The process says so itself.
     #[error("{role} (pid {pid}): {reason}")]
     Says {
@@ -87,6 +101,7 @@ impl Written {
             role: role.to_owned(),
             pid: std::process::id(),
             written_ms: u64::try_from(clock::boot().as_millis()).unwrap_or(0),
+            boot_id: clock::boot_id(),
             healthy: condition.is_healthy(),
             ready: *condition == Condition::Ready,
             reason: condition.reason(),
@@ -94,8 +109,19 @@ impl Written {
     }
 }
 
-/// Writes the file until `stop`, then removes it.
+/// Writes the file until `stop`, then removes it. A disk that does not answer by then is left.
 pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: CancellationToken) {
+    let given_up = async {
+        stop.cancelled().await;
+        sleep(REMOVED_WITHIN).await;
+    };
+    tokio::select! {
+        () = follow(&health, role, &path, &stop) => {}
+        () = given_up => warn!(path = %path.display(), "Health file not removed: the disk does not answer"),
+    }
+}
+
+async fn follow(health: &Health, role: &str, path: &Path, stop: &CancellationToken) {
     let mut tick = interval(WRITTEN_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut failing, mut shared, mut written) = (false, false, false);
@@ -104,7 +130,7 @@ pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: Canc
             _ = tick.tick() => {}
             () = stop.cancelled() => break,
         }
-        if written && let Some(pid) = other_writer(&path).await {
+        if written && let Some(pid) = other_writer(path).await {
             if !std::mem::replace(&mut shared, true) {
                 let path = path.display();
                 warn!(%path, pid, "Another process writes the health file, too; give each a HEALTH_FILE of its own");
@@ -113,7 +139,7 @@ pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: Canc
             shared = false;
         }
         let text = serde_json::to_string(&Written::now(role, &health.condition())).unwrap_or_default();
-        match write_whole(&path, &text).await {
+        match write_whole(path, &text).await {
             Ok(()) => (failing, written) = (false, true),
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -122,8 +148,8 @@ pub async fn write(health: Health, role: &'static str, path: PathBuf, stop: Canc
             }
         }
     }
-    if other_writer(&path).await.is_none() {
-        let _ = tokio::fs::remove_file(&path).await;
+    if other_writer(path).await.is_none() {
+        let _ = tokio::fs::remove_file(path).await;
     }
 }
 
@@ -150,11 +176,16 @@ pub fn check(path: &Path, wanted: Option<&'static str>, ready: bool) -> Result<(
         std::fs::read_to_string(path).map_err(|why| Unhealthy::Missing { path: path.to_owned(), why })?;
     let written: Written =
         serde_json::from_str(&text).map_err(|_| Unhealthy::Malformed { path: path.to_owned() })?;
-    let Written { role, pid, written_ms, healthy, ready: is_ready, reason } = written;
+    let Written { role, pid, written_ms, boot_id, healthy, ready: is_ready, reason } = written;
     if let Some(wanted) = wanted.filter(|wanted| *wanted != role) {
         return Err(Unhealthy::OtherRole { path: path.to_owned(), role, wanted });
     }
-    let age = clock::boot().saturating_sub(Duration::from_millis(written_ms));
+    let is_named_otherwise = !boot_id.is_empty() && boot_id != clock::boot_id();
+    // Where it is not named, a moment that is still to come tells.
+    let age = clock::boot().checked_sub(Duration::from_millis(written_ms));
+    let Some(age) = age.filter(|_| !is_named_otherwise) else {
+        return Err(Unhealthy::OfEarlierRun { role, pid });
+    };
     if age > OLD_AFTER {
         return Err(Unhealthy::Old { role, pid, age });
     }
@@ -189,6 +220,18 @@ mod tests {
         assert!(error.contains("not come round for 45 s"), "{error}");
         write(Written { written_ms: 0, ..Written::now("publisher", &Condition::Ready) }).await;
         assert!(matches!(check(&path, None, false), Err(Unhealthy::Old { .. })));
+        let ready = || Written::now("publisher", &Condition::Ready);
+        // Of a run of the machine that lasted longer, whether the system names its runs or not.
+        let to_come = ready().written_ms + 3_600_000;
+        for earlier in [
+            Written { boot_id: "another".into(), ..ready() },
+            Written { boot_id: "another".into(), written_ms: to_come, ..ready() },
+            Written { written_ms: to_come, ..ready() },
+        ] {
+            write(earlier).await;
+            let error = check(&path, None, false).unwrap_err().to_string();
+            assert!(error.contains("of before the machine was started"), "{error}");
+        }
         let age = Duration::from_millis(20_363);
         let old = Unhealthy::Old { role: "publisher".into(), pid: 7, age };
         assert_eq!(old.to_string(), "the last sign of life of publisher (pid 7) is 20 s old");
@@ -215,5 +258,35 @@ mod tests {
             writing.await.unwrap();
             assert_eq!(path.exists(), is_left);
         }
+    }
+
+    /// A pipe in the place of the file is read once somebody writes to it.
+    #[tokio::test]
+    async fn a_disk_that_hangs_does_not_hold_up_the_stop() {
+        use rustix::fs::{CWD, FileType, Mode, OFlags};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.health");
+        let stop = CancellationToken::new();
+        let mut writing = tokio::spawn(write(Health::of([]), "publisher", path.clone(), stop.clone()));
+        while check(&path, None, false).is_err() {
+            assert!(!writing.is_finished());
+            tokio::task::yield_now().await;
+        }
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        std::fs::rename(&pipe, &path).unwrap();
+        // It is opened to be written to at once where somebody reads, and only there.
+        let begun = std::time::Instant::now();
+        let held = loop {
+            match rustix::fs::open(&path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+                Ok(held) => break held,
+                Err(error) => assert!(begun.elapsed() < WRITTEN_EVERY * 10, "nobody reads: {error}"),
+            }
+            sleep(Duration::from_millis(10)).await;
+        };
+        stop.cancel();
+        let ended = tokio::time::timeout(REMOVED_WITHIN * 10, &mut writing).await;
+        drop(held);
+        assert!(ended.is_ok(), "it waits for the disk");
     }
 }

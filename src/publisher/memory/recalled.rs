@@ -1,15 +1,10 @@
 //! What a process before remembered, and when that was.
 
-use std::fs;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock;
 use crate::publisher::job::Millis;
-
-/// Names this run of the machine, on Linux.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What was read at the start.
 #[derive(Debug, Default)]
@@ -29,12 +24,7 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn now() -> Self {
-        let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default();
-        Self {
-            boot_id: boot_id.trim().to_owned(),
-            boot_ms: clock::boot_ms(),
-            wall_ms: clock::wall().unix_ms(),
-        }
+        Self { boot_id: clock::boot_id(), boot_ms: clock::boot_ms(), wall_ms: clock::wall().unix_ms() }
     }
 
     /// How far moments of this clock have moved as the clock `now` counts.
