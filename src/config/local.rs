@@ -1,12 +1,11 @@
 //! The publisher's local API: where those who run beside it tell it something.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::model::{ListenAddress, LocalAddress, LocalConfig};
 use super::parse::{self, Why};
 use super::reader::Reader;
 use super::sections::warn_unused;
-use super::setting::Setting;
 use super::settings as s;
 
 /// Longest path of a Unix socket, in bytes: the system's, without the end of the text.
@@ -14,12 +13,7 @@ const SOCKET_BYTES_MAX: usize = 107;
 
 /// The local API, where one is wanted by a publisher.
 pub(super) fn local(r: &mut Reader<'_>) -> Option<LocalConfig> {
-    let local =
-        read(r, "it is not set, and anybody who reaches LOCAL_LISTEN_ADDRESS could speak for every job");
-    if let Some(LocalConfig { listen: LocalAddress::Unix(path), .. }) = &local {
-        warn_of_folder(r, &s::LOCAL_LISTEN_ADDRESS, path);
-    }
-    local
+    read(r, "it is not set, and anybody who reaches LOCAL_LISTEN_ADDRESS could speak for every job")
 }
 
 /// The same for whoever speaks to it.
@@ -49,15 +43,6 @@ fn read(r: &mut Reader<'_>, without_token: &str) -> Option<LocalConfig> {
         }
     }
     Some(LocalConfig { listen, token })
-}
-
-/// What is to be made in a folder that is not there cannot be made; a service manager may make the folder at the start.
-pub(super) fn warn_of_folder(r: &mut Reader<'_>, setting: &Setting, path: &Path) {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if !folder.is_dir() {
-        let text = format!("the folder {} is not there now, and nothing here makes it", folder.display());
-        r.warn(setting, text);
-    }
 }
 
 /// `unix:/path`, or an address as others are.
@@ -116,11 +101,7 @@ mod tests {
         let socket = ("LOCAL_LISTEN_ADDRESS", "unix:/run/heartbeat/publisher.sock");
         let (local, warnings) = read(&[socket]).unwrap();
         let listen = LocalAddress::Unix("/run/heartbeat/publisher.sock".into());
-        assert_eq!(local, Some(LocalConfig { listen, token: None }));
-        assert!(warnings[0].contains("the folder /run/heartbeat is not there now"), "{warnings:?}");
-        assert_eq!(read(&[("LOCAL_LISTEN_ADDRESS", "unix:/tmp/publisher.sock")]).unwrap().1, [""; 0]);
-        let (_, warnings) = read(&[("PUBLISHER_STATE_FILE", "/does/not/exist")]).unwrap();
-        assert!(warnings[0].contains("the folder /does/not is not there now"), "{warnings:?}");
+        assert_eq!((local, warnings), (Some(LocalConfig { listen, token: None }), Vec::new()));
         let port = ("LOCAL_LISTEN_ADDRESS", "127.0.0.1:9912");
         let problem = read(&[port]).unwrap_err();
         assert!(problem.contains("LOCAL_TOKEN") && problem.contains("speak for every job"), "{problem}");
@@ -128,6 +109,19 @@ mod tests {
         assert!(local.unwrap().token.is_some() && warnings.is_empty(), "{warnings:?}");
         let (_, warnings) = read(&[("LOCAL_LISTEN_ADDRESS", ":9912"), ("LOCAL_TOKEN", "sesame")]).unwrap();
         assert!(warnings[0].contains("travels in clear"), "{warnings:?}");
+    }
+
+    /// Their disk may not answer, and whoever makes the file or the socket says what is wrong there.
+    #[test]
+    fn no_folder_is_looked_into() {
+        let folder = tempfile::tempdir().unwrap();
+        let none = folder.path().join("none");
+        let (socket, state) = (format!("unix:{}/api.sock", none.display()), none.join("state.json"));
+        for state in [state.to_str().unwrap(), "state.json"] {
+            let (_, warnings) =
+                read(&[("LOCAL_LISTEN_ADDRESS", &socket), ("PUBLISHER_STATE_FILE", state)]).unwrap();
+            assert_eq!(warnings, [""; 0]);
+        }
     }
 
     /// Whoever has two has no need of a third.

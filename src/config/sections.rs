@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 
 use super::hints::is_random_host_name;
-use super::local::{local, warn_of_folder};
+use super::local::local;
 use super::model::{
     AmqpConfig, BatchConfig, EmitterConfig, Limits, LogConfig, ManagementConfig, ProcessConfig, RedisConfig,
     Role, ViewConfig, WebConfig,
@@ -405,9 +405,6 @@ pub(super) fn emitter(r: &mut Reader<'_>, role: Role, management: ManagementConf
     let (targets_file, targets) = targets(r, role);
     let local = local(r);
     let state_file = r.path(&s::PUBLISHER_STATE_FILE);
-    if let Some(path) = &state_file {
-        warn_of_folder(r, &s::PUBLISHER_STATE_FILE, path);
-    }
     if state_file.as_ref() == Some(&targets_file) {
         let shown = targets_file.display().to_string();
         r.problem(
