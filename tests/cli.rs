@@ -185,6 +185,18 @@ fn an_answer_that_cannot_be_written_is_no_panic_and_no_success() {
     }
 }
 
+/// Anybody may write into a folder of temporary files.
+#[test]
+fn a_health_file_of_strangers_steers_no_terminal() {
+    let dir = TempDir::new().expect("a folder");
+    let role = r"x\u001b[2J\u009b2J\u202e";
+    let written = format!(r#"{{"role":"{role}","pid":1,"written_ms":1,"healthy":false,"ready":false}}"#);
+    let file = write(&dir, "x.health", &written);
+    let said = run(&["healthcheck"], &[("HEALTH_FILE", &file)]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(1), ""));
+    assert!(said.stderr.contains(r"x\u{1b}[2J\u{9b}2J\u{202e}"), "{:?}", said.stderr);
+}
+
 /// Whoever makes one round, looks for what is wrong, or plays a drill waits for no job.
 #[test]
 fn that_no_job_can_tell_of_itself_is_told_where_jobs_are_waited_for() {

@@ -32,7 +32,8 @@ const NOTES: &str = "\
 A subscriber, or standalone, is asked for what its page shows. JSON is that of its API (/api/v1/publishers), all pages \
 as one; with --watch, a line each time.
 
-Exit code, by the publishers that are shown; what is in maintenance and drills do not count:
+Exit code, by the publishers that are shown, with --watch by the last answer; what is in maintenance and drills do not \
+count:
   0   all are up, or none is shown
   1   one is unknown or unjudged, or the subscriber is not ready to say
   2   one is down or silent

@@ -1,8 +1,7 @@
 //! What was found, told as it is found: a line for each step, and for what fails what was attempted, why it failed, and
 //! what to do.
 
-use crate::telemetry::visible;
-use crate::terminal::{Style, Terminal, counted, wrapped};
+use crate::terminal::{Painted, Style, Terminal, counted, wrapped};
 
 /// Columns of a line at most; longer ones are hard to read.
 const COLUMNS: usize = 100;
@@ -45,11 +44,13 @@ impl<'a> Report<'a> {
 
     /// Begins with another server, or another matter.
     pub(super) fn part(&mut self, name: &str) {
-        let gap = if self.part.is_empty() { "" } else { "\n" };
-        self.part = visible(name).into_owned();
+        if !self.part.is_empty() {
+            self.terminal.line("");
+        }
+        self.part = name.to_owned();
         self.since = None;
-        let head = self.terminal.paint(Style::Strong, &self.part);
-        self.terminal.line(&format!("{gap}{head}"));
+        let head = self.terminal.paint(Style::Strong, name);
+        self.terminal.line(head);
     }
 
     /// It is as it should be.
@@ -104,7 +105,8 @@ impl<'a> Report<'a> {
             text.push_str(&format!(" {} cannot be known.", counted(unknown as u64, "step")));
         }
         text.push_str(" Nothing was changed.");
-        terminal.line(&format!("\n{}", wrapped(&text, "", COLUMNS)));
+        terminal.line("");
+        terminal.line(wrapped(&text, 0, COLUMNS));
         match (failures.is_empty(), warnings.is_empty()) {
             (false, _) => Worst::Failed,
             (true, false) => Worst::Warned,
@@ -114,16 +116,17 @@ impl<'a> Report<'a> {
 
     fn step(&mut self, style: Style, word: &str, step: &str, found: &str) {
         self.steps += 1;
-        let word = self.terminal.paint(style, &format!("{word:<7}"));
-        let indent = " ".repeat(TOLD_AT);
-        let found = wrapped(&shown(found), &indent, COLUMNS);
-        self.terminal.line(&format!("  {word}  {step:<17} {}", found.trim_start()));
+        let mut line = Painted::from("  ");
+        line.push(self.terminal.paint(style, format!("{word:<7}")));
+        line.push(format!("  {step:<17} "));
+        line.push(wrapped(&short(found), TOLD_AT, COLUMNS));
+        self.terminal.line(line);
     }
 
     fn detail(&mut self, label: &str, text: &str) {
-        let indent = " ".repeat(TOLD_AT + 7);
-        let text = wrapped(&shown(text), &indent, COLUMNS);
-        self.terminal.line(&format!("{}{label:<7}{}", " ".repeat(TOLD_AT), text.trim_start()));
+        let mut line = Painted::from(format!("{}{label:<7}", " ".repeat(TOLD_AT)));
+        line.push(wrapped(&short(text), TOLD_AT + 7, COLUMNS));
+        self.terminal.line(line);
     }
 }
 
@@ -138,11 +141,11 @@ pub enum Worst {
     Failed,
 }
 
-/// Text in which names and words of others stand, harmless and not endless.
-fn shown(text: &str) -> String {
+/// Text in which names and words of others stand, and not endless ones.
+fn short(text: &str) -> String {
     let mut short: String = text.chars().take(SAID_CHARS_MAX).collect();
     if short.len() < text.len() {
         short.push('…');
     }
-    visible(&short).into_owned()
+    short
 }

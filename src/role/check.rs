@@ -14,8 +14,7 @@ use crate::config::targets::Targets;
 use crate::config::{AmqpConfig, Config, EmitterConfig, Problem, Problems, Role, RoleConfig};
 use crate::heartbeat::{Kind, Outcome, Reason};
 use crate::publisher::{Found, Link, check_once};
-use crate::telemetry::visible;
-use crate::terminal::{Cell, Style, Table, Terminal, counted, took};
+use crate::terminal::{Cell, Painted, Style, Table, Terminal, counted, took};
 use crate::tls::Expiry;
 
 /// Longest wait for a connection to say goodbye.
@@ -41,9 +40,10 @@ pub fn check(config: Config, terminal: &mut Terminal) -> Result<u8, Problems> {
         let jobs: Vec<Arc<str>> = targets.jobs.iter().map(|job| Arc::clone(&job.name)).collect();
         let found = round(emitter, &amqp, targets).await?;
         if !(found.is_empty() && jobs.is_empty()) {
-            terminal.line(&format!("{}\n", table(&found, &jobs, terminal)));
+            terminal.line(table(&found, &jobs, terminal));
+            terminal.line("");
         }
-        terminal.line(&summary(&found, jobs.len(), role));
+        terminal.line(Painted::lines(summary(&found, jobs.len(), role)));
         Ok(exit_code(&found))
     }))
 }
@@ -80,7 +80,7 @@ async fn round(config: EmitterConfig, amqp: &AmqpConfig, targets: Targets) -> Re
     Ok(found)
 }
 
-fn table(found: &[Found], jobs: &[Arc<str>], terminal: &Terminal) -> String {
+fn table(found: &[Found], jobs: &[Arc<str>], terminal: &Terminal) -> Painted {
     let mut table = Table::new(&["KIND", "COMPONENT", "AT", "OUTCOME", "REASON", "TOOK"]);
     for found in found {
         let key = &found.key;
@@ -115,8 +115,8 @@ fn outcome(outcome: Outcome) -> Cell {
     Cell::new(style, outcome.as_str())
 }
 
-/// How many, and what the reasons mean.
-fn summary(found: &[Found], jobs: usize, role: Role) -> String {
+/// How many, and what the reasons mean: line by line.
+fn summary(found: &[Found], jobs: usize, role: Role) -> Vec<String> {
     let count = |outcome| found.iter().filter(|found| found.verdict.outcome == outcome).count();
     let (up, unknown, down) = (count(Outcome::Up), count(Outcome::Unknown), count(Outcome::Down));
     let mut text = match (found.len(), jobs) {
@@ -134,30 +134,22 @@ fn summary(found: &[Found], jobs: usize, role: Role) -> String {
             " {jobs} jobs were not asked: they tell of themselves, once the publisher runs."
         )),
     }
-    text.push_str(&details(found));
     let reasons: BTreeSet<Reason> = found.iter().filter_map(|found| found.verdict.reason).collect();
-    if !reasons.is_empty() {
-        text.push('\n');
-    }
-    for reason in &reasons {
-        text.push_str(&format!("\n{reason}: {}", reason.meaning()));
-    }
-    if reasons.iter().any(|reason| is_of_management(*reason)) {
+    let is_of_management = reasons.iter().any(|reason| is_of_management(*reason));
+    let to_do = is_of_management.then(|| {
         let role = role.as_str();
-        text.push_str(&format!(
-            "\n\n`heartbeat doctor {role}` says what is wrong with the management API, and what to do."
-        ));
-    }
-    text
+        format!("`heartbeat doctor {role}` says what is wrong with the management API, and what to do.")
+    });
+    let meanings = reasons.iter().map(|reason| format!("{reason}: {}", reason.meaning()));
+    let paragraphs = [vec![text], details(found), meanings.collect(), to_do.into_iter().collect()];
+    let paragraphs: Vec<_> = paragraphs.into_iter().filter(|lines| !lines.is_empty()).collect();
+    paragraphs.join(&String::new())
 }
 
 /// What is known of each beside the reason, on a line of its own.
-fn details(found: &[Found]) -> String {
+fn details(found: &[Found]) -> Vec<String> {
     let told = found.iter().filter_map(|found| Some((&found.key, found.detail.as_deref()?)));
-    let lines: Vec<String> = told
-        .map(|(key, detail)| visible(&format!("{} {}: {detail}", key.kind, key.name)).into_owned())
-        .collect();
-    if lines.is_empty() { String::new() } else { format!("\n\n{}", lines.join("\n")) }
+    told.map(|(key, detail)| format!("{} {}: {detail}", key.kind, key.name)).collect()
 }
 
 fn is_of_management(reason: Reason) -> bool {

@@ -13,7 +13,7 @@ use crate::heartbeat::{InvalidName, PublisherId};
 use crate::state::revision::Revisions;
 use crate::store::probe::RedisProbe;
 use crate::store::{Batch, RedisConfig, RedisStore, Store, StoreError, Write, Written};
-use crate::telemetry::{Chain, visible};
+use crate::telemetry::Chain;
 use crate::terminal::Terminal;
 use crate::tls::Expiry;
 
@@ -91,12 +91,11 @@ pub fn forget(
         let redis = convert::redis(&config.store, &Expiry::default())?;
         let forgotten = connected(redis, &id, clock_set_back).await;
         Ok(forgotten.map(|forgotten| {
-            let id = visible(id.as_str());
             let already = match forgotten {
                 Forgotten::Now => "",
                 Forgotten::Before => " already",
             };
-            terminal.line(&format!(
+            terminal.line(format!(
                 "OK: {id} is forgotten{already}, and comes back only if it is heard of again. Where EXPECTED_PUBLISHERS names \
                  it, take it out there, too."
             ));

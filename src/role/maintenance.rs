@@ -9,8 +9,7 @@ use crate::cli::{EXIT_USAGE, MaintenanceCommand};
 use crate::config::LocalConfig;
 use crate::heartbeat::Timestamp;
 use crate::http::ask::{NoAnswer, ask};
-use crate::telemetry::visible;
-use crate::terminal::{Cell, Table, Terminal};
+use crate::terminal::{Cell, Painted, Table, Terminal};
 
 /// Why it was not done.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +48,8 @@ pub fn maintenance(
 ) -> Result<u8, NotDone> {
     answer(async {
         Ok(asked(config, command).await.map(|answer| {
-            terminal.line(&match answer {
-                Answer::Said(text) => lines(&text),
+            terminal.line(match answer {
+                Answer::Said(text) => Painted::lines(text.lines()),
                 Answer::Windows(windows) => listed(windows, terminal),
             });
             EXIT_OK
@@ -96,7 +95,7 @@ async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Ans
     };
     let (status, text) = ask(config, method, &path, body).await?;
     if !status.is_success() {
-        return Err(NotDone::Refused { status, text: lines(&text) });
+        return Err(NotDone::Refused { status, text });
     }
     match command {
         MaintenanceCommand::List => {
@@ -107,13 +106,8 @@ async fn asked(config: &LocalConfig, command: &MaintenanceCommand) -> Result<Ans
     }
 }
 
-/// What the publisher says, in as many lines, and in nothing else than text.
-fn lines(text: &str) -> String {
-    text.lines().map(visible).collect::<Vec<_>>().join("\n")
-}
-
 /// The windows as a table.
-fn listed(windows: Vec<Listed>, terminal: &Terminal) -> String {
+fn listed(windows: Vec<Listed>, terminal: &Terminal) -> Painted {
     if windows.is_empty() {
         return "No window is on or planned, by the publisher's file or by a command.".into();
     }

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::sleep;
 
 use super::{EXIT_DOWN, EXIT_OK, EXIT_UNKNOWN, answer, convert};
 use crate::clock;
 use crate::config::StatusConfig;
-use crate::status::{Answer, Client, Config, Question, StatusError, Verdict, ask, render};
-use crate::telemetry::{Chain, visible, visible_json};
-use crate::terminal::{Style, Terminal};
+use crate::status::{Client, Config, Question, StatusError, Verdict, ask, render};
+use crate::telemetry::Chain;
+use crate::terminal::{Painted, Style, Terminal};
 use crate::tls::{Expiry, Peer};
 
 /// The subscriber could not be asked.
@@ -26,10 +27,10 @@ pub struct Asked {
     pub every: Option<Duration>,
 }
 
-/// Asks, and tells the answer. Returns the exit code, by the worst state.
+/// Asks, and tells the answer. Returns the exit code, by the worst state; of several answers, by that of the last.
 ///
 /// # Errors
-/// The subscriber could not be asked.
+/// The subscriber could not be asked, where it is asked once.
 pub fn status(config: &StatusConfig, asked: &Asked, terminal: &mut Terminal) -> Result<u8, StatusError> {
     answer(async {
         let tls = convert::tls(config.tls.as_ref(), Peer::Subscriber, &Expiry::default())?;
@@ -40,46 +41,51 @@ pub fn status(config: &StatusConfig, asked: &Asked, terminal: &mut Terminal) -> 
             limit: config.timeout,
         });
         if let Some(every) = asked.every {
-            watch(&client, config.timeout, asked, every, terminal).await;
-            return Ok(Ok(EXIT_NOT_ASKED));
+            return Ok(Ok(watch(&client, config.timeout, asked, every, terminal).await));
         }
         Ok(ask(&client, &asked.question, config.timeout).await.map(|answer| {
-            terminal.line(&told(&answer, asked.json, terminal));
+            if asked.json {
+                terminal.json(&answer.json);
+            } else {
+                terminal.line(render(&answer.fleet, terminal));
+            }
             code_of(answer.fleet.verdict())
         }))
     })
 }
 
 /// Asks again and again, until nobody looks any more. A subscriber that is away for a while comes back.
-async fn watch(client: &Client, limit: Duration, asked: &Asked, every: Duration, terminal: &mut Terminal) {
-    let mut last = String::new();
+async fn watch(
+    client: &Client,
+    limit: Duration,
+    asked: &Asked,
+    every: Duration,
+    terminal: &mut Terminal,
+) -> u8 {
+    // Of tables that follow each other, each says when it was so.
+    let now = || Painted::from(clock::wall().to_rfc3339_seconds());
+    let mut last = Painted::default();
     terminal.clear();
-    while !terminal.is_closed() {
-        match ask(client, &asked.question, limit).await {
-            Ok(answer) if asked.json => terminal.line(&told(&answer, true, terminal)),
+    loop {
+        let answer = ask(client, &asked.question, limit).await;
+        match &answer {
+            Ok(answer) if asked.json => terminal.json(&answer.json),
             Ok(answer) => {
-                // Of tables that follow each other, each says when it was so.
-                last = format!("{}\n{}", now(), told(&answer, false, terminal));
+                last = Painted::lines([now(), render(&answer.fleet, terminal)]);
                 terminal.redraw(&last);
             }
-            Err(error) if asked.json => {
-                terminal.line(&serde_json::json!({"error": Chain(&error).to_string()}).to_string())
-            }
+            Err(error) if asked.json => terminal.json(&json!({"error": Chain(error).to_string()})),
             Err(error) => {
-                let why = terminal.paint(Style::Bad, &visible(&Chain(&error).to_string()));
-                terminal.redraw(&format!("{}\n{why}; what it said last:\n\n{last}", now()));
+                let mut why = terminal.paint(Style::Bad, Chain(error).to_string());
+                why.push("; what it said last:");
+                terminal.redraw(&Painted::lines([now(), why, Painted::default(), last.clone()]));
             }
+        }
+        if terminal.is_closed() {
+            return answer.map_or(EXIT_NOT_ASKED, |answer| code_of(answer.fleet.verdict()));
         }
         sleep(every).await;
     }
-}
-
-fn now() -> String {
-    clock::wall().to_rfc3339_seconds()
-}
-
-fn told(answer: &Answer, json: bool, terminal: &Terminal) -> String {
-    if json { visible_json(&answer.json.to_string()) } else { render(&answer.fleet, terminal) }
 }
 
 fn code_of(verdict: Verdict) -> u8 {

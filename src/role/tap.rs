@@ -6,7 +6,7 @@ use crate::amqp::{AmqpError, Config};
 use crate::config::TapConfig;
 use crate::heartbeat::wire::Limits;
 use crate::tap::Passed;
-use crate::telemetry::{Chain, visible};
+use crate::telemetry::Chain;
 use crate::terminal::{Terminal, word};
 use crate::tls::Expiry;
 
@@ -55,13 +55,13 @@ pub fn tap(
             Ok(tap) => tap,
             Err(error) => return Ok(Err(not_listening(&amqp, &error))),
         };
-        notes.line(&visible(&format!(
+        notes.line(format!(
             "Waiting for heartbeats at {}, vhost {:?}: what exchange {:?} leads by {:?}. Ctrl-C ends it.",
             tap.target(),
             amqp.vhost,
             amqp.exchange,
             amqp.routing_key
-        )));
+        ));
         let passed = tell(&mut tap, &limits, count, json, terminal).await;
         tap.close().await;
         Ok(passed.map(|()| EXIT_OK).map_err(NotTold::from))
@@ -111,7 +111,11 @@ async fn tell(
     let mut left = count;
     while left != Some(0) && !terminal.is_closed() {
         let passed = Passed::read(tap.next().await?, limits);
-        terminal.line(&if json { passed.json() } else { passed.line(terminal) });
+        if json {
+            terminal.json(&passed.whole());
+        } else {
+            terminal.line(passed.line(terminal));
+        }
         left = left.map(|left| left - 1);
     }
     Ok(())

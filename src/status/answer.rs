@@ -34,7 +34,10 @@ pub struct Publisher {
     pub id: String,
     /// How it is; a word of a later version is unknown.
     pub state: String,
-    /// When it was last heard.
+    /// When it was first heard of; none: never.
+    #[serde(default)]
+    pub first_received: Option<String>,
+    /// When its newest heartbeat was sent, as far as that is known.
     pub last_seen: Option<String>,
     /// Until when it is in maintenance, with all that it checks.
     #[serde(default)]

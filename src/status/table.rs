@@ -1,13 +1,13 @@
 //! The fleet as a table, worst first, as the API has it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::answer::{Component, Publisher};
 use super::{Fleet, Verdict};
 use crate::heartbeat::{Reason, Timestamp};
 use crate::page::{Standing, ago};
-use crate::telemetry::visible;
-use crate::terminal::{Cell, Style, Table, Terminal, counted};
+use crate::terminal::{Cell, Painted, Style, Table, Terminal, counted};
 
 /// Components that are named of one publisher at most; the rest is counted.
 const NAMED_MAX: usize = 3;
@@ -16,49 +16,49 @@ const NAMED_MAX: usize = 3;
 const UNJUDGED: &str =
     "unjudged: The subscriber cannot tell yet: it has not listened for long enough, or is cut off.";
 
+/// States and reasons that the table names.
+type Words<'a> = BTreeSet<&'a str>;
+
 /// The table, and what is to be said of all of it.
-pub fn render(fleet: &Fleet, terminal: &Terminal) -> String {
-    let mut text = String::new();
-    let mut shown = String::new();
+pub fn render(fleet: &Fleet, terminal: &Terminal) -> Painted {
+    let mut lines = Vec::new();
+    let mut words = Words::new();
     if !fleet.publishers.is_empty() {
         let mut table = Table::new(&["PUBLISHER", "STATE", "LAST SEEN", "UP", "NOT UP"]);
         for publisher in &fleet.publishers {
-            table.push(row(publisher, fleet.view.at()));
+            table.push(row(publisher, fleet.view.at(), &mut words));
         }
-        shown = table.render(terminal);
-        text.push_str(&shown);
-        text.push_str("\n\n");
+        lines.extend([table.render(terminal), Painted::default()]);
     }
-    text.push_str(&summary(fleet));
+    lines.push(summary(fleet).into());
     for warning in warnings(fleet) {
-        let _ = write!(text, "\n{} {}", terminal.paint(Style::Odd, "warning:"), visible(&warning));
+        let mut line = terminal.paint(Style::Odd, "warning:");
+        line.push(format!(" {warning}"));
+        lines.push(line);
     }
-    for (at, meaning) in meanings(fleet, &shown).iter().enumerate() {
-        text.push_str(if at == 0 { "\n\n" } else { "\n" });
-        text.push_str(meaning);
+    let meanings = meanings(&words);
+    if !meanings.is_empty() {
+        lines.push(Painted::default());
     }
-    text
+    lines.extend(meanings);
+    Painted::lines(lines)
 }
 
-/// What the words mean that stand in the table.
-fn meanings(fleet: &Fleet, shown: &str) -> Vec<String> {
-    let is_told = |reason: &&Reason| shown.contains(&format!(", {reason})"));
-    let mut meanings: Vec<String> =
-        Reason::ALL.iter().filter(is_told).map(|reason| format!("{reason}: {}", reason.meaning())).collect();
-    let mut standings = fleet.publishers.iter().filter_map(Publisher::standing);
-    if standings.any(|standing| standing == Standing::Unjudged) || shown.contains("(unjudged") {
-        meanings.push(UNJUDGED.to_owned());
-    }
-    meanings
+/// What the words mean.
+fn meanings(words: &Words<'_>) -> Vec<Painted> {
+    let reasons = Reason::ALL.iter().filter(|reason| words.contains(reason.as_str()));
+    let reasons = reasons.map(|reason| format!("{reason}: {}", reason.meaning()).into());
+    let unjudged = words.contains(Standing::Unjudged.as_str()).then(|| UNJUDGED.into());
+    reasons.chain(unjudged).collect()
 }
 
-fn row(publisher: &Publisher, now: Option<Timestamp>) -> [Cell; 5] {
+fn row<'a>(publisher: &'a Publisher, now: Option<Timestamp>, words: &mut Words<'a>) -> [Cell; 5] {
     let time = |text: &Option<String>| text.as_deref().and_then(|text| Timestamp::parse_rfc3339(text).ok());
     let last_seen = match (time(&publisher.last_seen), now) {
         (Some(at), Some(now)) => ago(now, at),
         (Some(at), None) => at.to_rfc3339_seconds(),
         // Messages that waited in the queue told of it, and nobody knows for how long they did.
-        (None, _) if !publisher.components.is_empty() => "unclear when".to_owned(),
+        (None, _) if publisher.first_received.is_some() => "unclear when".to_owned(),
         (None, _) => "never".to_owned(),
     };
     let up = publisher.components.iter().filter(|component| component.state == "up").count();
@@ -66,12 +66,13 @@ fn row(publisher: &Publisher, now: Option<Timestamp>) -> [Cell; 5] {
     let is_silent = publisher.standing() == Some(Standing::Silent);
     // How they are, nobody knows.
     let up = if is_silent { format!("? of {all}") } else { format!("{up} of {all}") };
+    words.insert(&publisher.state);
     [
         (&publisher.id).into(),
         Cell::new(style(publisher), &publisher.state),
         last_seen.into(),
         up.into(),
-        told(publisher, is_silent).into(),
+        told(publisher, is_silent, words).into(),
     ]
 }
 
@@ -87,33 +88,34 @@ fn style(publisher: &Publisher) -> Style {
 }
 
 /// What is to be said of a publisher: what is not up, and what is in maintenance.
-fn told(publisher: &Publisher, is_silent: bool) -> String {
+fn told<'a>(publisher: &'a Publisher, is_silent: bool, words: &mut Words<'a>) -> String {
     let is_odd = |component: &&Component| component.state != "up" && !is_silent;
     let mut parts = Vec::new();
     if let Some(until) = &publisher.maintenance_until {
-        parts.extend(named(publisher.components.iter().filter(is_odd)));
+        parts.extend(named(publisher.components.iter().filter(is_odd), words));
         parts.push(format!("in maintenance until {}", to_the_second(until)));
         return parts.join("; ");
     }
     let own = |component: &&Component| component.maintenance_until.is_some();
-    parts.extend(named(publisher.components.iter().filter(|one| is_odd(one) && !own(one))));
+    parts.extend(named(publisher.components.iter().filter(|one| is_odd(one) && !own(one)), words));
     let mut ends: Vec<&String> =
         publisher.components.iter().filter_map(|component| component.maintenance_until.as_ref()).collect();
     ends.sort();
     ends.dedup();
     for end in ends {
         let until = publisher.components.iter().filter(|one| one.maintenance_until.as_ref() == Some(end));
-        let names = named(until).unwrap_or_default();
+        let names = named(until, words).unwrap_or_default();
         parts.push(format!("in maintenance until {}: {names}", to_the_second(end)));
     }
     parts.join("; ")
 }
 
 /// The first of them, in the order of the API, which has the worst first; `None` where there is none.
-fn named<'a>(components: impl Iterator<Item = &'a Component>) -> Option<String> {
+fn named<'a>(components: impl Iterator<Item = &'a Component>, words: &mut Words<'a>) -> Option<String> {
     let components: Vec<&Component> = components.collect();
     let named = components.iter().take(NAMED_MAX).map(|component| {
         let Component { kind, name, queue, state, reason, .. } = component;
+        words.extend(std::iter::once(state.as_str()).chain(reason.as_deref()));
         let queue = queue.as_ref().map(|queue| format!(" of {queue}")).unwrap_or_default();
         let reason = reason.as_ref().map(|reason| format!(", {reason}")).unwrap_or_default();
         format!("{kind} {name}{queue} ({state}{reason})")
@@ -181,26 +183,34 @@ mod tests {
 
     use super::*;
 
-    fn told(last_seen: Option<&str>, components: serde_json::Value) -> String {
-        let publisher =
-            json!({"id": "oslo", "state": "unjudged", "last_seen": last_seen, "components": components});
+    fn told(publisher: serde_json::Value) -> String {
         let view = json!({"now": "2026-01-01T00:00:07Z", "synced": true, "not_ready_because": null});
         let fleet = Fleet::read(&json!({"view": view, "publishers": [publisher]})).unwrap();
-        render(&fleet, &Terminal::new(Box::new(std::io::sink()), false, false))
+        render(&fleet, &Terminal::new(Box::new(std::io::sink()), false, false)).as_str().to_owned()
     }
 
     #[test]
     fn words_of_the_table_are_explained_and_no_others() {
-        let down = json!([{"kind": "host", "name": "db", "state": "down", "reason": "refused"}]);
-        let text = told(Some("2026-01-01T00:00:00Z"), down);
-        assert!(text.ends_with(&format!("\n\nrefused: The connection was refused.\n{UNJUDGED}")), "{text}");
+        // Whose name reads like a reason has none.
+        let components = json!([
+            {"kind": "host", "name": "db, timeout)", "state": "down", "reason": "refused"},
+            {"kind": "host", "name": "web (unjudged", "state": "down", "reason": "of a later version"},
+        ]);
+        let mut publisher =
+            json!({"id": "oslo", "state": "down", "last_seen": null, "components": components});
+        let refused = "\n\nrefused: The connection was refused.";
+        assert!(told(publisher.clone()).ends_with(refused), "{}", told(publisher));
+        publisher["state"] = json!("unjudged");
+        let text = told(publisher);
+        assert!(text.ends_with(&format!("{refused}\n{UNJUDGED}")), "{text}");
     }
 
     #[test]
     fn who_was_heard_of_was_not_never_seen() {
-        let up = json!([{"kind": "host", "name": "db", "state": "unjudged"}]);
-        for (components, when) in [(up, "unclear when"), (json!([]), "never")] {
-            let text = told(None, components);
+        for (first_received, when) in [(Some("2026-01-01T00:00:00Z"), "unclear when"), (None, "never")] {
+            let text = told(json!({
+                "id": "oslo", "state": "unjudged", "first_received": first_received, "last_seen": null, "components": []
+            }));
             assert!(text.contains(&format!("unjudged  {when}  ")), "{text}");
         }
     }

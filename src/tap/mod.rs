@@ -10,8 +10,7 @@ use serde_json::value::RawValue;
 use crate::amqp::consume::Delivery;
 use crate::heartbeat::wire::{self, DecodeError, Limits};
 use crate::heartbeat::{ComponentKey, Heartbeat, Kind, LegacyHeartbeat, Message, Outcome, Reason};
-use crate::telemetry::{visible, visible_json};
-use crate::terminal::{Style, Terminal};
+use crate::terminal::{Painted, Style, Terminal};
 
 /// Components that are named of one heartbeat at most; the rest is counted.
 const NAMED_MAX: usize = 5;
@@ -36,32 +35,29 @@ impl Passed {
     }
 
     /// A line for people.
-    pub fn line(&self, terminal: &Terminal) -> String {
+    pub fn line(&self, terminal: &Terminal) -> Painted {
         let at = self.delivery.at.to_rfc3339_seconds();
         let (name, told) = match &self.message {
             Ok(Message::V2(heartbeat)) => (heartbeat.publisher.as_str(), v2(heartbeat, terminal)),
             Ok(Message::V1(heartbeat)) => (heartbeat.service.as_str(), v1(heartbeat, terminal)),
             Err(error) => {
-                let refused = terminal.paint(Style::Bad, &format!("refused ({})", error.reason.as_str()));
+                let mut told = terminal.paint(Style::Bad, format!("refused ({})", error.reason.as_str()));
                 let Delivery { body, routing_key, .. } = &self.delivery;
-                let told = format!(
-                    "{refused}: {}; {} bytes by {}",
-                    visible(&error.detail),
-                    body.len(),
-                    visible(routing_key)
-                );
+                told.push(format!(": {}; {} bytes by {routing_key}", error.detail, body.len()));
                 ("?", told)
             }
         };
-        format!("{at}  {:<NAME_COLUMNS$}  {told}", visible(name))
+        let mut line = Painted::from(format!("{at}  {name:<NAME_COLUMNS$}  "));
+        line.push(told);
+        line
     }
 
-    /// All of it as JSON, on one line.
-    pub fn json(&self) -> String {
+    /// All of it, to be written as JSON.
+    pub fn whole(&self) -> impl Serialize {
         let Delivery { body, routing_key, at, proof, .. } = &self.delivery;
         let refused = self.message.as_ref().err();
         let message: Option<&RawValue> = serde_json::from_slice(body).ok();
-        let told = Told {
+        Told {
             received_at: at.to_rfc3339(),
             routing_key,
             user_id: proof.user_id.as_deref(),
@@ -71,9 +67,7 @@ impl Passed {
             detail: refused.map(|error| error.detail.as_str()),
             text: message.is_none().then(|| String::from_utf8_lossy(body)),
             message,
-        };
-        // Nothing in it can fail to be written, and memory takes it.
-        visible_json(&serde_json::to_string(&told).unwrap_or_default())
+        }
     }
 }
 
@@ -94,36 +88,41 @@ struct Told<'a> {
     message: Option<&'a RawValue>,
 }
 
-fn v2(heartbeat: &Heartbeat, terminal: &Terminal) -> String {
+fn v2(heartbeat: &Heartbeat, terminal: &Terminal) -> Painted {
     let Heartbeat { epoch, sequence, components, .. } = heartbeat;
     let epoch: String = epoch.as_str().chars().take(EPOCH_CHARS).collect();
     let found = components.iter().map(|component| (&component.key, component.outcome, component.reason));
-    let mut told = format!("#{sequence} of {}  {}", visible(&epoch), outcomes(found, terminal));
+    let mut told = Painted::from(format!("#{sequence} of {epoch}  "));
+    told.push(outcomes(found, terminal));
     if !heartbeat.maintenance.is_empty() {
-        told.push_str("; with windows of maintenance");
+        told.push("; with windows of maintenance");
     }
     told
 }
 
-fn v1(heartbeat: &LegacyHeartbeat, terminal: &Terminal) -> String {
+fn v1(heartbeat: &LegacyHeartbeat, terminal: &Terminal) -> Painted {
     let found = heartbeat.components.iter().map(|component| (&component.key, component.outcome(), None));
-    format!("version 1  {}", outcomes(found, terminal))
+    let mut told = Painted::from("version 1  ");
+    told.push(outcomes(found, terminal));
+    told
 }
 
 /// How many are how, and which are not up.
 fn outcomes<'a>(
     found: impl Iterator<Item = (&'a ComponentKey, Outcome, Option<Reason>)>,
     terminal: &Terminal,
-) -> String {
+) -> Painted {
     let found: Vec<_> = found.collect();
     let count = |of| found.iter().filter(|(_, outcome, _)| *outcome == of).count();
     let counts = [(Outcome::Up, Style::Good), (Outcome::Unknown, Style::Odd), (Outcome::Down, Style::Bad)];
-    let counts = counts.map(|(outcome, style)| {
+    let mut text = Painted::default();
+    for (at, (outcome, style)) in counts.into_iter().enumerate() {
         let count = count(outcome);
-        let text = format!("{count} {outcome}");
-        if count == 0 { text } else { terminal.paint(style, &text) }
-    });
-    let mut text = counts.join(", ");
+        text.push(if at == 0 { "" } else { ", " });
+        text.push(
+            terminal.paint(if count == 0 { Style::Plain } else { style }, format!("{count} {outcome}")),
+        );
+    }
     let mut odd: Vec<_> = found.iter().filter(|(_, outcome, _)| *outcome != Outcome::Up).collect();
     odd.sort_by_key(|(_, outcome, _)| std::cmp::Reverse(*outcome));
     let named = odd.iter().take(NAMED_MAX).map(|(key, outcome, reason)| {
@@ -132,11 +131,10 @@ fn outcomes<'a>(
     });
     let named: Vec<String> = named.collect();
     if !named.is_empty() {
-        text.push_str(": ");
-        text.push_str(&visible(&named.join(", ")));
+        text.push(format!(": {}", named.join(", ")));
     }
     if odd.len() > NAMED_MAX {
-        text.push_str(&format!(", and {} more", odd.len() - NAMED_MAX));
+        text.push(format!(", and {} more", odd.len() - NAMED_MAX));
     }
     text
 }

@@ -1,16 +1,21 @@
 //! What a command says to whoever called it: text on a stream, in colours where those are seen.
 //!
-//! The stream is handed down by `main`, which alone knows of stdout. What is written may hold names from outside: a
-//! [`Cell`] shows them as they are, and whoever makes a line of his own does it by [`visible`](crate::telemetry::visible).
+//! The stream is handed down by `main`, which alone knows of stdout. What is written may hold names and words from outside, which
+//! steer no terminal: a line is [`Painted`].
 
+mod painted;
 mod table;
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
+use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
+pub use painted::Painted;
 pub use table::{Cell, Table};
+
+use crate::telemetry::{visible, visible_json};
 
 /// What a piece of text means, which a colour may show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,11 +70,18 @@ impl Terminal {
     }
 
     /// Writes a line, or several, at once.
-    pub fn line(&mut self, text: &str) {
-        self.text(&format!("{text}\n"));
+    pub fn line(&mut self, text: impl Into<Painted>) {
+        self.text(&format!("{}\n", text.into().as_str()));
     }
 
-    /// Writes a text that ends its lines itself.
+    /// Writes JSON on a line, which says the same to every parser.
+    pub fn json(&mut self, value: &impl Serialize) {
+        // Nothing that is told here can fail to be written, and memory takes it.
+        let json = serde_json::to_string(value).unwrap_or_default();
+        self.text(&format!("{}\n", visible_json(&json)));
+    }
+
+    /// Writes a text that ends its lines itself, as it is: one of the program's own, or one that others read in.
     pub fn text(&mut self, text: &str) {
         // After an error nothing more is written: an answer with a hole in it would look whole.
         if self.failed.is_none() {
@@ -82,8 +94,8 @@ impl Terminal {
     ///
     /// # Errors
     /// It was not, as on a disk that is full.
-    pub fn finish(self) -> Result<(), NotWritten> {
-        match self.failed {
+    pub fn finish(&mut self) -> Result<(), NotWritten> {
+        match self.failed.take() {
             Some(error) if error.kind() != ErrorKind::BrokenPipe => Err(NotWritten(error)),
             _ => Ok(()),
         }
@@ -97,12 +109,13 @@ impl Terminal {
     }
 
     /// Begins anew at the top, where that is a screen; elsewhere, an empty line parts one from the next.
-    pub fn redraw(&mut self, text: &str) {
+    pub fn redraw(&mut self, text: &Painted) {
+        let text = text.as_str();
         // Home, the text, and whatever is left below it away: nothing flickers.
         let lines = text.replace('\n', "\u{1b}[K\n");
         let text =
-            if self.is_screen { format!("\u{1b}[H{lines}\u{1b}[K\u{1b}[J") } else { format!("{text}\n") };
-        self.line(&text);
+            if self.is_screen { format!("\u{1b}[H{lines}\u{1b}[K\u{1b}[J\n") } else { format!("{text}\n\n") };
+        self.text(&text);
     }
 
     /// Whether nobody takes the text any more, as after `| head` or on a disk that is full.
@@ -111,27 +124,29 @@ impl Terminal {
     }
 
     /// The text as it is shown here.
-    pub fn paint(&self, style: Style, text: &str) -> String {
-        if self.colours && style != Style::Plain && !text.is_empty() {
-            format!("\u{1b}[{}m{text}\u{1b}[0m", style.code())
+    pub fn paint(&self, style: Style, text: impl Into<Painted>) -> Painted {
+        let text = text.into();
+        if self.colours && style != Style::Plain && !text.as_str().is_empty() {
+            text.between(&format!("\u{1b}[{}m", style.code()), "\u{1b}[0m")
         } else {
-            text.to_owned()
+            text
         }
     }
 }
 
-/// Text in lines of at most so many columns, each after `indent`. What has no blank is not broken.
-pub fn wrapped(text: &str, indent: &str, columns: usize) -> String {
-    let mut lines = vec![indent.to_owned()];
-    let mut column = indent.width();
+/// Text in lines of at most so many columns, that begin at one of them: the first, which something may stand before, too. What
+/// has no blank is not broken.
+pub fn wrapped(text: &str, begin_at: usize, columns: usize) -> Painted {
+    let text = visible(text);
+    let mut lines = vec![String::new()];
+    let mut column = begin_at;
     for word in text.split(' ') {
-        let is_first = column == indent.width();
-        if !is_first && column + 1 + word.width() > columns {
-            lines.push(indent.to_owned());
-            column = indent.width();
+        if column > begin_at && column + 1 + word.width() > columns {
+            lines.push(" ".repeat(begin_at));
+            column = begin_at;
         }
         if let Some(line) = lines.last_mut() {
-            if column > indent.width() {
+            if column > begin_at {
                 line.push(' ');
                 column += 1;
             }
@@ -139,7 +154,7 @@ pub fn wrapped(text: &str, indent: &str, columns: usize) -> String {
             column += word.width();
         }
     }
-    lines.join("\n")
+    Painted::lines(lines)
 }
 
 /// A name as a shell takes it.
@@ -203,11 +218,25 @@ mod tests {
         for (is_screen, wanted) in [(true, true), (true, false), (false, true)] {
             let mut terminal = Terminal::new(Box::new(kept.clone()), is_screen, wanted);
             let text = terminal.paint(Style::Bad, "down");
-            terminal.line(&text);
-            assert_eq!(terminal.paint(Style::Bad, ""), "");
-            assert_eq!(terminal.paint(Style::Plain, "x"), "x");
+            terminal.line(text);
+            assert_eq!(terminal.paint(Style::Bad, "").as_str(), "");
+            assert_eq!(terminal.paint(Style::Plain, "x").as_str(), "x");
         }
         assert_eq!(kept.0.lock().unwrap().as_slice(), b"\x1b[31mdown\x1b[0m\ndown\ndown\n");
+    }
+
+    #[test]
+    fn what_others_wrote_steers_nothing() {
+        let kept = Kept::default();
+        let mut terminal = Terminal::new(Box::new(kept.clone()), true, true);
+        terminal.line("a\u{1b}[2Jb\nc");
+        let text = Painted::lines([terminal.paint(Style::Bad, "\u{9b}2J"), "\u{202e}".into()]);
+        terminal.line(text);
+        terminal.json(&serde_json::json!({"a": "\u{9b}\u{202e}"}));
+        terminal.line(wrapped("a\u{1b} b", 2, 10));
+        let written = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        let told = "a\\u{1b}[2Jb\\u{a}c\n\u{1b}[31m\\u{9b}2J\u{1b}[0m\n\\u{202e}\n{\"a\":\"\\u009b\\u202e\"}\na\\u{1b}\n  b\n";
+        assert_eq!(written, told);
     }
 
     #[test]
@@ -223,9 +252,9 @@ mod tests {
 
     #[test]
     fn text_is_broken_between_words() {
-        assert_eq!(wrapped("a bb ccc dddd", "> ", 7), "> a bb\n> ccc\n> dddd");
-        assert_eq!(wrapped("unbreakable x", "", 5), "unbreakable\nx");
-        assert_eq!(wrapped("", "> ", 7), "> ");
+        assert_eq!(wrapped("a bb ccc dddd", 2, 7).as_str(), "a bb\n  ccc\n  dddd");
+        assert_eq!(wrapped("unbreakable x", 0, 5).as_str(), "unbreakable\nx");
+        assert_eq!(wrapped("", 2, 7).as_str(), "");
     }
 
     #[test]

@@ -2,8 +2,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use super::{Style, Terminal};
-use crate::telemetry::visible;
+use super::{Painted, Style, Terminal};
 
 /// Columns between two others.
 const GAP: &str = "  ";
@@ -11,20 +10,24 @@ const GAP: &str = "  ";
 /// What stands in one place of a table.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    text: String,
+    text: Painted,
     style: Style,
 }
 
 impl Cell {
-    /// Text with a meaning; what would deceive in it is shown by its number.
-    pub fn new(style: Style, text: impl AsRef<str>) -> Self {
-        Self { text: visible(text.as_ref()).into_owned(), style }
+    /// Text with a meaning.
+    pub fn new(style: Style, text: impl Into<Painted>) -> Self {
+        Self { text: text.into(), style }
+    }
+
+    fn width(&self) -> usize {
+        self.text.as_str().width()
     }
 }
 
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self::new(Style::Plain, text)
+        Self::new(Style::Plain, text.as_ref())
     }
 }
 
@@ -46,32 +49,27 @@ impl Table {
     }
 
     /// The text of all of it, without an end of line after the last.
-    pub fn render(&self, terminal: &Terminal) -> String {
+    pub fn render(&self, terminal: &Terminal) -> Painted {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.text.width())
-                .max()
-                .unwrap_or(0)
+            self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         let rows = self.rows.iter().map(|row| {
-            let mut line = String::new();
+            let mut line = Painted::default();
             let mut pending = 0;
             for (cell, width) in row.iter().zip(&widths) {
                 // What is empty to the right of a line leaves no blanks there.
-                if !cell.text.is_empty() {
-                    line.extend(std::iter::repeat_n(' ', pending));
-                    line.push_str(&terminal.paint(cell.style, &cell.text));
+                if cell.width() > 0 {
+                    line.push(" ".repeat(pending));
+                    line.push(terminal.paint(cell.style, cell.text.clone()));
                     pending = 0;
                 }
-                pending += width - cell.text.width() + GAP.len();
+                pending += width - cell.width() + GAP.len();
             }
             line
         });
-        rows.collect::<Vec<_>>().join("\n")
+        Painted::lines(rows)
     }
 }
 
@@ -87,9 +85,10 @@ mod tests {
         table.push(["".into(), "\u{1b}[2J".into(), "x".into()]);
         let plain = Terminal::new(Box::new(std::io::sink()), false, false);
         let wanted = "NAME    STATE      WHY\nblåbær  down       refused\n漢字    up\n        \\u{1b}[2J  x";
-        assert_eq!(table.render(&plain), wanted);
+        assert_eq!(table.render(&plain).as_str(), wanted);
         let coloured = Terminal::new(Box::new(std::io::sink()), true, true);
         let shown = table.render(&coloured);
+        let shown = shown.as_str();
         assert!(shown.contains("blåbær  \u{1b}[31mdown\u{1b}[0m       refused\n"), "{shown:?}");
     }
 }

@@ -1,9 +1,11 @@
 //! `heartbeat status`: the fleet at a terminal, as a subscriber tells it, and what a script makes of it.
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::support::bridge::{Bridge, SOON};
 use crate::support::certificates::Certificates;
@@ -253,6 +255,55 @@ async fn an_answer_of_strangers_steers_no_terminal() {
     let ran = status(&["--url", &format!("http://{}", stranger.address)], &[]).await;
     assert!(ran.code == Some(3) && ran.stderr.contains("broken"), "{}", ran.stderr);
     assert!(!ran.stderr.contains(['\u{1b}', '\u{7}']), "{:?}", ran.stderr);
+
+    let stranger = FakeHttp::answering("500 Broken", "text/plain", "\u{9b}2J\u{202e}broken");
+    let url = format!("http://{}", stranger.address);
+    let ran = first_line_of_watch(&["--json", "--url", &url]).await;
+    let told: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(told["error"].as_str().unwrap().contains("\u{9b}2J\u{202e}broken"), "{told}");
+    assert!(!ran.stdout.contains(['\u{9b}', '\u{202e}']), "{:?}", ran.stdout);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(3), ""));
+}
+
+/// What `status --watch ... | head -n 1` shows, and how the former ends.
+async fn first_line_of_watch(args: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeat"));
+    command.arg("status").arg("--watch=1s").args(args).env_clear().stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let read = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        out.read_line(&mut line).map(|_| line)
+    });
+    let stdout = timeout(SOON, read).await;
+    let ended = wait_until("it notices that nobody looks", SOON, async || {
+        child.try_wait().unwrap().ok_or_else(|| "it goes on".to_owned())
+    });
+    let code = ended.await.code();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    Ran { code, stdout: stdout.unwrap().unwrap().unwrap(), stderr }
+}
+
+/// Whoever stops looking has been told how it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_nobody_looks_at_ends_by_its_last_answer() {
+    let bridge = Bridge::new().await;
+    let subscriber = bridge.subscriber().env("EXPECTED_PUBLISHERS", "trondheim").start_ready().await;
+    let url = url(&subscriber);
+    wait_until("the absent is silent", SOON, async || {
+        let ran = status(&["--url", &url], &[]).await;
+        if ran.code == Some(2) {
+            Ok(())
+        } else {
+            Err(format!("{:?}: {}{}", ran.code, ran.stdout, ran.stderr))
+        }
+    })
+    .await;
+    let ran = first_line_of_watch(&["--url", &url]).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(2), ""), "{}", ran.stdout);
+    let nobody = first_line_of_watch(&["--search=nobody", "--json", "--url", &url]).await;
+    assert_eq!((nobody.code, nobody.stderr.as_str()), (Some(0), ""), "{}", nobody.stdout);
 }
 
 fn setup_folder() -> std::path::PathBuf {
