@@ -139,6 +139,13 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it is asked for its exit code, as by who looks after a container, and not for what it prints.
+    pub fn answers_by_code_alone(&self) -> bool {
+        matches!(self, Self::Healthcheck { .. })
+    }
+}
+
 /// An end of the program that the command line itself brings about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CliExit {

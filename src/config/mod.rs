@@ -25,7 +25,6 @@ pub mod web;
 
 use std::path::PathBuf;
 
-use crate::otlp;
 pub use crate::secret::Secret;
 pub use model::*;
 pub use problem::{Problem, Problems, Warning};
@@ -96,7 +95,8 @@ pub fn load(role: Role, flags: &Flags, source: &dyn Source) -> Result<(Config, V
             amqp,
         })),
     };
-    warn_of_what_is_not_read(r, role, &process.otlp);
+    let otlp = &process.otlp;
+    warn_of_what_is_not_read(r, role, otlp.traces.is_some() || otlp.metrics.is_some() || otlp.logs.is_some());
     reader.finish(Config { process, role: role_config })
 }
 
@@ -138,8 +138,8 @@ fn listening(r: &mut Reader<'_>) -> WebConfig {
 
 /// Flags of another role (possible only where the mode decides), and variables that are most
 /// likely misspelt.
-fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, otlp: &otlp::Config) {
-    note_misspelt_variables(r, otlp.traces.is_some() || otlp.metrics.is_some() || otlp.logs.is_some());
+fn warn_of_what_is_not_read(r: &mut Reader<'_>, role: Role, exports: bool) {
+    note_misspelt_variables(r, exports);
     let unused = settings::ALL.iter().filter(|setting| {
         r.has_flag(setting) && !setting.scopes.meets(role.scope()) && setting.scopes != Scopes::ROOT
     });
@@ -153,6 +153,25 @@ fn note_misspelt_variables(r: &mut Reader<'_>, exports: bool) {
     let (problems, warnings) = hints::unread_variables(r, exports);
     r.problems.extend(problems);
     r.warnings.extend(warnings);
+}
+
+/// Reads what `heartbeat drill` needs of a publisher's settings, all of which it may be given.
+///
+/// # Errors
+/// Every problem that there is.
+pub fn load_drill(flags: &Flags, source: &dyn Source) -> Result<(DrillConfig, Vec<Warning>), Problems> {
+    let role = Role::Publisher;
+    let mut reader = Reader::new(role.scope(), flags, source);
+    let r = &mut reader;
+    let config = DrillConfig {
+        log: sections::log(r),
+        publisher: sections::publisher_id(r),
+        amqp: sections::amqp(r).0,
+        publish_timeout: r.time(&settings::PUBLISH_TIMEOUT),
+        signing_key: proofs::signing_key(r),
+    };
+    warn_of_what_is_not_read(r, role, false);
+    reader.finish(config)
 }
 
 /// Reads what `heartbeat tap` needs.

@@ -454,6 +454,21 @@ pub struct KeysConfig {
     pub key_file: PathBuf,
 }
 
+/// What `heartbeat drill` needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrillConfig {
+    /// How to log.
+    pub log: LogConfig,
+    /// Whose drill it is.
+    pub publisher: PublisherId,
+    /// Where it sends heartbeats.
+    pub amqp: AmqpConfig,
+    /// Longest wait for the broker's confirmation of one heartbeat.
+    pub publish_timeout: Duration,
+    /// The file of the key that signs heartbeats. `None`: they are not signed.
+    pub signing_key: Option<SigningKeyFile>,
+}
+
 /// What `heartbeat forget` needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForgetConfig {

@@ -481,6 +481,25 @@ fn forget_reads_redis_alone() {
     assert!(load_forget(&Flags::new(), &with(&[("REDIS_PORT", "x")])).is_err());
 }
 
+/// Whoever plays a drill may be another user than the publisher's, who may not read what it checks nor write where it does.
+#[test]
+fn a_drill_reads_no_more_than_it_needs() {
+    let source = with(&[
+        ("PUBLISHER_ID", "oslo"),
+        ("PUBLISHER_CONFIG_PATH", "/nowhere/publisher.json"),
+        ("PUBLISHER_STATE_FILE", "/nowhere/publisher.state"),
+        ("HEALTH_FILE", "/nowhere/publisher.health"),
+        ("LOG_LEVEL", "debug"),
+    ]);
+    let (config, warnings) = load_drill(&Flags::new(), &source).unwrap();
+    assert_eq!((config.publisher.as_str(), config.log.level), ("oslo", LogLevel::Debug));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let flags = Flags::from([("redis.host", "r".to_owned())]);
+    let (_, warnings) = load_drill(&flags, &source).unwrap();
+    assert!(warnings[0].to_string().contains("not used by the publisher"), "{warnings:?}");
+    assert!(load_drill(&Flags::new(), &with(&[("RABBITMQ_PORT", "x")])).is_err());
+}
+
 #[test]
 fn addresses_of_commas_alone_are_none() {
     assert!(problems(Role::Subscriber, &[("WEB_LISTEN_ADDRESS", ",")])[0].why.contains("no address"));

@@ -10,7 +10,7 @@ use super::{EXIT_FAILURE, EXIT_OK, StartError, convert, stop_signal, with_runtim
 use crate::amqp::AmqpError;
 use crate::amqp::publish::{LinkState, Publisher};
 use crate::clock;
-use crate::config::PublisherConfig;
+use crate::config::DrillConfig;
 use crate::publisher::{Drill, Stage};
 use crate::state::GRACE_MIN;
 use crate::telemetry::Chain;
@@ -42,22 +42,17 @@ const SILENT_FOR_AT_LEAST: Duration = DOWN_FOR_AT_LEAST.saturating_add(GRACE_MIN
 const ENDINGS: usize = 3;
 
 /// Plays a drill of a publisher. Returns the exit code.
-pub fn drill(
-    config: PublisherConfig,
-    down_for: Duration,
-    silent_for: Duration,
-    terminal: &mut Terminal,
-) -> u8 {
+pub fn drill(config: DrillConfig, down_for: Duration, silent_for: Duration, terminal: &mut Terminal) -> u8 {
     with_runtime(Builder::new_current_thread(), async move {
         let stop = stop_signal()?;
-        let PublisherConfig { emitter, amqp, publish_timeout, signing_key, .. } = config;
-        let name = format!("heartbeat drill {}", emitter.id);
+        let DrillConfig { publisher: of, amqp, publish_timeout, signing_key, .. } = config;
+        let name = format!("heartbeat drill {of}");
         let connection = convert::amqp(&amqp, name, &Expiry::default())?;
         let place = connection.nodes.identity();
         let (publisher, task) = Publisher::new(connection, publish_timeout);
         let stop_late = CancellationToken::new();
         let task = tokio::spawn(task.run(stop_late.clone()));
-        let drill = Drill::new(&emitter.id, INTERVAL, signing_key.map(|file| file.key));
+        let drill = Drill::new(&of, INTERVAL, signing_key.map(|file| file.key));
         let mut play = Play { drill, publisher, stop, terminal, failed: false };
         if play.connect(&place).await {
             play.run(down_for, silent_for).await;
@@ -228,7 +223,7 @@ impl Play<'_> {
     }
 
     fn say(&mut self, text: &str) {
-        self.terminal.line(&format!("{}  {text}", clock::wall().to_rfc3339_seconds()));
+        self.terminal.line(format!("{}  {text}", clock::wall().to_rfc3339_seconds()));
     }
 
     fn fail(&mut self, text: &str) {
