@@ -52,10 +52,10 @@ fn server<'a>(broker: &'a Broker, node: &'a Node) -> Server<'a> {
         tls: broker.amqp.tls.as_ref(),
         speaks: Protocol::Amqp,
         host_setting: "RABBITMQ_HOST",
-        place: if broker.amqp.tls.is_some() {
-            "RABBITMQ_HOST and RABBITMQ_TLS_PORT"
+        places: if broker.amqp.tls.is_some() {
+            &["RABBITMQ_HOST", "RABBITMQ_TLS_PORT"]
         } else {
-            "RABBITMQ_HOST and RABBITMQ_PORT"
+            &["RABBITMQ_HOST", "RABBITMQ_PORT"]
         },
         switch: "RABBITMQ_TLS",
         ca: "RABBITMQ_CA_CERT_PATH",

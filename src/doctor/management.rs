@@ -117,7 +117,7 @@ fn server<'a>(management: &'a Management, host: &'a str) -> Server<'a> {
         tls: management.tls.as_ref(),
         speaks: Protocol::Http,
         host_setting: "RABBITMQ_MANAGEMENT_HOST",
-        place: "RABBITMQ_MANAGEMENT_HOST and RABBITMQ_MANAGEMENT_PORT",
+        places: &["RABBITMQ_MANAGEMENT_HOST", "RABBITMQ_MANAGEMENT_PORT"],
         switch: "RABBITMQ_MANAGEMENT_TLS",
         ca: "RABBITMQ_CA_CERT_PATH",
         server_name: "RABBITMQ_MANAGEMENT_TLS_SERVER_NAME",

@@ -15,7 +15,7 @@ use super::report::{Fault, Report};
 use crate::dial;
 use crate::telemetry::Chain;
 use crate::terminal::counted;
-use crate::tls::{self, PeerTls};
+use crate::tls::{self, PeerTls, Refusal};
 
 /// Time left of a certificate at which it is time to see to the next one.
 const EXPIRES_SOON: Duration = tls::expiry::SOON;
@@ -35,7 +35,7 @@ pub(super) struct Server<'a> {
     /// The setting that names its host.
     pub host_setting: &'a str,
     /// The settings that say where it is.
-    pub place: &'a str,
+    pub places: &'a [&'a str],
     /// The setting that turns TLS on.
     pub switch: &'a str,
     /// The setting of the file with the CA.
@@ -84,6 +84,11 @@ impl Server<'_> {
         if self.tls.is_some() {
             report.skip(&["TLS"]);
         }
+    }
+
+    /// The settings that say where it is.
+    fn place(&self) -> String {
+        self.places.join(" and ")
     }
 
     /// Host and port.
@@ -152,18 +157,19 @@ impl Server<'_> {
                         format!(
                             "Start {}, or set {} to where it listens; it may listen on other addresses of its machine \
                              alone.",
-                            self.name, self.place
+                            self.name,
+                            self.place()
                         ),
                     ),
                     Some(error) => (
                         error.to_string(),
-                        format!("See that there is a route from here, and check {}.", self.place),
+                        format!("See that there is a route from here, and check {}.", self.place()),
                     ),
                     None => (
                         format!(
                             "no answer within {STEP:?}: something between drops what is sent, or the machine is off"
                         ),
-                        format!("Open the way in the firewalls between, or mend {}.", self.place),
+                        format!("Open the way in the firewalls between, or mend {}.", self.place()),
                     ),
                 };
                 report.fail("TCP", &Fault { attempted: &attempted, why: &why, to_do: &to_do });
@@ -193,25 +199,25 @@ impl Server<'_> {
     /// Tells why there is no TLS, by what went wrong, and by what answers without.
     pub(super) async fn fail_tls(&self, report: &mut Report<'_>, error: &io::Error, address: SocketAddr) {
         let attempted = format!("a TLS handshake with {address}");
-        let (why, to_do) = match refusal(error) {
-            Refusal::Name => (
+        let (why, to_do) = match cause(error) {
+            Cause::Certificate(Some(Refusal::OtherName { .. })) => (
                 words(error),
                 format!(
                     "Set {} to a name that the certificate is for, or have one made for {:?}.",
                     self.server_name, self.host
                 ),
             ),
-            Refusal::Issuer => (
+            Cause::Certificate(Some(Refusal::UnknownIssuer { .. })) => (
                 words(error),
                 format!(
                     "Set {} to the file of the CA that signed it: with a file, no other CA counts; without, the system's.",
                     self.ca
                 ),
             ),
-            Refusal::Time => {
+            Cause::Certificate(Some(Refusal::Expired { .. } | Refusal::NotYetValid { .. })) => {
                 (words(error), "Renew the certificate, or set the clock that is wrong.".to_owned())
             }
-            Refusal::OfAuthority => (
+            Cause::Certificate(Some(Refusal::OfAuthority { .. })) => (
                 words(error),
                 format!(
                     "Make a certificate for {:?} that is a server's, with CA:FALSE, and have {} show it; its CA, or it itself, \
@@ -219,7 +225,7 @@ impl Server<'_> {
                     self.host, self.name, self.ca
                 ),
             ),
-            Refusal::Certificate => (
+            Cause::Certificate(None) => (
                 words(error),
                 format!(
                     "See what is wrong with the certificate that {} shows, by `openssl s_client -connect {} -showcerts`: \
@@ -230,19 +236,21 @@ impl Server<'_> {
                     self.server_name
                 ),
             ),
-            Refusal::Client => (
+            Cause::Client => (
                 words(error),
                 format!(
                     "{} wants a certificate of whoever connects, and one that it trusts: set {}.",
                     self.name, self.client
                 ),
             ),
-            Refusal::Other => match what_speaks(address).await {
+            Cause::Other => match what_speaks(address).await {
                 spoken @ (Protocol::Amqp | Protocol::Http | Protocol::Redis) => (
                     format!("{}; the port speaks {spoken} without TLS", words(error)),
                     format!(
                         "Set {} to the port on which {} speaks TLS, or turn {} off.",
-                        self.place, self.name, self.switch
+                        self.place(),
+                        self.name,
+                        self.switch
                     ),
                 ),
                 Protocol::Tls | Protocol::Other => (
@@ -250,8 +258,8 @@ impl Server<'_> {
                     format!(
                         "See in the log of {} why it ended the handshake, and whether it is where {} {} it to be.",
                         self.name,
-                        self.place,
-                        if self.place.contains(" and ") { "say" } else { "says" }
+                        self.place(),
+                        if self.places.len() > 1 { "say" } else { "says" }
                     ),
                 ),
             },
@@ -283,15 +291,15 @@ impl Server<'_> {
         let (why, to_do) = match spoken {
             Protocol::Tls => (
                 "the port speaks TLS, and was spoken to without".to_owned(),
-                format!("Turn {} on, or set {} to the port without TLS.", self.switch, self.place),
+                format!("Turn {} on, or set {} to the port without TLS.", self.switch, self.place()),
             ),
             spoken @ (Protocol::Amqp | Protocol::Http | Protocol::Redis) if spoken != self.speaks => (
                 format!("the port speaks {spoken}, and not {}", self.speaks),
-                format!("Set {} to where {} speaks {}.", self.place, self.name, self.speaks),
+                format!("Set {} to where {} speaks {}.", self.place(), self.name, self.speaks),
             ),
             _ => (
                 error.to_owned(),
-                format!("See in the log of {} what it has against this; check {}.", self.name, self.place),
+                format!("See in the log of {} what it has against this; check {}.", self.name, self.place()),
             ),
         };
         report.fail(step, &Fault { attempted: &attempted, why: &why, to_do: &to_do });
@@ -316,29 +324,25 @@ impl Server<'_> {
 }
 
 /// What a handshake failed for.
-enum Refusal {
-    Name,
-    Issuer,
-    Time,
-    OfAuthority,
-    /// Of another kind, and the certificate's.
-    Certificate,
+#[derive(Debug)]
+enum Cause<'a> {
+    /// The certificate; `None`: something of it that has no words of ours.
+    Certificate(Option<&'a Refusal>),
+    /// That of the client.
     Client,
     Other,
 }
 
-fn refusal(error: &io::Error) -> Refusal {
-    let text = Chain(error).to_string();
+fn cause(error: &io::Error) -> Cause<'_> {
+    if let Some(refusal) = tls::refusal(error) {
+        return Cause::Certificate(Some(refusal));
+    }
     match tls::failure(error) {
-        Some(rustls::Error::AlertReceived(alert)) if is_of_client(*alert) => Refusal::Client,
-        _ if text.contains(") is one of a CA") || text.contains("CaUsedAsEndEntity") => Refusal::OfAuthority,
-        _ if text.contains("certificate is for ") => Refusal::Name,
-        _ if text.contains("vouched for by no CA") => Refusal::Issuer,
-        _ if text.contains(") expired on ") || text.contains("is valid only from") => Refusal::Time,
+        Some(rustls::Error::AlertReceived(alert)) if is_of_client(*alert) => Cause::Client,
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
-            Refusal::Certificate
+            Cause::Certificate(None)
         }
-        _ => Refusal::Other,
+        _ => Cause::Other,
     }
 }
 
@@ -360,37 +364,24 @@ fn is_of_client(alert: AlertDescription) -> bool {
 
 /// The innermost words, without those of the library around them.
 fn words(error: &io::Error) -> String {
-    let text = Chain(error).to_string();
-    tls::of_certificate(&text).map_or(text.clone(), str::to_owned)
+    tls::refusal(error).map_or_else(|| Chain(error).to_string(), ToString::to_string)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use rustls::{CertificateError, Error, OtherError};
+    use rustls::{CertificateError, Error};
 
     use super::*;
 
     #[test]
     fn what_is_wrong_with_a_certificate_is_looked_for_in_the_certificate() {
-        let of = |error: Error| refusal(&io::Error::new(io::ErrorKind::InvalidData, error));
+        let of = |error: Error| io::Error::new(io::ErrorKind::InvalidData, error);
         for wrong in
             [CertificateError::Revoked, CertificateError::BadEncoding, CertificateError::InvalidPurpose]
         {
-            assert!(matches!(of(Error::InvalidCertificate(wrong)), Refusal::Certificate));
+            assert!(matches!(cause(&of(Error::InvalidCertificate(wrong))), Cause::Certificate(None)));
         }
-        for said in
-            ["CaUsedAsEndEntity", "the server's certificate (CN=mq) is one of a CA, which no server may show"]
-        {
-            let other = OtherError(Arc::new(io::Error::other(said)));
-            assert!(matches!(
-                of(Error::InvalidCertificate(CertificateError::Other(other.clone()))),
-                Refusal::OfAuthority
-            ));
-            assert!(matches!(of(Error::Other(other)), Refusal::OfAuthority));
-        }
-        assert!(matches!(of(Error::AlertReceived(AlertDescription::UnknownCA)), Refusal::Client));
-        assert!(matches!(of(Error::AlertReceived(AlertDescription::HandshakeFailure)), Refusal::Other));
+        assert!(matches!(cause(&of(Error::AlertReceived(AlertDescription::UnknownCA))), Cause::Client));
+        assert!(matches!(cause(&of(Error::AlertReceived(AlertDescription::HandshakeFailure))), Cause::Other));
     }
 }

@@ -91,7 +91,7 @@ fn server<'a>(redis: &'a Redis, name: &'a str, host: &'a str, port: u16) -> Serv
         tls: redis.config.tls.as_ref(),
         speaks: Protocol::Redis,
         host_setting: if name == "Redis" { "REDIS_HOST" } else { "REDIS_NODES" },
-        place: if name == "Redis" { "REDIS_HOST and REDIS_PORT" } else { "REDIS_NODES" },
+        places: if name == "Redis" { &["REDIS_HOST", "REDIS_PORT"] } else { &["REDIS_NODES"] },
         switch: "REDIS_TLS",
         ca: "REDIS_CA_CERT_PATH",
         server_name: "REDIS_TLS_SERVER_NAME",

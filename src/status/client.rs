@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::secret::SecretSource;
 use crate::tls::https::{Connector, Version};
-use crate::tls::{self, PeerTls};
+use crate::tls::{self, PeerTls, Refusal};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -178,9 +178,16 @@ where
 
 /// Why a subscriber was not reached, in the innermost words, and what to do.
 fn told(error: &(dyn Error + 'static)) -> String {
+    if let Some(refusal) = tls::refusal(error) {
+        return match refusal {
+            Refusal::UnknownIssuer { .. } => {
+                format!("{refusal}; set STATUS_CA_CERT_PATH to the file of the CA that signed it")
+            }
+            _ => refusal.to_string(),
+        };
+    }
     let causes = std::iter::successors(Some(error), |cause| (*cause).source());
     let why = causes.clone().last().map(ToString::to_string).unwrap_or_default();
-    let why = tls::of_certificate(&why).unwrap_or(&why);
     let refused = |cause: &(dyn Error + 'static)| {
         cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused)
     };
@@ -188,14 +195,11 @@ fn told(error: &(dyn Error + 'static)) -> String {
         Some(rustls::Error::InvalidMessage(_)) => {
             "that port does not speak TLS: try http:// in --url (STATUS_URL)"
         }
-        Some(_) if why.contains("is vouched for by no CA in") => {
-            "set STATUS_CA_CERT_PATH to the file of the CA that signed it"
-        }
         None if why.starts_with(NO_NAME) => "is there a slip in --url (STATUS_URL)?",
         None if causes.clone().any(refused) => {
             "is the subscriber running, and does --url (STATUS_URL) name its address?"
         }
-        _ => return why.to_owned(),
+        _ => return why,
     };
     format!("{why}; {to_do}")
 }

@@ -9,6 +9,7 @@ use rustls::{CertificateError, Error, OtherError};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::expiry::shown;
+use super::handshake::failure;
 
 /// Whom the peer should have been vouched for by.
 pub(super) struct Trusted<'a> {
@@ -16,13 +17,55 @@ pub(super) struct Trusted<'a> {
     pub(super) ca: Option<&'a Path>,
 }
 
-/// What is wrong with the certificate. rustls knows the same, and says it in seconds since 1970.
-enum Refusal {
-    Expired { subject: String, not_after: i64, now: i64 },
-    NotYetValid { subject: String, not_before: i64, now: i64 },
-    UnknownIssuer { subject: String, issuer: String, ca: Option<PathBuf> },
-    OtherName { expected: String, presented: Vec<String> },
-    OfAuthority { subject: String },
+/// What is wrong with a server's certificate. rustls knows the same, and says it in seconds since 1970.
+pub enum Refusal {
+    /// It is not valid any more.
+    Expired {
+        /// Whose it is.
+        subject: String,
+        /// Its end, in seconds since 1970.
+        not_after: i64,
+        /// The time here, likewise.
+        now: i64,
+    },
+    /// It is not valid yet.
+    NotYetValid {
+        /// Whose it is.
+        subject: String,
+        /// Its beginning, in seconds since 1970.
+        not_before: i64,
+        /// The time here, likewise.
+        now: i64,
+    },
+    /// Nobody who counts vouches for it.
+    UnknownIssuer {
+        /// Whose it is.
+        subject: String,
+        /// Who signed it.
+        issuer: String,
+        /// The file of those who count; `None`: the system's.
+        ca: Option<PathBuf>,
+    },
+    /// It is for other names.
+    OtherName {
+        /// The name by which the server was called.
+        expected: String,
+        /// As rustls has them.
+        presented: Vec<String>,
+    },
+    /// It is one of a CA.
+    OfAuthority {
+        /// Whose it is.
+        subject: String,
+    },
+}
+
+/// The refusal that is behind an error, however deep among its causes.
+pub fn refusal<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Refusal> {
+    match failure(error) {
+        Some(Error::Other(OtherError(other))) => other.downcast_ref(),
+        _ => None,
+    }
 }
 
 impl fmt::Display for Refusal {
