@@ -18,12 +18,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches};
 
 use crate::build_info;
-use crate::config::settings::{self, HEARTBEAT_MODE};
-use crate::config::{Flags, Role};
+use crate::config::settings::{self, EMITTER_LISTEN_ADDRESS, HEARTBEAT_MODE, WEB_LISTEN_ADDRESS};
+use crate::config::{Flags, Role, Setting};
 
 pub use completions::{Shell, completions};
 pub use keys::KeysCommand;
@@ -177,7 +177,7 @@ Examples:
 pub fn parse_args(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, CliExit> {
     let args: Vec<OsString> = args.into_iter().collect();
     refuse_secrets(&args)?;
-    let matches = program().try_get_matches_from(args).map_err(|error| exit_of(&error))?;
+    let matches = program().try_get_matches_from(&args).map_err(|error| exit_of(&error, &args))?;
     if matches.get_flag("version") {
         return Err(CliExit { text: build_info::version_text(), code: 0 });
     }
@@ -230,9 +230,27 @@ fn refuse_secrets(args: &[OsString]) -> Result<(), CliExit> {
     Ok(())
 }
 
-fn exit_of(error: &clap::Error) -> CliExit {
+/// Flags that another command has, each with what it is called where there is none of this name.
+const OTHER_NAMES: [(&Setting, &Setting); 1] = [(&WEB_LISTEN_ADDRESS, &EMITTER_LISTEN_ADDRESS)];
+
+/// What an unknown flag is called in the command to which it was given. clap would guess by its letters.
+fn other_name(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let Some(ContextValue::String(given)) = error.get(ContextKind::InvalidArg) else { return None };
+    let given = given.trim_start_matches('-');
+    let (_, other) = OTHER_NAMES.into_iter().find(|(setting, _)| given == setting.flag)?;
+    let mut command = &program();
+    while let Some(inner) = args.iter().find_map(|arg| command.find_subcommand(arg)) {
+        command = inner;
+    }
+    let is_here = command.get_arguments().any(|arg| arg.get_id() == other.flag);
+    let command = command.get_name();
+    is_here.then(|| format!("error: there is no --{given} for a {command}, whose is --{}\n", other.flag))
+}
+
+fn exit_of(error: &clap::Error, args: &[OsString]) -> CliExit {
     let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    CliExit { text: error.to_string(), code: if asked_for { 0 } else { EXIT_USAGE } }
+    let text = other_name(error, args).unwrap_or_else(|| error.to_string());
+    CliExit { text, code: if asked_for { 0 } else { EXIT_USAGE } }
 }
 
 /// All of it, as clap knows it.

@@ -49,6 +49,17 @@ fn commands() {
 }
 
 #[test]
+fn a_flag_of_another_role_is_told_what_it_is_called_here() {
+    let told = |args: &[&str]| parse(args).unwrap_err().text;
+    assert_eq!(
+        told(&["publisher", "--web.listen-address=:1"]),
+        "error: there is no --web.listen-address for a publisher, whose is --emitter.listen-address\n"
+    );
+    let tap = told(&["tap", "--web.listen-address=:1"]);
+    assert!(!tap.contains("emitter"), "{tap}");
+}
+
+#[test]
 fn flags_are_kept_by_name() {
     assert_eq!(flag(&["--rabbitmq.host=a"], "rabbitmq.host").as_deref(), Some("a"));
     assert_eq!(flag(&["publisher", "--rabbitmq.host", "a"], "rabbitmq.host").as_deref(), Some("a"));
