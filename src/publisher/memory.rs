@@ -74,16 +74,21 @@ impl Memory {
         let found = watch::Sender::new(None);
         let (state, states) = watch::channel(State::default());
         let (progress, seen) = watch::channel(Progress::HANGS);
-        let (start, in_use) = oneshot::channel();
+        let (start, mut refused) = oneshot::channel();
         let writer = Writer::new(path.display().to_string(), states, progress, succeeds);
         let keeper = Keeper { path, publisher, found: found.clone(), start: Some(start), writer };
         let keeping = tokio::spawn(keeper.run(stop));
-        match timeout(PATIENCE, in_use).await {
-            Ok(Ok(in_use)) => Err(in_use),
-            // It is read, or nobody knows when it will be: whoever is watched is not to be silent for that.
-            Ok(Err(_)) | Err(_) => {
-                Ok((Self(Arc::new(Inner { found, state, progress: seen })), Some(keeping)))
+        let in_use = match timeout(PATIENCE, &mut refused).await {
+            Ok(in_use) => in_use.ok(),
+            // Nobody knows when it will be read, and whoever is watched is not to be silent for that.
+            Err(_) => {
+                refused.close();
+                refused.try_recv().ok()
             }
+        };
+        match in_use {
+            Some(in_use) => Err(in_use),
+            None => Ok((Self(Arc::new(Inner { found, state, progress: seen })), Some(keeping))),
         }
     }
 
@@ -140,8 +145,9 @@ impl Keeper {
     async fn run(mut self, stop: CancellationToken) {
         // Where it ends before it is open, the file stays as it was.
         let file = tokio::select! {
-            () = stop.cancelled() => None,
+            biased;
             file = self.open() => file,
+            () = stop.cancelled() => None,
         };
         if let Some(file) = file {
             self.writer.run(file, stop).await;

@@ -81,8 +81,32 @@ async fn a_disk_that_hangs_holds_up_neither_heartbeats_nor_signs_of_life() {
 /// What was answered with 200 is not forgotten for a disk that was slow.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_disk_tells_late_is_taken_over() {
+    let hang = |disk: &Path| {
+        let lock = disk.join("state.json.lock");
+        std::fs::remove_file(&lock).unwrap();
+        mknodat(CWD, &lock, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        move || drop(std::fs::File::options().write(true).open(&lock).unwrap())
+    };
+    what_is_told_late_is_taken_over(hang, "the disk does not answer").await;
+}
+
+/// As of a mount that comes after the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_folder_that_comes_late_holds_is_taken_over() {
+    let go_away = |disk: &Path| {
+        let (disk, away) = (disk.to_owned(), disk.with_file_name("away"));
+        std::fs::rename(&disk, &away).unwrap();
+        move || std::fs::rename(&away, &disk).unwrap()
+    };
+    what_is_told_late_is_taken_over(go_away, "No such file or directory").await;
+}
+
+/// Takes the disk away between two processes, and brings it back once the second does without.
+async fn what_is_told_late_is_taken_over<B: FnOnce()>(take_away: impl FnOnce(&Path) -> B, why: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let (state, lock) = (folder.path().join("state.json"), folder.path().join("state.json.lock"));
+    let disk = folder.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let state = disk.join("state.json");
     let mut ours = remembering(&state).await.start();
     wait_socket(&ours).await;
     is_stored(&ours);
@@ -96,16 +120,21 @@ async fn what_a_disk_tells_late_is_taken_over() {
     };
     let before = subjects();
 
-    std::fs::remove_file(&lock).unwrap();
-    mknodat(CWD, &lock, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let bring_back = take_away(&disk);
     ours.start_again();
-    ours.wait_log(BOUND, "the disk does not answer").await;
-    wait_socket(&ours).await;
-    let list = || String::from_utf8(ours.command(&["maintenance", "list"]).output().unwrap().stdout).unwrap();
-    assert!(!list().contains("new disks"), "{}", list());
-    let _writer = std::fs::File::options().write(true).open(&lock).unwrap();
+    ours.wait_log(BOUND, why).await;
+    let list = || {
+        let output = ours.command(&["maintenance", "list"]).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    };
+    wait_until("the publisher does without", BOUND, async || list().map(drop)).await;
+    let without = list().unwrap();
+    assert!(!without.contains("new disks"), "{without}");
+    bring_back();
     ours.wait_value(BOUND, WRITTEN, &[], 1.0).await;
-    assert!(list().contains("new disks"), "{}", list());
+    let with = list().unwrap();
+    assert!(with.contains("new disks"), "{with}");
     assert_eq!(subjects(), before);
     assert_eq!(ours.terminate(BOUND).await, Some(0), "{}", ours.log());
 }
