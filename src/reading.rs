@@ -1,48 +1,44 @@
 //! Files that may lie on a disk that does not answer. A mount whose server is gone holds whoever reads from it for as long as
 //! it likes, and no deadline frees that thread.
 //!
-//! So they are read on threads apart. What hangs is read by one thread: whoever asks meanwhile waits for the same
-//! [`Reading`], as long as they have time. And all readings together have no more than so many [`Threads`]: those that hang
-//! are counted apart, so that one dead mount leaves the files of others theirs.
+//! So each file is read on a thread of its own, by one [`Reading`] that all share who look at it meanwhile, and a disk that
+//! hangs costs its own files' threads and nobody else's. One that hangs for long is given up, and another begins beside it: a
+//! mount that was mended answers those who ask anew, and not always those who asked before. [`LastGood`] is for who has what
+//! the file held before.
+
+mod last_good;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
-/// Longest time that a file is waited for by those who have what it held before. What takes longer hangs.
+pub use last_good::LastGood;
+
+/// Longest time that a file is waited for by those who have what it held before.
 pub const READ_TIME: Duration = Duration::from_millis(500);
 
-/// Of the 512 that the runtime has for all that blocks.
-static THREADS: Threads = Threads::of(64, 256);
+/// A reading that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Threads that read at one time.
-#[derive(Debug)]
-struct Threads {
-    quick: Semaphore,
-    hung: Semaphore,
-}
+/// Threads that one file may hold, those that were given up included.
+const THREADS_OF_ONE: usize = 5;
 
-impl Threads {
-    const fn of(quick: usize, hung: usize) -> Self {
-        Self { quick: Semaphore::const_new(quick), hung: Semaphore::const_new(hung) }
-    }
+/// Threads that all files hold, from which on none begins beside one that was given up. A file that has none may always
+/// begin one: of these there are no more than the configuration names files.
+const THREADS_OF_ALL: usize = 500;
 
-    /// One to begin with, as soon as there is one. `None`: as many hang as may, and those that begin are no better.
-    async fn one(&'static self) -> Option<SemaphorePermit<'static>> {
-        match self.quick.try_acquire() {
-            Ok(thread) => Some(thread),
-            Err(_) if self.hung.available_permits() == 0 => None,
-            Err(_) => self.quick.acquire().await.ok(),
-        }
-    }
-}
+/// Of each thread: twice what the deepest file takes that is parsed, without optimisation. Memory is taken as it is used.
+const STACK_BYTES: usize = 1 << 20;
+
+/// Those that there are.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads a file that has to be short.
 ///
@@ -58,186 +54,135 @@ pub fn bounded(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a thread reads again and again, and one thread at a time.
+/// Why nothing was read: a clause.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// Not in time.
+    #[error("the disk does not answer")]
+    Late {
+        /// Since when it is asked in vain.
+        since: Instant,
+    },
+    /// This machine gave none.
+    #[error("no thread can be begun to read it: {0}")]
+    NoThread(io::Error),
+    /// A mistake in this program.
+    #[error("the thread that read it has panicked")]
+    Panicked,
+}
+
+/// What is read again and again, each time for all who ask until that has come to its end.
 #[derive(Debug)]
 pub struct Reading<T> {
-    last: Mutex<Option<Arc<UnderWay<T>>>>,
-    /// `None`: it has one of its own.
-    threads: Option<&'static Threads>,
+    /// A std lock: held for a look, and while a thread begins.
+    latest: Mutex<Option<UnderWay<T>>>,
+    threads: Arc<AtomicUsize>,
 }
 
-/// One reading.
-#[derive(Debug)]
+/// One reading, which may have come to its end.
+#[derive(Clone, Debug)]
 struct UnderWay<T> {
-    state: Mutex<State<T>>,
-    told: Notify,
-    threads: Option<&'static Threads>,
-    /// It has kept somebody waiting for longer than they had.
-    is_late: AtomicBool,
-}
-
-#[derive(Debug)]
-enum State<T> {
-    /// On a thread of those that there may be.
-    Reading(Option<SemaphorePermit<'static>>),
-    Read(T),
-    /// The thread came to no end of its own.
-    Lost,
+    begun: Instant,
+    /// Since when nothing was heard: this one or, where it was begun beside one that hangs, that one began then.
+    since: Instant,
+    told: watch::Receiver<Option<T>>,
 }
 
 impl<T> Default for Reading<T> {
     fn default() -> Self {
-        Self { last: Mutex::default(), threads: Some(&THREADS) }
-    }
-}
-
-impl<T> Reading<T> {
-    /// One that needs no thread of those that all share, for what lies where the program itself does. It has one at most.
-    pub fn by_itself() -> Self {
-        Self { last: Mutex::default(), threads: None }
+        Self { latest: Mutex::default(), threads: Arc::default() }
     }
 }
 
 impl<T: Clone + Send + Sync + 'static> Reading<T> {
-    /// What `read` gives on a thread apart, or what another's gives that is under way. Who calls sets the deadline.
+    /// What `read` gives on a thread apart, or what another's gives that is under way, within so long from its beginning: what
+    /// is known to take longer is not waited for at all. Who waits no more harms nobody.
     ///
-    /// `None`: there is no more to be had of it.
-    pub async fn wait(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let under_way = match self.under_way() {
-            Some(under_way) => under_way,
-            None => self.begin(self.thread().await?, read),
-        };
-        under_way.read().await
-    }
-
-    /// The same for who has what was read before: waits for [`READ_TIME`] at most, and not at all for what has kept others
-    /// waiting.
-    ///
-    /// `None`: not in that time.
-    pub async fn wait_shortly(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        let end = Instant::now() + READ_TIME;
-        let under_way = match self.under_way() {
-            Some(under_way) if under_way.is_late.load(Ordering::Relaxed) => return None,
-            Some(under_way) => under_way,
-            None => self.begin(timeout_at(end, self.thread()).await.ok()??, read),
-        };
-        timeout_at(end, under_way.read()).await.unwrap_or_else(|_| {
-            under_way.set_late();
-            None
-        })
-    }
-
-    /// `None`: there is none. `Some(None)`: it needs none of those that all share.
-    async fn thread(&self) -> Option<Option<SemaphorePermit<'static>>> {
-        match self.threads {
-            Some(threads) => threads.one().await.map(Some),
-            None => Some(None),
-        }
-    }
-
-    /// The reading that has not come to its end.
-    fn under_way(&self) -> Option<Arc<UnderWay<T>>> {
-        locked(&self.last).as_ref().filter(|last| last.is_reading()).cloned()
-    }
-
-    /// Begins one, unless somebody has meanwhile.
-    fn begin(
+    /// # Errors
+    /// Why there is nothing.
+    pub async fn within(
         &self,
-        thread: Option<SemaphorePermit<'static>>,
+        time: Duration,
         read: impl FnOnce() -> T + Send + 'static,
-    ) -> Arc<UnderWay<T>> {
-        let mut last = locked(&self.last);
-        if let Some(begun) = last.as_ref().filter(|last| last.is_reading()) {
-            return Arc::clone(begun);
+    ) -> Result<T, Unread> {
+        let UnderWay { since, mut told, .. } = self.under_way(read)?;
+        let end = since + time;
+        if end <= Instant::now() {
+            return Err(Unread::Late { since });
         }
-        let under_way = Arc::new(UnderWay {
-            state: Mutex::new(State::Reading(thread)),
-            told: Notify::new(),
-            threads: self.threads,
-            is_late: AtomicBool::new(false),
-        });
-        let ending = Ending(Arc::clone(&under_way));
-        let work = move || {
-            let read = read();
-            ending.tell(State::Read(read));
-        };
-        let watched = Arc::clone(&under_way);
-        tokio::spawn(async move {
-            if timeout(READ_TIME, watched.read()).await.is_err() {
-                watched.set_late();
-            }
-        });
-        drop(spawn_blocking(work));
-        *last = Some(Arc::clone(&under_way));
-        under_way
+        match timeout_at(end, told.wait_for(Option::is_some)).await {
+            Ok(Ok(read)) => read.clone().ok_or(Unread::Panicked),
+            Ok(Err(_)) => Err(Unread::Panicked),
+            Err(_) => Err(Unread::Late { since }),
+        }
     }
-}
 
-impl<T: Clone> UnderWay<T> {
-    async fn read(&self) -> Option<T> {
-        loop {
-            // Heard of from here on, so that nothing is missed between the look and the wait.
-            let told = self.told.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
-            match &*locked(&self.state) {
-                State::Reading(_) => {}
-                State::Read(read) => return Some(read.clone()),
-                State::Lost => return None,
-            }
-            told.await;
+    /// The one that is under way, unless it is to be given up, or one that begins.
+    fn under_way(&self, read: impl FnOnce() -> T + Send + 'static) -> Result<UnderWay<T>, Unread> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let hangs = latest.as_ref().filter(|latest| !latest.is_over());
+        if let Some(hangs) = hangs
+            && (now < hangs.begun + PATIENCE || !may_begin_beside(&self.threads))
+        {
+            return Ok(hangs.clone());
         }
+        let since = hangs.map_or(now, |hangs| hangs.since);
+        let (tell, told) = watch::channel(None);
+        let thread = Thread::counted(&self.threads);
+        let work = move || {
+            // Counted no longer when its end is told, even where that is a panic: what is declared last is dropped first.
+            let tell = tell;
+            let thread = thread;
+            let read = read();
+            drop(thread);
+            let _ = tell.send(Some(read));
+        };
+        let begun = thread::Builder::new().name("file".into()).stack_size(STACK_BYTES).spawn(work);
+        begun.map_err(Unread::NoThread)?;
+        Ok(latest.insert(UnderWay { begun: now, since, told }).clone())
     }
 }
 
 impl<T> UnderWay<T> {
-    fn is_reading(&self) -> bool {
-        matches!(*locked(&self.state), State::Reading(_))
-    }
-
-    /// From here on it is one of those that hang, as long as there may be more of these.
-    fn set_late(&self) {
-        if !self.is_late.swap(true, Ordering::Relaxed)
-            && let Some(threads) = self.threads
-            && let State::Reading(thread) = &mut *locked(&self.state)
-            && let Ok(hung) = threads.hung.try_acquire()
-        {
-            *thread = Some(hung);
-        }
+    fn is_over(&self) -> bool {
+        // Where nobody can tell any more, it was told, or came to no end of its own.
+        self.told.borrow().is_some() || self.told.has_changed().is_err()
     }
 }
 
-/// The thread's end of a reading: tells of its end, whatever that is.
-struct Ending<T>(Arc<UnderWay<T>>);
+/// A thread, counted as long as it reads.
+struct Thread(Arc<AtomicUsize>);
 
-impl<T> Ending<T> {
-    fn tell(&self, state: State<T>) {
-        let mut last = locked(&self.0.state);
-        if matches!(*last, State::Reading(_)) {
-            *last = state;
-        }
-        drop(last);
-        self.0.told.notify_waiters();
+impl Thread {
+    fn counted(of_one: &Arc<AtomicUsize>) -> Self {
+        of_one.fetch_add(1, Ordering::Relaxed);
+        THREADS.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(of_one))
     }
 }
 
-impl<T> Drop for Ending<T> {
+impl Drop for Thread {
     fn drop(&mut self) {
-        self.tell(State::Lost);
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        THREADS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn may_begin_beside(of_one: &AtomicUsize) -> bool {
+    of_one.load(Ordering::Relaxed) < THREADS_OF_ONE && THREADS.load(Ordering::Relaxed) < THREADS_OF_ALL
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
 
+    use tokio::time::timeout;
+
+    use super::*;
+
     const SOON: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
 
     /// A disk that answers when it is told to.
     #[derive(Clone, Default)]
@@ -253,88 +198,115 @@ mod tests {
                 answer.recv().unwrap()
             }
         }
+
+        /// One that nobody is to begin.
+        fn unasked(&self) -> impl FnOnce() -> u32 + Send + use<> {
+            self.read(mpsc::channel().1)
+        }
+
+        async fn was_asked(&self, times: usize) {
+            let asked = async {
+                while self.asked.load(Ordering::SeqCst) < times {
+                    thread::sleep(Duration::from_millis(1));
+                    tokio::task::yield_now().await;
+                }
+            };
+            asked.await;
+            assert_eq!(self.asked.load(Ordering::SeqCst), times);
+        }
+    }
+
+    /// As if it had begun so long before.
+    fn age<T>(reading: &Reading<T>, by: Duration) {
+        let mut latest = reading.latest.lock().unwrap();
+        let latest = latest.as_mut().expect("one is under way");
+        latest.begun -= by;
+        latest.since -= by;
+    }
+
+    fn is_late<T: std::fmt::Debug>(read: &Result<T, Unread>) -> bool {
+        matches!(read, Err(Unread::Late { .. }))
     }
 
     #[tokio::test]
     async fn what_hangs_is_read_by_one_thread() {
         let (disk, reading) = (Disk::default(), Reading::default());
         let (answer, hangs) = mpsc::channel();
-        let hung = timeout(SOON, reading.wait(disk.read(hangs))).await;
-        assert!(hung.is_err(), "{hung:?}");
+        // Who began it need not stay.
+        assert!(timeout(SOON, reading.within(LONG, disk.read(hangs))).await.is_err());
         for _ in 0..3 {
-            let (_never, unasked) = mpsc::channel();
-            let joined = timeout(SOON, reading.wait(disk.read(unasked))).await;
-            assert!(joined.is_err(), "{joined:?}");
+            assert!(timeout(SOON, reading.within(LONG, disk.unasked())).await.is_err());
         }
-        assert_eq!(disk.asked.load(Ordering::SeqCst), 1);
-
-        let (_never, unasked) = mpsc::channel();
-        let (joined, _) = tokio::join!(reading.wait(disk.read(unasked)), async { answer.send(7).unwrap() });
-        assert_eq!(joined, Some(7), "the disk is back");
+        disk.was_asked(1).await;
+        let (joined, _) =
+            tokio::join!(reading.within(LONG, disk.unasked()), async { answer.send(7).unwrap() });
+        assert_eq!(joined.unwrap(), 7, "the disk is back");
         let (answer, anew) = mpsc::channel();
         answer.send(8).unwrap();
-        assert_eq!(reading.wait(disk.read(anew)).await, Some(8), "what was read is read anew");
-    }
-
-    /// One may begin at a time, and two may hang.
-    #[tokio::test]
-    async fn what_hangs_leaves_the_others_their_threads() {
-        static THREADS: Threads = Threads::of(1, 2);
-        let among = || Reading { last: Mutex::default(), threads: Some(&THREADS) };
-        let (disk, mut answers, mut hung) = (Disk::default(), Vec::new(), Vec::new());
-        for _ in 0..2 {
-            let (answer, hangs) = mpsc::channel();
-            let (reading, read) = (Arc::new(among()), disk.read(hangs));
-            let hangs = Arc::clone(&reading);
-            // Who began it need not stay.
-            assert!(timeout(SOON, async move { hangs.wait(read).await }).await.is_err());
-            answers.push(answer);
-            hung.push(reading);
-            let healthy = among();
-            assert_eq!(timeout(20 * READ_TIME, healthy.wait(|| 1)).await, Ok(Some(1)));
-            assert_eq!(healthy.wait_shortly(|| 2).await, Some(2));
-        }
-        assert_eq!(disk.asked.load(Ordering::SeqCst), 2);
-        let (answer, hangs) = mpsc::channel();
-        let third = Arc::new(among());
-        let (reading, read) = (Arc::clone(&third), disk.read(hangs));
-        let waiting = tokio::spawn(async move { reading.wait(read).await });
-        while disk.asked.load(Ordering::SeqCst) < 3 {
-            tokio::task::yield_now().await;
-        }
-        let begun = Instant::now();
-        assert_eq!(among().wait(|| 1).await, None, "not even waited for: as many hang as may");
-        assert!(begun.elapsed() < 20 * READ_TIME);
-        assert_eq!(Reading::by_itself().wait(|| 1).await, Some(1), "needs none of them");
-        for answer in answers {
-            answer.send(1).unwrap();
-        }
-        answer.send(1).unwrap();
-        assert_eq!(waiting.await.unwrap(), Some(1));
-        assert_eq!(among().wait(|| 1).await, Some(1), "the disk is back");
+        assert_eq!(reading.within(LONG, disk.read(anew)).await.unwrap(), 8, "what was read is read anew");
     }
 
     #[tokio::test]
-    async fn who_has_what_was_before_waits_once() {
+    async fn what_is_known_to_hang_is_not_waited_for() {
         let (disk, reading) = (Disk::default(), Reading::default());
         let (answer, hangs) = mpsc::channel();
-        assert_eq!(reading.wait_shortly(disk.read(hangs)).await, None);
         let begun = Instant::now();
+        let late = reading.within(SOON, disk.read(hangs)).await;
+        assert!(is_late(&late) && begun.elapsed() >= SOON, "{late:?}");
+        age(&reading, LONG);
         for _ in 0..100 {
-            assert_eq!(reading.wait_shortly(|| 1).await, None);
+            assert!(is_late(&reading.within(LONG, disk.unasked()).await));
         }
-        assert!(begun.elapsed() < 50 * READ_TIME, "not at all for what has kept others waiting");
+        assert!(begun.elapsed() < LONG, "it took {:?}", begun.elapsed());
         answer.send(2).unwrap();
-        let read = reading.wait(|| 3).await;
-        assert!(matches!(read, Some(2 | 3)), "{read:?}");
+        let back = async {
+            while reading.within(LONG, || 3).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, back).await.expect("what answers at last is read anew");
+    }
+
+    /// As after a mount that was taken away and made anew: who asked before is never answered.
+    #[tokio::test]
+    async fn what_hangs_for_long_is_given_up_and_read_beside() {
+        let (disk, reading) = (Disk::default(), Reading::default());
+        let mut answers = Vec::new();
+        for count in 1..=THREADS_OF_ONE {
+            let (answer, hangs) = mpsc::channel();
+            let late = reading.within(SOON, disk.read(hangs)).await;
+            assert!(is_late(&late), "{late:?}");
+            disk.was_asked(count).await;
+            answers.push(answer);
+            age(&reading, PATIENCE);
+        }
+        for _ in 0..3 {
+            assert!(is_late(&reading.within(SOON, disk.unasked()).await), "no more of them");
+        }
+        // One of those that were given up ends: there may be another.
+        answers[0].send(1).unwrap();
+        let read = async {
+            loop {
+                let (answer, answered) = mpsc::channel();
+                answer.send(9).unwrap();
+                match reading.within(LONG, disk.read(answered)).await {
+                    Ok(read) => break read,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        assert_eq!(timeout(LONG, read).await.expect("it is read beside"), 9);
+        assert_eq!(reading.within(LONG, || 10).await.unwrap(), 10, "whatever hangs still");
+        assert_eq!(reading.threads.load(Ordering::SeqCst), THREADS_OF_ONE - 1, "those that hang");
     }
 
     #[tokio::test]
     async fn a_thread_that_panics_keeps_nobody_waiting() {
         let reading: Reading<u32> = Reading::default();
-        let lost = timeout(Duration::from_secs(20), reading.wait(|| panic!("a mistake"))).await;
-        assert_eq!(lost, Ok(None));
-        assert_eq!(reading.wait(|| 1).await, Some(1));
+        let lost = timeout(LONG, reading.within(LONG, || panic!("a mistake"))).await.expect("it is told");
+        assert!(matches!(lost, Err(Unread::Panicked)), "{lost:?}");
+        assert_eq!(reading.within(LONG, || 1).await.unwrap(), 1);
+        assert_eq!(reading.threads.load(Ordering::SeqCst), 0);
     }
 
     #[test]

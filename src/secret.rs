@@ -3,11 +3,10 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
-use tracing::{info, warn};
-
-use crate::reading::{Reading, bounded};
+use crate::reading::{LastGood, Reading, Unread, bounded};
 
 /// What stands where a secret would.
 const REDACTED: &str = "<redacted>";
@@ -58,9 +57,9 @@ pub enum SecretFileError {
     /// It is not there, cannot be opened, or is longer than any secret.
     #[error("the file cannot be read")]
     Read(#[source] io::Error),
-    /// Its disk does not answer.
-    #[error("the file's disk does not answer")]
-    NoAnswer,
+    /// It is not known what it holds.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// It holds something else than text.
     #[error("the file is not UTF-8")]
     NotUtf8,
@@ -90,14 +89,14 @@ impl SecretFile {
         &self.0.0
     }
 
-    /// What it holds now. Who calls sets the deadline: the disk that it lies on may never answer.
+    /// What it holds now, within so long: see [`Reading::within`].
     ///
     /// # Errors
     /// Where it holds none.
-    pub async fn read(&self) -> Result<Secret, Arc<SecretFileError>> {
+    pub async fn read(&self, time: Duration) -> Result<Secret, Arc<SecretFileError>> {
         let path = self.0.0.clone();
-        let read = self.0.1.wait(move || in_file(&path).map_err(Arc::new)).await;
-        read.unwrap_or_else(|| Err(Arc::new(SecretFileError::NoAnswer)))
+        let read = self.0.1.within(time, move || in_file(&path).map_err(Arc::new)).await;
+        read.unwrap_or_else(|error| Err(Arc::new(error.into())))
     }
 }
 
@@ -108,36 +107,7 @@ pub struct SecretSource(Arc<Origin>);
 
 enum Origin {
     Given(Secret),
-    File {
-        path: PathBuf,
-        /// A std lock: never held while a disk is waited for.
-        last: Mutex<Last>,
-        reading: Reading<Secret>,
-    },
-}
-
-/// What a file last gave.
-struct Last {
-    secret: Secret,
-    /// What was last said of a file that gives nothing, so that it is said once.
-    complaint: Option<String>,
-}
-
-impl Last {
-    fn complain(&mut self, path: &Path, error: &SecretFileError) {
-        let complaint = match error {
-            SecretFileError::Read(source) => format!("{error}: {source}"),
-            _ => error.to_string(),
-        };
-        if self.complaint.as_ref() != Some(&complaint) {
-            warn!(
-                file = %path.display(),
-                error = complaint,
-                "The file of a secret gives none; going on with the last that it gave"
-            );
-            self.complaint = Some(complaint);
-        }
-    }
+    File { path: PathBuf, last: Arc<LastGood<Secret>> },
 }
 
 impl SecretSource {
@@ -151,45 +121,29 @@ impl SecretSource {
     /// # Errors
     /// Where the file gives none now.
     pub fn file(path: PathBuf) -> Result<Self, SecretFileError> {
-        let last = Mutex::new(Last { secret: in_file(&path)?, complaint: None });
-        Ok(Self(Arc::new(Origin::File { path, last, reading: Reading::default() })))
+        let (secret, file) = (in_file(&path)?, path.clone());
+        let read = move |_: &Secret| in_file(&file).map_err(|error| told(&error));
+        let last = LastGood::new("secret", path.display(), secret, read);
+        Ok(Self(Arc::new(Origin::File { path, last })))
     }
 
-    /// The secret as it is now. While its file gives none, as in the middle of a rotation, the last that it
-    /// gave; that is said in the log, once. It may wait for a disk.
+    /// The secret as it is now; while its file gives none, the last that it gave. It may wait for a disk.
     pub fn read(&self) -> Secret {
-        let (path, last) = match &*self.0 {
-            Origin::Given(secret) => return secret.clone(),
-            Origin::File { path, last, .. } => (path, last),
-        };
-        let read = in_file(path);
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        match read {
-            Ok(secret) => {
-                if secret != last.secret {
-                    info!(file = %path.display(), "The file of a secret has changed; the new one is used");
-                }
-                *last = Last { secret, complaint: None };
+        match &*self.0 {
+            Origin::Given(secret) => secret.clone(),
+            Origin::File { last, .. } => {
+                last.read_here();
+                last.last()
             }
-            Err(error) => last.complain(path, &error),
         }
-        last.secret.clone()
     }
 
-    /// As [`SecretSource::read`], where others wait: of a file whose disk does not answer
-    /// [soon](crate::reading::READ_TIME), the last that it gave. One that hangs keeps waiting only who found out.
+    /// As [`SecretSource::read`], where others wait: see [`LastGood::now`].
     pub async fn read_aside(&self) -> Secret {
-        let (path, last, reading) = match &*self.0 {
-            Origin::Given(secret) => return secret.clone(),
-            Origin::File { path, last, reading } => (path, last, reading),
-        };
-        let source = self.clone();
-        if let Some(secret) = reading.wait_shortly(move || source.read()).await {
-            return secret;
+        match &*self.0 {
+            Origin::Given(secret) => secret.clone(),
+            Origin::File { last, .. } => last.now().await,
         }
-        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.complain(path, &SecretFileError::NoAnswer);
-        last.secret.clone()
     }
 }
 
@@ -220,6 +174,14 @@ impl PartialEq for SecretSource {
 }
 
 impl Eq for SecretSource {}
+
+/// With the system's words, where it has some.
+fn told(error: &SecretFileError) -> String {
+    match error {
+        SecretFileError::Read(source) => format!("{error}: {source}"),
+        _ => error.to_string(),
+    }
+}
 
 fn in_file(path: &Path) -> Result<Secret, SecretFileError> {
     let bytes = bounded(path, FILE_BYTES_MAX).map_err(SecretFileError::Read)?;
@@ -279,7 +241,7 @@ mod tests {
 
     /// A pipe gives nothing until somebody writes to it.
     #[tokio::test]
-    async fn a_disk_that_hangs_leaves_the_last_and_holds_one_thread() {
+    async fn a_disk_that_hangs_leaves_the_last_and_keeps_waiting_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pass");
         std::fs::write(&path, "one").unwrap();
@@ -288,6 +250,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).unwrap();
+        let began = Instant::now();
         let asked: Vec<_> = (0..5)
             .map(|_| {
                 let source = source.clone();
@@ -297,13 +260,13 @@ mod tests {
         for asked in asked {
             assert_eq!(asked.await.unwrap().expose(), "one");
         }
-        let began = Instant::now();
         for _ in 0..40 {
             assert_eq!(source.read_aside().await.expose(), "one");
         }
-        assert!(began.elapsed() < 20 * READ_TIME, "that it hangs is known");
-        let Origin::File { last, .. } = &*source.0 else { unreachable!() };
-        assert_eq!(last.lock().unwrap().complaint.as_deref(), Some("the file's disk does not answer"));
+        assert!(
+            began.elapsed() < 20 * READ_TIME,
+            "nobody waits for long, and once that it hangs is known, at all"
+        );
         // One reader took what was written, and the next finds a file again.
         std::fs::write(&path, "two").unwrap();
         std::fs::write(folder.path().join("next"), "three").unwrap();

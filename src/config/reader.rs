@@ -228,7 +228,7 @@ pub(super) fn why_no_tls(error: &TlsError) -> (Option<&Path>, Why) {
             (Some(key), format!("the key and the client certificate cannot be used together: {source}"))
         }
         TlsError::NoSystemRoots => (None, "it is not set, and this system has no trusted roots".into()),
-        TlsError::Late | TlsError::Lost => (None, error.to_string()),
+        TlsError::Unread(unread) => (None, unread.to_string()),
         TlsError::Provider(source) => (None, format!("there can be no TLS: {source}")),
     }
 }

@@ -1,9 +1,10 @@
 //! TLS to components that are checked: a certificate is looked at for what it says of the component, and told to
-//! whoever checks. The files are read anew for each handshake.
+//! whoever checks. The files are read anew once for each check, before it connects.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -38,11 +39,8 @@ pub enum Own {
 impl Trust {
     /// By files, which are not read yet.
     pub fn new(files: TlsFiles) -> Self {
-        // The system's roots lie where the program itself does, and need no share of what dead mounts take.
-        let reads_none = files == TlsFiles::default();
-        let reading = if reads_none { Reading::by_itself() } else { Reading::default() };
         let provider = Arc::new(aws_lc_rs::default_provider());
-        Self { files, provider, held: Mutex::default(), reading }
+        Self { files, provider, held: Mutex::default(), reading: Reading::default() }
     }
 
     /// The files that it goes by.
@@ -58,15 +56,14 @@ impl Trust {
         self.current().map(drop)
     }
 
-    /// What handshakes are made with, by the files as they are now. Who calls sets the deadline: the disks that they lie on
-    /// may never answer.
+    /// What handshakes are made with, by the files as they are now, within so long: see [`Reading::within`].
     ///
     /// # Errors
     /// Says which file cannot be used, and why.
-    pub async fn read(self: &Arc<Self>) -> Result<Means, Arc<TlsError>> {
+    pub async fn read(self: &Arc<Self>, time: Duration) -> Result<Means, Arc<TlsError>> {
         let trust = Arc::clone(self);
-        let read = self.reading.wait(move || trust.current().map_err(Arc::new)).await;
-        let loaded = read.unwrap_or_else(|| Err(Arc::new(TlsError::Lost)))?;
+        let read = self.reading.within(time, move || trust.current().map_err(Arc::new)).await;
+        let loaded = read.unwrap_or_else(|error| Err(Arc::new(error.into())))?;
         Ok(Means { loaded, ca: self.files.ca.clone(), provider: Arc::clone(&self.provider) })
     }
 
@@ -93,7 +90,7 @@ impl fmt::Debug for Trust {
 /// What was read to make handshakes with.
 pub struct Means {
     loaded: Arc<Loaded>,
-    /// The CA file that was read; `None`: the system's roots.
+    /// The CA file that was read; `None`: the system's roots, wherever `SSL_CERT_FILE` and `SSL_CERT_DIR` have them.
     ca: Option<PathBuf>,
     provider: Arc<CryptoProvider>,
 }
@@ -166,7 +163,7 @@ impl Handshake {
 #[derive(Debug)]
 struct Looker {
     verifier: Arc<WebPkiServerVerifier>,
-    /// The CA file by which it is judged; `None`: the system's roots.
+    /// See [`Means`].
     ca: Option<PathBuf>,
     /// A std lock: held for a look, never across an await.
     looked: Arc<Mutex<Looked>>,

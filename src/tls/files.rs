@@ -12,7 +12,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::CertifiedKey;
 
 use super::pem;
-use crate::reading::bounded;
+use crate::reading::{Unread, bounded};
 
 /// Longest file that is read, in bytes: seventy times a system's roots in one file.
 pub(super) const FILE_BYTES_MAX: usize = 16 << 20;
@@ -82,12 +82,9 @@ pub enum TlsError {
     /// Neither a CA file, nor a root on this system.
     #[error("this system has no trusted roots, and no CA file is given")]
     NoSystemRoots,
-    /// The disks that the files lie on do not answer.
-    #[error("the files could not be read in time")]
-    Late,
-    /// Whoever read the files came to no end; a mistake in this program.
-    #[error("the files were not read to their end")]
-    Lost,
+    /// It is not known what they hold.
+    #[error("the files of TLS cannot be read")]
+    Unread(#[from] Unread),
     /// The provider does not know the protocol versions; a mistake in this program.
     #[error("the TLS provider cannot be used")]
     Provider(#[source] rustls::Error),
@@ -100,7 +97,7 @@ impl TlsError {
             Self::Read { file, .. } | Self::Content { file, .. } => Some(*file),
             Self::Pair { .. } => Some(TlsFile::ClientKey),
             Self::NoSystemRoots => Some(TlsFile::Ca),
-            Self::Late | Self::Lost | Self::Provider(_) => None,
+            Self::Unread(_) | Self::Provider(_) => None,
         }
     }
 }
@@ -109,7 +106,7 @@ impl TlsError {
 /// updates of the system.
 const SYSTEM_ROOTS_KEPT: Duration = Duration::from_secs(600);
 
-/// What the files hold, byte by byte: read at each handshake, and parsed only when it is another.
+/// What the files hold, byte by byte: read before each connection, and parsed only when it is another.
 #[derive(PartialEq, Eq)]
 pub(super) struct Contents {
     ca: Option<Vec<u8>>,
@@ -117,10 +114,19 @@ pub(super) struct Contents {
     client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
+impl TlsFiles {
+    /// Where they are, for people.
+    pub(super) fn paths(&self) -> String {
+        let own = self.client.iter().flat_map(|client| [&client.cert, &client.key]);
+        let paths: Vec<_> = self.ca.iter().chain(own).map(|path| path.display().to_string()).collect();
+        if paths.is_empty() { "the system's roots".into() } else { paths.join(", ") }
+    }
+}
+
 impl Contents {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
         let ca = files.ca.as_deref().map(|path| read(TlsFile::Ca, path)).transpose()?;
-        let client = files.client.as_ref().map(|client| {
+        let client = files.client.as_ref().map(|client| -> Result<_, TlsError> {
             Ok((read(TlsFile::ClientCert, &client.cert)?, read(TlsFile::ClientKey, &client.key)?))
         });
         Ok(Self { ca, client: client.transpose()? })
@@ -171,9 +177,11 @@ impl Loaded {
     pub(super) fn is_of(&self, contents: &Contents) -> bool {
         self.contents == *contents && (contents.ca.is_some() || self.at.elapsed() < SYSTEM_ROOTS_KEPT)
     }
+}
 
-    /// Whether the files held the same, whatever became of the system's roots.
-    pub(super) fn is_of_the_same(&self, other: &Self) -> bool {
+/// Of files that hold the same, whatever became of the system's roots.
+impl PartialEq for Loaded {
+    fn eq(&self, other: &Self) -> bool {
         self.contents == other.contents
     }
 }

@@ -4,20 +4,19 @@
 //! of a cluster that it comes across later, goes by what was read for the one before.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tracing::{info, warn};
 
 use super::expiry::{Certificate, Expiry};
 use super::files::{Contents, Loaded, TlsError, TlsFiles};
 use super::refusal::{self, Trusted};
-use crate::reading::Reading;
+use crate::reading::LastGood;
 use crate::telemetry::Chain;
 
 /// What is asked of TLS to one peer.
@@ -73,13 +72,17 @@ impl PeerTls {
     /// Says which file cannot be used, and why.
     pub fn new(config: TlsConfig, peer: Peer, expiry: Expiry) -> Result<Self, TlsError> {
         let provider: Arc<CryptoProvider> = Arc::new(aws_lc_rs::default_provider());
-        let loaded = Loaded::new(Contents::read(&config.files)?, &config.files, &provider)?;
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(TlsError::Provider)?;
-        let held = Mutex::new(Held { loaded: Arc::new(loaded), complaint: None });
-        let rules = Arc::new(Rules { config, peer, expiry, provider, held, reading: Reading::default() });
-        rules.see_own(&rules.held().loaded);
+        let (of_peer, shown) = peer.certificates();
+        let load = Load { files: config.files.clone(), provider, expiry: expiry.clone(), shown };
+        let loaded = load.anew(Contents::read(&config.files)?)?;
+        let (what, paths) = (format!("TLS with {}", of_peer.as_str()), config.files.paths());
+        let read =
+            move |held: &Arc<Loaded>| load.where_changed(held).map_err(|error| Chain(&error).to_string());
+        let loaded = LastGood::new(what, paths, loaded, read);
+        let rules = Arc::new(Rules { config, peer, expiry, loaded });
         let verifier: Arc<dyn ServerCertVerifier> = Arc::<Rules>::clone(&rules);
         let resolver: Arc<dyn ResolvesClientCert> = Arc::<Rules>::clone(&rules);
         // "Dangerous" is what rustls calls any verifier but its own, to which this one leads.
@@ -92,14 +95,9 @@ impl PeerTls {
         Ok(Self { rules, client: Arc::new(client) })
     }
 
-    /// Reads the files anew, as whoever is about to connect does; waits for them [shortly](Reading::wait_shortly), and leaves
-    /// what they held where they cannot be used.
+    /// Reads the files anew, as whoever is about to connect does: see [`LastGood::now`].
     pub async fn renew(&self) {
-        let rules = Arc::clone(&self.rules);
-        // What comes late counts when it comes.
-        if self.rules.reading.wait_shortly(move || rules.renew()).await.is_none() {
-            self.rules.complain(&mut self.rules.held(), &TlsError::Late);
-        }
+        self.rules.loaded.now().await;
     }
 
     /// For any number of handshakes, by the files as they were last read: see [`PeerTls::renew`].
@@ -113,35 +111,37 @@ impl PeerTls {
     }
 }
 
+/// Makes what handshakes take of the files.
+struct Load {
+    files: TlsFiles,
+    provider: Arc<CryptoProvider>,
+    /// Told of the certificate that is shown to the peer.
+    expiry: Expiry,
+    shown: Certificate,
+}
+
+impl Load {
+    fn anew(&self, contents: Contents) -> Result<Arc<Loaded>, TlsError> {
+        let loaded = Loaded::new(contents, &self.files, &self.provider)?;
+        if let Some(leaf) = loaded.own.as_ref().and_then(|own| own.cert.first()) {
+            self.expiry.seen(self.shown, leaf);
+        }
+        Ok(Arc::new(loaded))
+    }
+
+    /// What is held, where the files hold what it was made of.
+    fn where_changed(&self, held: &Arc<Loaded>) -> Result<Arc<Loaded>, TlsError> {
+        let contents = Contents::read(&self.files)?;
+        if held.is_of(&contents) { Ok(Arc::clone(held)) } else { self.anew(contents) }
+    }
+}
+
 /// Decides a handshake.
 struct Rules {
     config: TlsConfig,
     peer: Peer,
     expiry: Expiry,
-    provider: Arc<CryptoProvider>,
-    /// A std lock: held for a look, never across an await.
-    held: Mutex<Held>,
-    reading: Reading<()>,
-}
-
-/// What is made of the files; the same as before where they hold what they held.
-fn renewed(
-    known: &Arc<Loaded>,
-    files: &TlsFiles,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Arc<Loaded>, TlsError> {
-    let contents = Contents::read(files)?;
-    if known.is_of(&contents) {
-        return Ok(Arc::clone(known));
-    }
-    Ok(Arc::new(Loaded::new(contents, files, provider)?))
-}
-
-/// The last that could be used.
-struct Held {
-    loaded: Arc<Loaded>,
-    /// What was last said of files that cannot be used, so that it is said once.
-    complaint: Option<String>,
+    loaded: Arc<LastGood<Arc<Loaded>>>,
 }
 
 impl fmt::Debug for Rules {
@@ -150,48 +150,6 @@ impl fmt::Debug for Rules {
             .field("config", &self.config)
             .field("peer", &self.peer)
             .finish_non_exhaustive()
-    }
-}
-
-impl Rules {
-    /// Takes what the files hold now; while they cannot be used, as in the middle of a rotation, what they held stays.
-    fn renew(&self) {
-        let known = Arc::clone(&self.held().loaded);
-        let read = renewed(&known, &self.config.files, &self.provider);
-        let mut held = self.held();
-        match read {
-            Ok(loaded) => {
-                let changed = !loaded.is_of_the_same(&held.loaded);
-                *held = Held { loaded: Arc::clone(&loaded), complaint: None };
-                drop(held);
-                if changed {
-                    let peer = self.peer.certificates().0.as_str();
-                    info!(peer, "The files of TLS have changed; the new ones are used");
-                    self.see_own(&loaded);
-                }
-            }
-            Err(error) => self.complain(&mut held, &error),
-        }
-    }
-
-    fn complain(&self, held: &mut Held, error: &TlsError) {
-        let complaint = Chain(error).to_string();
-        if held.complaint.as_ref() != Some(&complaint) {
-            let peer = self.peer.certificates().0.as_str();
-            warn!(peer, error = complaint, "The files of TLS cannot be used; going on with what they held");
-            held.complaint = Some(complaint);
-        }
-    }
-
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells of the certificate that is shown to the peer.
-    fn see_own(&self, loaded: &Loaded) {
-        if let Some(leaf) = loaded.own.as_ref().and_then(|own| own.cert.first()) {
-            self.expiry.seen(self.peer.certificates().1, leaf);
-        }
     }
 }
 
@@ -206,8 +164,13 @@ impl ServerCertVerifier for Rules {
     ) -> Result<ServerCertVerified, rustls::Error> {
         // Whatever name a library believes to speak to, the one that is configured counts.
         let name = self.config.server_name.as_ref().unwrap_or(server_name);
-        let verifier = Arc::clone(&self.held().loaded.verifier);
-        let verified = verifier.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        let verified = self.loaded.last().verifier.verify_server_cert(
+            end_entity,
+            intermediates,
+            name,
+            ocsp_response,
+            now,
+        );
         // One that no CA vouches for is nobody's, and says nothing of the peer.
         if matches!(
             verified,
@@ -228,7 +191,7 @@ impl ServerCertVerifier for Rules {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        self.loaded.last().verifier.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -237,17 +200,17 @@ impl ServerCertVerifier for Rules {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        self.loaded.last().verifier.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.loaded.last().verifier.supported_verify_schemes()
     }
 }
 
 impl ResolvesClientCert for Rules {
     fn resolve(&self, _issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let own = self.held().loaded.own.clone()?;
+        let own = self.loaded.last().own.clone()?;
         // As rustls' own resolver has it: a key that cannot sign what the peer takes is not shown.
         own.key.choose_scheme(schemes).is_some().then_some(own)
     }

@@ -85,7 +85,7 @@ async fn a_password_that_rotates_at_the_broker_needs_no_restart() {
 
     // The file is gone for a moment, as in a rotation that is not atomic.
     fs::remove_file(&path).unwrap();
-    ours.wait_log(BOUND, "The file of a secret gives none; going on with the last that it gave").await;
+    ours.wait_log(BOUND, "File cannot be used; what it held before still counts").await;
     fs::write(&path, "canary-new\n").unwrap();
     let seen = wait_published(&ours, 1.0).await;
     wait_published(&ours, seen + 2.0).await;
@@ -102,14 +102,17 @@ async fn a_password_that_rotates_at_the_broker_needs_no_restart() {
 async fn a_password_on_a_disk_that_hangs_stops_nothing() {
     let vhost = RabbitMq::vhost().await;
     let path = secret_file("hanging", &vhost.name);
-    let wanted = config(&[], &[listener("gone", "worker", "missing")]);
+    // Of a queue that is there: of one that is gone, AMQP tells without the management API.
+    vhost.declare_queue("work", json!({})).await;
+    let wanted = config(&[], &[listener("work", "worker", "comes")]);
     let setup = by_file(publisher(&vhost, "beats", "hanging", &wanted), &path).listening();
     let (manager, setup) = Manager::of(setup);
     let ours = setup.start();
-    ours.wait_log(BOUND, "reason=no_queue").await;
+    ours.wait_log(BOUND, "reason=no_consumer").await;
     fs::remove_file(&path).unwrap();
     mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    // Consumers are looked up and the connection is made anew, with the password that was read last.
+    ours.wait_log(BOUND, "what it held before still counts").await;
+    // The connection is made anew and consumers are looked up, with the password that was read last.
     let published = wait_published(&ours, 1.0).await;
     wait_until("its connection is closed", SOON, async || match vhost.close_connections().await {
         0 => Err("none is shown yet".to_owned()),
@@ -117,6 +120,8 @@ async fn a_password_on_a_disk_that_hangs_stops_nothing() {
     })
     .await;
     wait_published(&ours, published + 3.0).await;
+    let _worker = vhost.consume("work", "worker").await;
+    ours.wait_log(BOUND, "outcome=up").await;
     manager.wait_alive().await;
     stop([ours]).await;
 }
@@ -283,13 +288,36 @@ async fn a_ca_that_rotates_needs_no_restart() {
     running.wait_log(SOON, "is vouched for by no CA in").await;
     // Half written: what it held goes on to count, and that is said once.
     fs::write(&ca, "-----BEGIN CERTIFICATE-----\n").unwrap();
-    let broken = "The files of TLS cannot be used; going on with what they held";
+    let broken = "File cannot be used; what it held before still counts";
     running.wait_log(SOON, broken).await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(count(&running, broken), 1, "{}", running.log());
     fs::copy(&new.ca, &ca).unwrap();
     running.wait_value(SOON, "heartbeat_subscriber_connected", &redis_peer, 1.0).await;
     running.terminate(SOON).await;
+}
+
+/// The CA is another's at first: whoever connects reads the file anew, over AMQP and to the management API.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_that_is_put_right_needs_no_restart() {
+    let broker = RabbitMq::shared().await;
+    let vhost = broker.new_vhost().await;
+    vhost.declare_queue("work", json!({})).await;
+    let _worker = vhost.consume("work", "worker").await;
+    let ca = folder("wrong-ca").join("ca.pem");
+    fs::copy(Certificates::make(&folder("other-ca")).ca, &ca).unwrap();
+    let wanted = config(&[], &[listener("work", "worker", "there")]);
+    let setup = certified(publisher(&vhost, "beats", "misled", &wanted), broker)
+        .env("RABBITMQ_MANAGEMENT_TLS", "true")
+        .env("RABBITMQ_MANAGEMENT_PORT", &broker.ports.https.to_string())
+        .env("RABBITMQ_CA_CERT_PATH", text(&ca));
+    let ours = setup.listening().start();
+    ours.wait_log(BOUND, "is vouched for by no CA in").await;
+    ours.wait_log(BOUND, "reason=tls").await;
+    fs::copy(&broker.certificates.ca, &ca).unwrap();
+    wait_published(&ours, 2.0).await;
+    ours.wait_log(BOUND, "outcome=up").await;
+    stop([ours]).await;
 }
 
 /// A port that accepts and never answers the hello.

@@ -1,5 +1,5 @@
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
@@ -206,21 +206,20 @@ async fn a_redirect_is_followed_with_open_eyes() {
 }
 
 /// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone. The publisher has
-/// one thread for everything else.
+/// one thread for everything else, and fewer checks at a time than need the file.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_read_holds_up_nothing_else() {
     let folder = folder("files");
-    let (port, silent) = (Accepting::open(), FakeHttp::hung());
+    let (port, gone) =
+        (Accepting::open(), listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).local_addr().unwrap());
     let token = file(&folder, "token", "sesame");
-    let asked = |number: usize| {
-        json!({"name": format!("asked {number}"), "url": format!("http://{}/", silent.address),
-               "bearer_token_file": token, "timeout": "300ms"})
-    };
+    let asked = |number: usize| json!({"name": format!("asked {number}"), "url": format!("http://{gone}/"), "bearer_token_file": token});
     let http: Vec<_> = (0..100).map(asked).collect();
     let wanted = json!({"heartbeat": {"http": http, "hosts": [host("beside", port.address)]}});
     let field = Field::start(RabbitMq::vhost().await).await;
-    let ours = field.publisher("inside", &wanted).env("PROBE_INTERVAL", "1s").listening().start_ready().await;
-    field.wait_shown("inside", "http", "asked 99", Down("timeout")).await;
+    let setup = field.publisher("inside", &wanted).env("PROBE_INTERVAL", "1s").env("CHECK_CONCURRENCY", "4");
+    let ours = setup.listening().start_ready().await;
+    field.wait_shown("inside", "http", "asked 99", Down("refused")).await;
 
     let (owner, hangs) = (Mode::RUSR | Mode::WUSR, folder.join("hangs"));
     mknodat(CWD, &hangs, FileType::Fifo, owner, 0).unwrap();
@@ -230,12 +229,14 @@ async fn a_file_that_cannot_be_read_holds_up_nothing_else() {
         let metrics = field.subscriber.metrics().await.unwrap();
         metrics.value("heartbeat_component_checks_total", &[("name", "beside")]).unwrap()
     };
-    let before = checks().await;
+    let (before, begun) = (checks().await, Instant::now());
     wait_until("the host is checked as before", BOUND, async || match checks().await {
         now if now >= before + 3.0 => Ok(()),
         now => Err(format!("{before} {now}")),
     })
     .await;
+    // Each waiting its two seconds, four at a time, they would take fifty.
+    assert!(begun.elapsed() < Duration::from_secs(25), "it took {:?}", begun.elapsed());
     field.wait_shown("inside", "host", "beside", Up).await;
     let threads = std::fs::read_dir(format!("/proc/{}/task", ours.pid())).unwrap().count();
     assert!(threads < 20, "{threads} threads wait for one file");
@@ -244,7 +245,7 @@ async fn a_file_that_cannot_be_read_holds_up_nothing_else() {
     std::fs::write(&token, "sesame").unwrap();
     std::fs::write(&hangs, "sesame").unwrap();
     std::fs::rename(&hangs, &token).unwrap();
-    field.wait_shown("inside", "http", "asked 99", Down("timeout")).await;
+    field.wait_shown("inside", "http", "asked 99", Down("refused")).await;
     stop([ours]).await;
 }
 
