@@ -69,8 +69,8 @@ impl Config {
             RoleConfig::Standalone(config) => &config.emitter,
             RoleConfig::Subscriber(_) => return None,
         };
-        let has_jobs = emitter.targets.as_ref().is_some_and(|targets| !targets.jobs.is_empty());
-        (has_jobs && emitter.local.is_none()).then(|| {
+        let is_deaf = emitter.targets.as_ref().is_some_and(|targets| emitter.is_deaf_to(targets));
+        is_deaf.then(|| {
             let why = "it is not set, so no job can tell of itself, and all will be late";
             Warning::new(settings::LOCAL_LISTEN_ADDRESS.title(), why)
         })
@@ -195,6 +195,13 @@ pub struct EmitterConfig {
     pub check_concurrency: usize,
     /// Where consumers and queues are looked up.
     pub management: ManagementConfig,
+}
+
+impl EmitterConfig {
+    /// Whether they name jobs, which have nowhere to tell of themselves.
+    pub fn is_deaf_to(&self, targets: &Targets) -> bool {
+        !targets.jobs.is_empty() && self.local.is_none()
+    }
 }
 
 /// The RabbitMQ management API.

@@ -1,9 +1,9 @@
 //! The publisher's file, read anew: when somebody asks for it, and, where that is wanted, when it changed.
 //!
 //! A file that cannot be used changes nothing: what was read before counts, and the log and a metric say so. So does a
-//! file that says the same. A disk that does not answer is said as well, and waited for.
+//! file that says the same. A disk that does not answer is said as well, and the file is read once it does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use tokio::signal::unix::Signal;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -20,10 +19,11 @@ use crate::backoff::Backoff;
 use crate::check::management::ManagementClient;
 use crate::clock;
 use crate::config::targets::{self, Targets, Warning};
+use crate::reading::{Reading, Unread};
 use crate::watched::Stamp;
 
-/// How often is looked whether the file changed, where it is watched. It has to look the same twice: while it is being
-/// written it may be a shorter one that is valid.
+/// How often is looked whether the file changed, where it is watched, or whether its disk answers again. A file has to look
+/// the same twice: while it is being written it may be a shorter one that is valid.
 pub const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// Longest wait until a file that is watched and could not be used is read again: another that it names may be mended.
@@ -33,10 +33,13 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is said of them then.
-const HANGS: &str = "its disk, or that of a file that it names, does not answer";
+const HANGS: &str = "its disk, or that of a file that it needs, does not answer";
 
-/// Why the file is read when nobody asked for it.
+/// Why the file is read when nobody asked for it: it changed.
 const CHANGE: &str = "change";
+
+/// Likewise: its disk did not answer.
+const RETRY: &str = "retry";
 
 /// What comes of a file that can be used.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,8 +74,13 @@ pub struct Wanted {
     pub management: Option<ManagementClient>,
 }
 
-/// Makes what checks of these targets take, besides the targets.
-pub type Prepare = Box<dyn FnMut(&Targets) -> Result<Option<ManagementClient>, String> + Send>;
+/// Makes what checks of these targets take besides, and says what is odd about them here. It may wait for disks, and goes on
+/// where nobody waits for it any more.
+pub type Prepare =
+    Arc<dyn Fn(&Targets) -> Result<(Option<ManagementClient>, Vec<Warning>), String> + Send + Sync>;
+
+/// How the file looked before it was read, and what it says, or why that cannot be used.
+type Read = (Option<Stamp>, Result<(Wanted, Vec<Warning>), String>);
 
 /// What came of reading the file anew: in words, whether it is in force, with what is odd about it, or why it is not.
 pub type Reloaded = Result<String, String>;
@@ -145,7 +153,11 @@ pub struct Reloader {
     prepare: Prepare,
     wanted: watch::Sender<Wanted>,
     requests: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+    looking: Reading<Option<Stamp>>,
+    reading: Reading<Read>,
     watching: Option<Watching>,
+    /// Whether it is to be read once its disk answers.
+    hangs: bool,
     /// Why the file could not be used when it was last read.
     refused: Option<String>,
     metrics: Metrics,
@@ -153,7 +165,6 @@ pub struct Reloader {
 
 /// How the file looked.
 struct Watching {
-    ticks: Interval,
     /// When it was read last.
     read: Option<Stamp>,
     /// At the latest look.
@@ -165,21 +176,14 @@ struct Watching {
 
 impl Watching {
     fn begin() -> Self {
-        let mut ticks = interval(LOOKS_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // It is read once more, since it may have changed since it was.
-        Self { ticks, read: None, looked: None, again_at: None, backoff: Backoff::new(RETRY_MAX) }
+        Self { read: None, looked: None, again_at: None, backoff: Backoff::new(RETRY_MAX) }
     }
 
     /// Takes in how it looks. Whether it is to be read.
     fn look(&mut self, now: Option<Stamp>) -> bool {
         let settled = std::mem::replace(&mut self.looked, now) == now;
         settled && (self.read != now || self.again_at.is_some_and(|at| at <= Instant::now()))
-    }
-
-    /// It is to be read at the next look, whatever it looks like.
-    fn read_soon(&mut self) {
-        self.again_at = Some(Instant::now());
     }
 
     /// It was read as it looked then.
@@ -205,7 +209,10 @@ impl Reloader {
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let watching = watch.then(Watching::begin);
         let metrics = Metrics::register(registry);
-        let reloader = Self { path, prepare, wanted, requests, watching, refused: None, metrics };
+        let (looking, reading) = (Reading::default(), Reading::default());
+        let (hangs, refused) = (false, None);
+        let reloader =
+            Self { path, prepare, wanted, requests, looking, reading, watching, hangs, refused, metrics };
         (reloader, Reloads(sender), in_force)
     }
 
@@ -218,67 +225,60 @@ impl Reloader {
     }
 
     async fn serve(&mut self, mut hangups: Signal) {
+        let mut looks = interval(LOOKS_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
                 Some(reply) = self.requests.recv() => {
                     // Whoever asked may have left.
-                    let _ = reply.send(self.reload("request").await);
+                    if !reply.is_closed() {
+                        let _ = reply.send(self.reload("request").await);
+                    }
                 }
-                () = tick(&mut self.watching) => self.look().await,
+                _ = looks.tick(), if self.hangs || self.watching.is_some() => self.look().await,
                 else => return,
             }
         }
     }
 
     async fn look(&mut self) {
+        if self.hangs {
+            let _ = self.reload(RETRY).await;
+            return;
+        }
         let path = self.path.clone();
-        let now = self.wait(CHANGE, move || Stamp::of(&path).ok()).await.ok().flatten();
-        if self.watching.as_mut().is_some_and(|watching| watching.look(now)) {
+        let looked = self.looking.within(PATIENCE, move || Stamp::of(&path).ok()).await;
+        let is_to_be_read = match (looked, &mut self.watching) {
+            (Ok(stamp), Some(watching)) => watching.look(stamp),
+            // Reading it says what is wrong.
+            (Err(_), _) => true,
+            (Ok(_), None) => false,
+        };
+        if is_to_be_read {
             let _ = self.reload(CHANGE).await;
         }
     }
 
-    /// Has a thread ask a disk. One that does not answer is waited for all the same, since it would hold the next one too;
-    /// but nobody is to think meanwhile that all is well.
-    async fn wait<T: Send + 'static>(
-        &mut self,
-        cause: &'static str,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, JoinError> {
-        let mut work = spawn_blocking(work);
-        if let Ok(done) = timeout(PATIENCE, &mut work).await {
-            return done;
-        }
-        self.metrics.note(false);
-        self.refused = Some(HANGS.into());
-        if let Some(watching) = &mut self.watching {
-            watching.read_soon();
-        }
-        let file = self.path.display();
-        error!(%file, cause, error = HANGS, "Configuration file cannot be used; what it said before still counts");
-        work.await
-    }
-
     /// Reads the file, and puts what it says in force. The one place where a reload begins and ends.
     async fn reload(&mut self, cause: &'static str) -> Reloaded {
-        let path = self.path.clone();
-        let load = move || (Stamp::of(&path).ok(), targets::load(&path));
-        let (stamp, loaded) = match self.wait(cause, load).await {
-            Ok((stamp, loaded)) => (stamp, loaded.map_err(|unusable| unusable.to_string())),
-            Err(error) => (None, Err(error.to_string())),
-        };
-        let reloaded =
-            loaded.and_then(|(targets, warnings)| Ok((self.put_in_force(targets, &warnings)?, warnings)));
+        let (path, prepare) = (self.path.clone(), Arc::clone(&self.prepare));
+        let read = self.reading.within(PATIENCE, move || read(&path, &prepare)).await;
+        self.hangs = matches!(read, Err(Unread::Late { .. }));
+        let (stamp, loaded) = read.unwrap_or_else(|error| match error {
+            Unread::Late { .. } => (None, Err(HANGS.into())),
+            _ => (None, Err(error.to_string())),
+        });
+        let reloaded = loaded.map(|(wanted, warnings)| (self.put_in_force(wanted, &warnings), warnings));
         if let Some(watching) = &mut self.watching {
             watching.was_read(stamp, reloaded.is_ok());
         }
         self.metrics.note(reloaded.is_ok());
         let refused = std::mem::replace(&mut self.refused, reloaded.as_ref().err().cloned());
+        let nobody_asked = [CHANGE, RETRY].contains(&cause);
         let file = self.path.display();
         match &reloaded {
-            // Nobody asked.
-            Ok((Outcome::Unchanged, _)) if cause == CHANGE && refused.is_none() => {
+            Ok((Outcome::Unchanged, _)) if nobody_asked && refused.is_none() => {
                 debug!(%file, "Configuration file says the same")
             }
             Ok((outcome @ Outcome::Emptied, _)) => {
@@ -287,7 +287,7 @@ impl Reloader {
             Ok((outcome, _)) => {
                 info!(%file, cause, outcome = outcome.as_str(), "Configuration file read anew")
             }
-            Err(error) if cause == CHANGE && refused.as_ref() == Some(error) => {
+            Err(error) if nobody_asked && refused.as_ref() == Some(error) => {
                 let error = on_one_line(error);
                 debug!(%file, error, "Configuration file still cannot be used");
             }
@@ -302,19 +302,31 @@ impl Reloader {
         }
     }
 
-    fn put_in_force(&mut self, targets: Targets, warnings: &[Warning]) -> Result<Outcome, String> {
+    fn put_in_force(&mut self, wanted: Wanted, warnings: &[Warning]) -> Outcome {
         let before = Arc::clone(&self.wanted.borrow().targets);
-        if *before == targets {
-            return Ok(Outcome::Unchanged);
+        if before == wanted.targets {
+            return Outcome::Unchanged;
         }
         for Warning { path, why } in warnings {
             warn!(place = path, reason = why, "Odd entry in the configuration file");
         }
-        let management = (self.prepare)(&targets)?;
-        let is_emptied = targets.check_nothing() && !before.check_nothing();
-        self.wanted.send_replace(Wanted { targets: Arc::new(targets), management });
-        Ok(if is_emptied { Outcome::Emptied } else { Outcome::Changed })
+        let is_emptied = wanted.targets.check_nothing() && !before.check_nothing();
+        self.wanted.send_replace(wanted);
+        if is_emptied { Outcome::Emptied } else { Outcome::Changed }
     }
+}
+
+/// Reads the file, and makes what its checks take.
+fn read(path: &Path, prepare: &Prepare) -> Read {
+    // Before it is read: what is written meanwhile is seen at the next look.
+    let stamp = Stamp::of(path).ok();
+    let wanted = targets::load(path).map_err(|unusable| unusable.to_string());
+    let wanted = wanted.and_then(|(targets, mut warnings)| {
+        let (management, odd) = prepare(&targets)?;
+        warnings.extend(odd);
+        Ok((Wanted { targets: Arc::new(targets), management }, warnings))
+    });
+    (stamp, wanted)
 }
 
 /// Problems, of which each is on a line, as one record of the log has them.
@@ -339,21 +351,12 @@ fn answer(outcome: Outcome, warnings: &[Warning]) -> String {
     answer
 }
 
-async fn tick(watching: &mut Option<Watching>) {
-    match watching {
-        Some(watching) => drop(watching.ticks.tick().await),
-        None => std::future::pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use rustix::process::{Signal as Sent, getpid, kill_process};
     use serde_json::json;
     use tokio::signal::unix::{SignalKind, signal};
-    use tokio::time::{sleep, timeout};
+    use tokio::time::{advance, sleep, timeout};
 
     use super::*;
 
@@ -368,8 +371,11 @@ mod tests {
 
     impl Running {
         fn start(path: &Path, watch: bool) -> Self {
+            Self::preparing(path, watch, Arc::new(|_| Ok((None, Vec::new()))))
+        }
+
+        fn preparing(path: &Path, watch: bool, prepare: Prepare) -> Self {
             let first = Wanted { targets: Arc::default(), management: None };
-            let prepare = Box::new(|_: &Targets| Ok(None));
             let (reloader, reloads, in_force) =
                 Reloader::new(path.into(), first, prepare, watch, &mut Registry::default());
             let successful = reloader.metrics.successful.clone();
@@ -381,6 +387,16 @@ mod tests {
         async fn wait(&mut self, is: impl Fn(&Targets) -> bool) {
             let wanted = self.in_force.wait_for(|wanted| is(&wanted.targets));
             let _ = timeout(SOON, wanted).await.expect("it is in force in time").unwrap();
+        }
+    }
+
+    /// Lets the clock, which is paused, go on until it is so, and gives the threads that read some time.
+    async fn pass_until(what: &str, is: impl Fn() -> bool) {
+        let end = Instant::now() + SOON;
+        while !is() {
+            assert!(Instant::now() < end, "not {what}");
+            advance(Duration::from_millis(100)).await;
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 
@@ -411,23 +427,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
         replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
-        let mut running = Running::start(&path, true);
-        let refused = async {
-            while running.successful.get() == 1 {
-                sleep(LOOKS_EVERY).await;
-            }
-        };
-        timeout(SOON, refused).await.expect("it is refused");
+        let running = Running::start(&path, true);
+        pass_until("refused", || running.successful.get() == 0).await;
         let stamp = Stamp::of(&path).unwrap();
-        sleep(Duration::from_secs(100)).await;
+        let begun = Instant::now();
+        pass_until("later", || begun.elapsed() > Duration::from_secs(100)).await;
         std::fs::write(&token, "sesame").unwrap();
-        running.wait(|targets| targets.probes.len() == 1).await;
+        pass_until("in force", || running.in_force.borrow().targets.probes.len() == 1).await;
         assert_eq!((running.successful.get(), Stamp::of(&path).unwrap()), (1, stamp));
     }
 
     /// A pipe is opened once somebody writes to it.
-    #[tokio::test]
-    async fn a_disk_that_hangs_is_told_and_waited_for() {
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_told_to_all_who_ask_and_the_mended_one_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
         let (pipe, mended) = (folder.path().join("pipe"), folder.path().join("mended"));
@@ -435,24 +447,79 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).unwrap();
         std::fs::hard_link(&pipe, &token).unwrap();
         replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
-        let mut running = Running::start(&path, true);
-        let told = async {
-            while running.successful.get() == 1 {
-                sleep(Duration::from_millis(50)).await;
-            }
+        let running = Running::start(&path, false);
+        let ask = || {
+            let reloads = running.reloads.clone();
+            tokio::spawn(async move { reloads.ask().await })
         };
-        timeout(SOON, told).await.expect("it is told");
-        // A hang-up of another test may have it read once more, and nobody writes to the pipe then.
+        let begun = Instant::now();
+        // One who leaves, too, as many as may wait and one whose turn it is.
+        let asking = ask();
+        tokio::task::yield_now().await;
+        let gone = ask();
+        let waiting: Vec<_> = (2..=REQUESTS_MAX).map(|_| ask()).collect();
+        tokio::task::yield_now().await;
+        gone.abort();
+        pass_until("told", || asking.is_finished() && waiting.iter().all(|asking| asking.is_finished()))
+            .await;
+        let took = begun.elapsed();
+        assert!((PATIENCE..2 * PATIENCE).contains(&took), "all at once, as soon as it is known: {took:?}");
+        for asking in waiting.into_iter().chain([asking]) {
+            let why = asking.await.unwrap().unwrap_err();
+            assert_eq!(why, format!("{}: {HANGS}", path.display()));
+        }
+        assert_eq!(running.successful.get(), 0);
+        // Nobody writes to the pipe, and nobody asks again.
         std::fs::write(&mended, "sesame").unwrap();
         std::fs::rename(&mended, &token).unwrap();
-        std::fs::write(&pipe, "sesame").unwrap();
-        running.wait(|targets| targets.probes.len() == 1).await;
-        let recovered = async {
-            while running.successful.get() == 0 {
-                sleep(Duration::from_millis(50)).await;
-            }
+        pass_until("in force", || running.in_force.borrow().targets.probes.len() == 1).await;
+        pass_until("as it should be", || running.successful.get() == 1).await;
+        let asking = ask();
+        pass_until("told", || asking.is_finished()).await;
+        assert_eq!(asking.await.unwrap().as_deref(), Ok("nothing has changed"));
+        // Lets the thread go that waits.
+        drop(std::fs::File::options().read(true).write(true).open(&pipe).unwrap());
+    }
+
+    /// As where the first queue takes a client whose CA lies on such a disk.
+    #[tokio::test]
+    async fn what_is_prepared_on_a_disk_that_hangs_holds_nobody_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("publisher.json");
+        replace(&path, json!({"rmq_consumers": [{"queue": "q"}]}));
+        let (answer, hangs) = std::sync::mpsc::channel::<()>();
+        let hangs = std::sync::Mutex::new(hangs);
+        let prepare = move |_: &Targets| {
+            let answered = hangs.lock().unwrap().recv_timeout(SOON);
+            answered.map(|()| (None, Vec::new())).map_err(|error| error.to_string())
         };
-        timeout(SOON, recovered).await.expect("it is as it should be");
+        let mut running = Running::preparing(&path, false, Arc::new(prepare));
+        let reloads = running.reloads.clone();
+        let asking = tokio::spawn(async move { reloads.ask().await });
+        let begun = std::time::Instant::now();
+        sleep(Duration::from_millis(50)).await;
+        assert!(begun.elapsed() < PATIENCE, "others go on");
+        assert!(!asking.is_finished());
+        answer.send(()).unwrap();
+        running.wait(|targets| targets.queues.len() == 1).await;
+        let told = asking.await.unwrap().unwrap();
+        assert!(told.starts_with(Outcome::Changed.as_str()), "{told}");
+    }
+
+    /// The thread that reads has a small stack, and a file may nest as deep as it likes.
+    #[tokio::test]
+    async fn no_file_is_too_deep_for_the_thread_that_reads_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, deep) in
+            [("json", "["), ("json", "{\"a\":"), ("yaml", "["), ("yaml", "{a: "), ("yaml", "- ")]
+        {
+            for depth in [100, 127, 10_000] {
+                let path = folder.path().join(name).with_extension(name);
+                std::fs::write(&path, deep.repeat(depth)).unwrap();
+                let why = Running::start(&path, false).reloads.ask().await.unwrap_err();
+                assert!(why.starts_with(&path.display().to_string()), "{why}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! How a publisher's file comes to be read anew, and what a hang-up means to who has none.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -8,11 +10,15 @@ use tracing::info;
 
 use super::{StartError, convert};
 use crate::config::EmitterConfig;
+use crate::config::targets::{Targets, Warning};
 use crate::exposition::Registry;
 use crate::publisher;
 use crate::publisher::reload::{Reloader, Reloads, Wanted};
 use crate::telemetry::Chain;
 use crate::tls::Expiry;
+
+/// Of jobs that come with a reload, as the start says it of those that were there.
+const DEAF: &str = "have nowhere to tell of themselves: LOCAL_LISTEN_ADDRESS is not set, so all will be late";
 
 /// A file that is to be read anew whenever somebody asks for it.
 pub(super) struct Reloading {
@@ -34,21 +40,27 @@ impl Reloading {
     ) -> Result<Self, StartError> {
         let hangups = hangups()?;
         let first = Wanted { targets: checks.targets.clone().into(), management: checks.management.clone() };
-        let (config, expiry) = (emitter.management.clone(), expiry.clone());
-        let mut client = checks.management.clone();
-        let prepare = move |targets: &crate::config::targets::Targets| {
+        let (config, expiry) = (emitter.clone(), expiry.clone());
+        let client: OnceLock<_> = checks.management.clone().map_or_else(OnceLock::new, OnceLock::from);
+        let prepare = move |targets: &Targets| {
+            let deaf = || Warning { path: "heartbeat.jobs".into(), why: DEAF.into() };
+            let odd = config.is_deaf_to(targets).then(deaf).into_iter().collect();
             if targets.queues.is_empty() {
-                return Ok(None);
+                return Ok((None, odd));
             }
             // The first file may have had no queue.
-            if client.is_none() {
-                let made = convert::management(&config, &expiry);
-                client = Some(made.map_err(|error| Chain(&error).to_string())?);
-            }
-            Ok(client.clone())
+            let client = match client.get() {
+                Some(client) => client,
+                None => {
+                    let made = convert::management(&config.management, &expiry);
+                    let made = made.map_err(|error| Chain(&error).to_string())?;
+                    client.get_or_init(|| made)
+                }
+            };
+            Ok((Some(client.clone()), odd))
         };
         let (file, watched) = (emitter.targets_file.clone(), emitter.targets_watched);
-        let (reloader, reloads, changes) = Reloader::new(file, first, Box::new(prepare), watched, registry);
+        let (reloader, reloads, changes) = Reloader::new(file, first, Arc::new(prepare), watched, registry);
         checks.changes = Some(changes.clone());
         Ok(Self { reloader, hangups, reloads, in_force: changes })
     }

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::field::{BOUND, Field, Shown, config, host, listener, stop};
+use crate::support::field::{BOUND, Field, Shown, config, host, listener, stop, wait_published};
 use crate::support::http;
+use crate::support::process::folder;
 use crate::support::program::Program;
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::tcp::{Accepting, BlackHole};
@@ -96,6 +98,14 @@ async fn a_file_is_put_in_force_at_once_and_what_stays_is_not_touched() {
     assert_eq!(figure(&field, changed, "stays").await, since);
     assert_eq!(ours.metrics().await.unwrap().value(SUCCESSFUL, &[]), Some(1.0));
 
+    // As at the start, it is odd that jobs have nowhere to tell of themselves.
+    let mut jobs = config(&hosts(&["stays"]), &[]);
+    jobs["heartbeat"]["jobs"] = json!([{"name": "backup", "period": "1d", "grace": "1h"}]);
+    replace(&ours, &jobs.to_string());
+    let (status, said) = post(&ours, "/-/reload").await;
+    let odd = "OK: what has changed is in force\nwarning: heartbeat.jobs have nowhere to tell of themselves: LOCAL_LISTEN_ADDRESS";
+    assert!(status == 200 && said.starts_with(odd), "{status} {said}");
+
     // A slip that takes everything away is told to whoever asks, and not to the log alone.
     replace(&ours, r#"{"heartbeat": {"host": [{"host": "db", "port": 1}]}}"#);
     let (status, said) = post(&ours, "/-/reload").await;
@@ -106,6 +116,51 @@ async fn a_file_is_put_in_force_at_once_and_what_stays_is_not_touched() {
     );
     let told = "level=warn target=heartbeat_bridge::publisher::reload msg=\"Configuration file read anew\"";
     ours.wait_log(BOUND, told).await;
+    stop([ours]).await;
+}
+
+/// The first queue takes a client, whose CA was there at the start. The publisher has one thread for everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_holds_up_nothing_but_the_reload() {
+    let vhost = RabbitMq::vhost().await;
+    let port = Accepting::open();
+    let folder = folder("hanging-ca");
+    let [ca, pipe] = ["ca.pem", "pipe"].map(|name| folder.join(name));
+    std::fs::copy(&RabbitMq::shared().await.certificates.ca, &ca).unwrap();
+    let before = config(&[host("port", port.address)], &[]);
+    let setup = crate::support::field::publisher(&vhost, "q", "hanging", &before);
+    let setup = setup
+        .env("RABBITMQ_MANAGEMENT_TLS", "true")
+        .env("RABBITMQ_CA_CERT_PATH", ca.to_str().unwrap())
+        .listening();
+    let ours = setup.start_ready().await;
+    let published = wait_published(&ours, 1.0).await;
+
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    std::fs::rename(&ca, folder.join("good")).unwrap();
+    std::fs::hard_link(&pipe, &ca).unwrap();
+    replace(
+        &ours,
+        &config(&[host("port", port.address)], &[listener("gone", "worker", "worker")]).to_string(),
+    );
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let (status, said) = post(&ours, "/-/reload").await;
+        assert!(status == 500 && said.contains("does not answer"), "{status} {said}");
+        assert!(
+            begun.elapsed() < Duration::from_secs(25),
+            "told as soon as it is known: {:?}",
+            begun.elapsed()
+        );
+    }
+    assert_eq!(ours.metrics().await.unwrap().value(SUCCESSFUL, &[]), Some(0.0));
+    wait_published(&ours, published + 3.0).await;
+
+    // The disk is back, and nobody asks again.
+    std::fs::rename(folder.join("good"), &ca).unwrap();
+    std::fs::write(&pipe, "").unwrap();
+    ours.wait_value(BOUND, SUCCESSFUL, &[], 1.0).await;
+    ours.wait_value(BOUND, "heartbeat_emitter_components", &[], 3.0).await;
     stop([ours]).await;
 }
 
