@@ -18,15 +18,16 @@ pub(super) async fn answer_over<T>(connection: impl Future, asking: impl Future<
     }
 }
 
-/// The errors of input and output that an error goes back to, the outermost first.
+/// An error, and those that it goes back to.
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// Those of input and output among them, the outermost first.
 pub(super) fn io_causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a io::Error> {
-    let mut next = Some(error);
-    let chain = std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    });
-    chain.filter_map(|error| error.downcast_ref())
+    causes(error).filter_map(|error| error.downcast_ref())
 }
 
 /// Whether it is the system's or that of TLS; the libraries have others of their own for what they cannot read.

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use super::asking::{answer_over, io_causes, is_of_the_connection};
+use super::asking::{answer_over, causes, io_causes, is_of_the_connection};
 use super::probe::OnHand;
 use super::secure::{SecureSpec, broken, handshake, lasts, secure, server_name};
 use super::{Finding, Seen, Verdict};
@@ -143,7 +143,13 @@ fn failed(error: &hyper::Error) -> Finding {
 /// The first error of the system, or of TLS, that tells what happened. Whatever else HTTP/2 does not bear is no gRPC.
 fn cause_of(error: &(dyn Error + 'static)) -> Finding {
     let told = io_causes(error).find(|cause| is_of_the_connection(cause));
-    told.map_or(Verdict::down(Reason::Protocol), broken).because(Chain(error).to_string())
+    let verdict = told.map_or(Verdict::down(Reason::Protocol), broken);
+    // The reason by which HTTP/2 ends a connection stands alone: beside it, a server may repeat what it holds.
+    let ended = causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()?.reason()).next();
+    verdict.because(match ended {
+        Some(reason) => format!("HTTP/2 was ended: {reason}"),
+        None => Chain(error).to_string(),
+    })
 }
 
 /// An HTTP/2 connection, as tonic calls one.
@@ -167,6 +173,8 @@ impl Service<Request<Body>> for Connection {
 mod tests {
     use std::io;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -183,6 +191,29 @@ mod tests {
         }
         let cut = io::Error::from(rustix::io::Errno::CONNRESET);
         assert_eq!(refused(&Status::from_error(cut.into())).verdict, Verdict::down(Reason::Reset));
+    }
+
+    #[tokio::test]
+    async fn what_a_server_says_as_it_ends_the_connection_is_not_repeated() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            // SETTINGS, and GOAWAY: ENHANCE_YOUR_CALM, with six bytes of its own.
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let go_away = [0, 0, 14, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
+            let said = [&settings[..], &go_away, b"canary"].concat();
+            stream.write_all(&said).await.unwrap();
+            // Until it is closed from there.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        });
+        let spec = GrpcSpec { host: "127.0.0.1".into(), port, service: "".into(), secure: None };
+        let on_hand = OnHand { means: Err(Verdict::unknown(Reason::Local).into()), secrets: Vec::new() };
+        let end = Instant::now() + std::time::Duration::from_secs(20);
+        let finding = check(&spec, &on_hand, end, &mut Seen::default()).await.unwrap_err();
+        assert_eq!(finding.verdict, Verdict::down(Reason::Protocol));
+        let detail = finding.detail.unwrap();
+        assert!(detail.starts_with("HTTP/2 was ended: ") && !detail.contains("canary"), "{detail}");
     }
 
     #[test]

@@ -89,9 +89,13 @@ impl BodyRules {
                     Some(found) if found == wanted => return None,
                     Some(true) => (Verdict::down(Reason::Content), "is in the body"),
                     Some(false) => (Verdict::down(Reason::Content), "is not in the body"),
+                    None if is_whole => (
+                        Verdict::unknown(Reason::Content),
+                        "may be in the body or not: to look for it takes too long",
+                    ),
                     None => (
                         Verdict::unknown(Reason::Content),
-                        "may be in the body or not: it is too long to tell",
+                        "may be in the body or not: the body is too long to tell",
                     ),
                 };
                 Some(verdict.because(format!("`{}` {what}", short(pattern.as_str()))))
@@ -171,14 +175,18 @@ mod tests {
         };
         assert_eq!(&*detail(&["can.ry"], &["gone"], true), "`can.ry` is in the body");
         assert_eq!(&*detail(&["gone"], &["ready", "^up$"], true), "`^up$` is not in the body");
-        assert!(detail(&["gone"], &[], false).starts_with("`gone` may be in the body or not"));
+        let part = "`gone` may be in the body or not: the body is too long to tell";
+        assert_eq!(&*detail(&["gone"], &[], false), part);
         assert_eq!(StatusCodes::new(vec![200..=299, 401..=401, 500..=501]).to_string(), "2xx, 401, 500-501");
     }
 
     #[test]
     fn a_pattern_that_takes_too_long_is_undecided() {
         let rules = rules(&[r"^(a|aa)+\1$"], &[]);
-        assert_eq!(judged(&rules, &format!("{}b", "a".repeat(4000)), true), UNKNOWN);
+        let finding = rules.judge(&format!("{}b", "a".repeat(4000)), true).unwrap_err();
+        assert_eq!(finding.verdict, Verdict::unknown(Reason::Content));
+        let detail = finding.detail.unwrap();
+        assert!(detail.ends_with("takes too long"), "it is the pattern's fault: {detail}");
     }
 
     proptest! {

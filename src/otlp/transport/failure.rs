@@ -44,6 +44,12 @@ fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {}", cut(message)) }
 }
 
+/// A receiver's own words without these: some say again what they were sent.
+pub(super) fn redacted(message: &str, secrets: &[&str]) -> String {
+    let parts = secrets.iter().flat_map(|secret| secret.split_whitespace()).filter(|part| part.len() > 3);
+    parts.fold(message.to_owned(), |message, part| message.replace(part, "<redacted>"))
+}
+
 /// As much of a receiver's own words as is shown.
 pub(super) fn cut(message: &str) -> String {
     message.chars().take(MESSAGE_CHARS_MAX).collect()
@@ -82,12 +88,10 @@ impl SendError {
         }
     }
 
-    /// Takes these out of the receiver's own words: some say again what they were sent.
-    pub(super) fn without<'a>(mut self, secrets: impl Iterator<Item = &'a str>) -> Self {
+    /// Without these in the receiver's own words.
+    pub(super) fn without(mut self, secrets: &[&str]) -> Self {
         if let Self::Refused { message, .. } = &mut self {
-            for part in secrets.flat_map(str::split_whitespace).filter(|part| part.len() > 3) {
-                *message = message.replace(part, "<redacted>");
-            }
+            *message = redacted(message, secrets);
         }
         self
     }
@@ -159,8 +163,7 @@ mod tests {
 
     #[test]
     fn a_key_that_is_said_again_is_not_shown() {
-        let error =
-            refused("401 Unauthorized", "bad token: Bearer s3cr3t").without(["Bearer s3cr3t"].into_iter());
+        let error = refused("401 Unauthorized", "bad token: Bearer s3cr3t").without(&["Bearer s3cr3t"]);
         assert_eq!(
             error.to_string(),
             "the receiver answered 401 Unauthorized: bad token: <redacted> <redacted>"

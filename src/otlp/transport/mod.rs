@@ -15,8 +15,8 @@ use crate::reading::Reading;
 use crate::secret::Secret;
 use crate::tls::{Expiry, Peer, PeerTls, TlsConfig, TlsError};
 
-use failure::cut;
 pub(super) use failure::{Advice, SendError};
+use failure::{cut, redacted};
 
 /// Bytes of an answer that are read: all that a receiver has to say is how many items it did not take, and
 /// why, in a sentence.
@@ -78,8 +78,12 @@ impl Transport {
     pub(super) async fn send(&mut self, body: Bytes) -> Result<Taken, SendError> {
         let limit = self.endpoint.timeout;
         let sent = timeout(limit, self.try_send(body)).await;
-        let secrets = self.headers.iter().map(|(_, value)| value.expose());
-        let sent = sent.unwrap_or(Err(SendError::Deadline(limit))).map_err(|error| error.without(secrets));
+        let secrets: Vec<&str> = self.headers.iter().map(|(_, value)| value.expose()).collect();
+        let sent = match sent.unwrap_or(Err(SendError::Deadline(limit))) {
+            // Cut afterwards: of a secret that is cut in two, half would be shown.
+            Ok(taken) => Ok(Taken { message: cut(&redacted(&taken.message, &secrets)), ..taken }),
+            Err(error) => Err(error.without(&secrets)),
+        };
         // What was said over it is not to be trusted with the next request.
         let broken = match &sent {
             Err(
@@ -132,7 +136,7 @@ fn taken(body: &[u8]) -> Result<Taken, prost::DecodeError> {
     let response = <ExportTraceServiceResponse as prost::Message>::decode(body)?;
     let partial = response.partial_success.unwrap_or_default();
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0);
-    Ok(Taken { rejected, message: cut(&partial.error_message) })
+    Ok(Taken { rejected, message: partial.error_message })
 }
 
 #[cfg(test)]
@@ -140,7 +144,11 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
+    use opentelemetry_proto::tonic::collector::trace::v1::{
+        ExportTracePartialSuccess, ExportTraceServiceResponse,
+    };
     use prometheus_client::registry::Registry;
+    use prost::Message;
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
@@ -170,22 +178,34 @@ mod tests {
             compression: Compression::None,
             tls: TlsFiles::default(),
         };
+        let partial = ExportTracePartialSuccess {
+            rejected_spans: 1,
+            error_message: format!("{}canary-one", "x".repeat(294)),
+        };
+        let partial = ExportTraceServiceResponse { partial_success: Some(partial) };
+        let answers =
+            [("200 OK", partial.encode_to_vec()), ("403 Forbidden", b"the key canary-one is wrong".into())];
         let answer = async move {
             let (mut connection, _) = receiver.accept().await.unwrap();
-            let mut request = vec![0; 64 << 10];
-            let read = connection.read(&mut request).await.unwrap();
-            let request = String::from_utf8_lossy(&request[..read]).into_owned();
-            assert!(request.contains("canary-one"), "{request}");
-            fs::write(&file, "canary-two").unwrap();
-            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-type: text/plain\r\ncontent-length: 27\r\n\r\n\
-                          the key canary-one is wrong";
-            connection.write_all(answer.as_bytes()).await.unwrap();
+            for (status, body) in answers {
+                let mut request = vec![0; 64 << 10];
+                let read = connection.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..read]).into_owned();
+                assert!(request.contains("canary-one"), "{request}");
+                fs::write(&file, "canary-two").unwrap();
+                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+                connection.write_all(&[head.as_bytes(), &body].concat()).await.unwrap();
+            }
             connection
         };
         let mut transport =
             Transport::new(endpoint, Signal::Traces, Expiry::register(&mut Registry::default()));
-        let (sent, _connection) = tokio::join!(transport.send(Bytes::new()), answer);
-        let error = crate::telemetry::Chain(&sent.unwrap_err()).to_string();
+        let sending = async { (transport.send(Bytes::new()).await, transport.send(Bytes::new()).await) };
+        let ((taken, refused), _connection) = tokio::join!(sending, answer);
+        // Nor the half of it that a cut would leave.
+        let Taken { rejected, message } = taken.unwrap();
+        assert!(rejected == 1 && message.starts_with("xxx") && !message.contains("canary"), "{message}");
+        let error = crate::telemetry::Chain(&refused.unwrap_err()).to_string();
         assert!(error.contains("403") && error.contains("is wrong"), "{error}");
         assert!(!error.contains("canary"), "{error}");
     }
