@@ -30,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Threads that one file may hold, those that were given up included.
 const THREADS_OF_ONE: usize = 5;
 
-/// Threads that all files hold, from which on none begins beside one that was given up. A file that has none may always
-/// begin one: of these there are no more than the configuration names files.
-const THREADS_OF_ALL: usize = 500;
+/// Threads that all files hold, of some 33 KiB each, from which on none begins beside one that was given up. A file
+/// that has none may always begin one, and waits for nobody: of these there are no more than the configuration names files.
+const THREADS_OF_ALL: usize = 2000;
 
 /// Of each thread: twice what the deepest file takes that is parsed, without optimisation. Memory is taken as it is used.
 const STACK_BYTES: usize = 1 << 20;
