@@ -130,6 +130,12 @@ async fn fail_login(
                     "Set RABBITMQ_VHOST to one that there is (rabbitmqctl list_vhosts), or make it: rabbitmqctl add_vhost {}",
                     word(vhost)
                 )
+            } else if why.contains("connection limit (") {
+                format!(
+                    "Close a connection that is not needed (rabbitmqctl list_connections user vhost name), or raise the \
+                     limit: rabbitmqctl list_user_limits --user {user} and rabbitmqctl list_vhost_limits -p {} say what it is.",
+                    word(vhost)
+                )
             } else {
                 format!(
                     "Give the user permissions there: rabbitmqctl set_permissions -p {} {} CONFIGURE WRITE READ; \

@@ -138,6 +138,11 @@ async fn the_login() {
     let wrong = enclave.publisher().env("RABBITMQ_VHOST", "nowhere");
     wrong.examine().await.is("vhost-missing", 2, Some("virtual host"));
 
+    let limit = format!("/api/user-limits/{}/max-connections", encode(&enclave.user));
+    enclave.vhost.api.must("PUT", &limit, &json!({"value": 0})).await;
+    enclave.publisher().examine().await.is("connections-limited", 2, Some("virtual host"));
+    enclave.vhost.api.must("DELETE", &limit, &Value::Null).await;
+
     enclave.vhost.api.revoke(&enclave.vhost.name, &enclave.user).await;
     enclave.publisher().examine().await.is("vhost-denied", 2, Some("virtual host"));
 }
