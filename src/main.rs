@@ -269,10 +269,7 @@ fn healthcheck(
             console.out.line("healthy");
             role::EXIT_OK
         }
-        Err(error) => {
-            console.notes.line(format!("unhealthy: {}", Chain(&error)));
-            role::EXIT_FAILURE
-        }
+        Err(error) => console.failed(&error, role::EXIT_FAILURE),
     })
 }
 

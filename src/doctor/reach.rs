@@ -381,6 +381,9 @@ mod tests {
         {
             assert!(matches!(cause(&of(Error::InvalidCertificate(wrong))), Cause::Certificate(None)));
         }
+        // Others may use our words.
+        let said = io::Error::other("the server's certificate is for a, and not for b");
+        assert!(matches!(cause(&said), Cause::Other));
         assert!(matches!(cause(&of(Error::AlertReceived(AlertDescription::UnknownCA))), Cause::Client));
         assert!(matches!(cause(&of(Error::AlertReceived(AlertDescription::HandshakeFailure))), Cause::Other));
     }
