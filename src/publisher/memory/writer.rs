@@ -190,13 +190,10 @@ impl Writer {
     /// Says `what` goes wrong and why, once.
     pub(super) fn fails(&mut self, what: &'static str, why: String) {
         self.succeeds.set(0);
-        let failing = Some((what, why));
-        if failing != self.failing
-            && let Some((what, error)) = &failing
-        {
-            warn!(file = self.file, error, "{what}");
+        if self.failing.as_ref().is_none_or(|(said, reason)| (*said, reason) != (what, &why)) {
+            warn!(file = self.file, error = why, "{what}");
         }
-        self.failing = failing;
+        self.failing = Some((what, why));
     }
 }
 
