@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs from Debian what the project's scripts and tests start, and what the build needs beside Rust.
 # Usage: scripts/install-debian-packages.sh [package...]
-# Says nothing when nothing is missing. No service is started, and none is left to start at the next boot: everything
-# here runs servers of its own, in folders of its own.
+# Says nothing when nothing is missing. No service of these is started, and none is left to start at the next boot: everything
+# here runs servers of its own, in folders of its own. What they bring along from Debian, such as cron, is as Debian has it.
 set -euo pipefail
 
 readonly DEFAULT_PACKAGES=(

@@ -8,7 +8,9 @@ RUN=$ROOT/.run
 # Where commands speak to the publisher.
 SOCKET=$RUN/publisher.sock
 LOCK=
-readonly ROOT RUN SOCKET
+# What is started, and what the build needs beside Rust.
+PACKAGES=(rabbitmq-server redis-server prometheus prometheus-alertmanager curl gcc libc6-dev ca-certificates)
+readonly ROOT RUN SOCKET PACKAGES
 
 # shellcheck source-path=SCRIPTDIR
 source "$ROOT/scripts/up/ports.sh"
@@ -140,7 +142,7 @@ main() {
   take_lock
   trap clean_up EXIT
   trap 'exit 0' INT TERM HUP
-  "$ROOT/scripts/install-debian-packages.sh"
+  "$ROOT/scripts/install-debian-packages.sh" "${PACKAGES[@]}"
   build
   choose_ports
   start_everything

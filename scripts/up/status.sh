@@ -3,20 +3,22 @@
 
 LAST_STATUS=
 
-# Publishers fresh, components by outcome, why those are not up that are not, and until when somebody works on something, from
-# the subscriber's own exposition.
+# Publishers fresh, and components by outcome; on a line of their own, until when somebody works on something and why those are
+# not up that are not: from the subscriber's own exposition.
 count_metrics() {
   fetch "http://127.0.0.1:${PORTS[subscriber]}/metrics" | awk '
     /^heartbeat_publisher_last_seen/     { publishers++ }
     /^heartbeat_publisher_up[{ ]/        { fresh += $NF }
     /^heartbeat_component_up[{ ]/        { if ($NF == 1) up++; else down++ }
     /^heartbeat_component_unknown[{ ]/   { unknown += $NF }
-    /^heartbeat_component_reason[{ ]/    { of = label("reason"); names[of] = names[of] (names[of] ? ", " : "") label("name") }
+    /^heartbeat_component_reason[{ ]/    { of = label("reason")
+                                           if (++of_reason[of] <= 3) names[of] = names[of] (names[of] ? ", " : "") label("name") }
     /^heartbeat_(publisher|component)_maintenance_end/ { if ($NF > until) until = $NF }
-    END { for (of in names) why = why (why ? "; " : "") names[of] ": " (of in words ? words[of] : of)
-          printf "publishers %d/%d fresh | %d up, %d down, %d unknown%s%s",
-          fresh, publishers, up, down, unknown, why ? " (" why ")" : "",
-          until ? " | maintenance until " strftime("%H:%M:%S", until) : "" }
+    END { for (of in names) why = why " | " names[of] (of_reason[of] > 3 ? " and " of_reason[of] - 3 " more" : "") \
+                                  ": " (of in words ? words[of] : of)
+          printf "%d/%d fresh | %d up, %d down%s\n%s%s\n",
+          fresh, publishers, up, down, unknown ? ", " unknown " unknown" : "",
+          until ? " | maintenance until " strftime("%H:%M:%S", until) : "", why }
     BEGIN { words["view"] = "the subscriber cannot hear now"; words["unconfirmed"] = "not heard of since the subscriber started"
             words["stale"] = "the publisher is silent" }
     # The demo has no quotes in its names.
@@ -33,11 +35,12 @@ firing_alerts() {
     awk '{ printf "%s%s%s", sep, $2, ($1 > 1 ? " x" $1 : ""); sep = ", " }'
 }
 
+# What one waits for comes first: a narrow terminal shows the beginning.
 status_text() {
   local metrics alerts
   metrics=$(count_metrics) || metrics="the subscriber does not answer"
   alerts=$(firing_alerts) || alerts="Prometheus does not answer"
-  printf '%s | firing: %s' "$metrics" "${alerts:-none}"
+  printf '%s | firing: %s%s' "${metrics%%$'\n'*}" "${alerts:-none}" "$(tail -n +2 <<<"$metrics")"
 }
 
 show_status() {
