@@ -216,7 +216,7 @@ pub fn load_doctor(
     let r = &mut reader;
     let log = sections::log(r);
     let (amqp, management) = sections::amqp(r);
-    let checks_queues = role != Role::Subscriber && {
+    let checks_queues = role != Role::Subscriber && sections::has_file(r, role) && {
         let targets = sections::emitter(r, role, management.clone()).targets;
         targets.is_some_and(|targets| !targets.queues.is_empty())
     };

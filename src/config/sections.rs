@@ -448,15 +448,24 @@ pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
     }
 }
 
+/// Whether there is a publisher's file, for who can do without: the way to the servers is looked at before what is to be checked
+/// is written down.
+pub(super) fn has_file(r: &mut Reader<'_>, role: Role) -> bool {
+    let has = r.is_given(&s::PUBLISHER_CONFIG_PATH) || Path::new(s::PUBLISHER_CONFIG_PATH.default).exists();
+    if !has && role == Role::Publisher {
+        let why =
+            "it is not set, and the default file is not there; going on as for one that checks no consumers";
+        r.warn(&s::PUBLISHER_CONFIG_PATH, why);
+    }
+    has
+}
+
 /// The publisher's file, and what it says.
 fn targets(r: &mut Reader<'_>, role: Role) -> (PathBuf, Option<Targets>) {
     let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
     let path = chosen.clone().unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default));
     if role == Role::Standalone && chosen.is_none() && !path.exists() {
-        r.warn(
-            &s::PUBLISHER_CONFIG_PATH,
-            "it is not set, and the default file is not there; checking its own port",
-        );
+        // What README shows is not odd: the role says by itself that it checks its own port.
         return (path, None);
     }
     let targets = read_targets(r, &path);

@@ -445,7 +445,18 @@ fn the_publishers_file_must_be_there() {
     let (config, warnings) = load(Role::Standalone, &Flags::new(), &with(&[])).unwrap();
     let RoleConfig::Standalone(config) = config.role else { panic!("another role") };
     assert_eq!(config.emitter.targets, None);
-    assert!(warnings[0].text.contains("its own port"), "{warnings:?}");
+    assert!(warnings.is_empty(), "{warnings:?}");
+}
+
+/// The way to the broker is looked at before what is to be checked is written down.
+#[test]
+fn a_doctor_needs_no_publishers_file() {
+    let doctor = |variables: &[(&str, &str)]| load_doctor(Role::Publisher, &Flags::new(), &with(variables));
+    let (config, warnings) = doctor(&[]).unwrap();
+    assert!(!config.checks_queues);
+    assert!(warnings.len() == 1 && warnings[0].text.contains("checks no consumers"), "{warnings:?}");
+    let named = doctor(&[("PUBLISHER_CONFIG_PATH", "/does/not/exist.json")]).unwrap_err();
+    assert!(named.iter().next().unwrap().why.contains("no such file"), "{named:?}");
 }
 
 #[test]

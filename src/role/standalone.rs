@@ -127,7 +127,11 @@ pub(super) async fn run(
 pub(super) fn own_port(web: &WebConfig) -> Targets {
     let Some(listen) = web.listen.first() else { return Targets::default() };
     let host = listen.host.clone().unwrap_or_else(|| "localhost".into());
-    info!(host, port = listen.port, "No configuration file; checking this program's own port");
+    info!(
+        host,
+        port = listen.port,
+        "No configuration file (--config.file=); checking this program's own port"
+    );
     let own = HostTarget {
         name: Arc::from("heartbeat"),
         endpoints: vec![(host.into(), listen.port)],
