@@ -63,7 +63,14 @@ impl Form {
 fn yaml(text: &str) -> Result<Value, String> {
     let mut room = EXPANDED_MAX;
     let read = Node { room: &mut room }.deserialize(yaml_serde::Deserializer::from_str(text));
-    read.map_err(|error| format!("is no YAML that can be used: {}", escaped(&error.to_string())))
+    read.map_err(|error| {
+        let error = escaped(&error.to_string());
+        // Said of a tab, most often, and it names none.
+        let has_tabs = text.lines().any(|line| line.trim_start_matches(' ').starts_with('\t'));
+        let is_of_tabs = has_tabs && error.contains("cannot start any token");
+        let hint = if is_of_tabs { "; YAML is indented by blanks, not by tabs" } else { "" };
+        format!("is no YAML that can be used: {error}{hint}")
+    })
 }
 
 /// One value, which takes its part of the room that is left for all.
@@ -206,7 +213,11 @@ mod tests {
             ("a: 99999999999999999999999\n", "a: invalid type: integer `99999999999999999999999` as u128"),
             ("a: *b\n", "unknown anchor at line 1 column 4"),
             ("a: 1\n---\na: 2\n", "deserializing from YAML containing more than one document"),
-            ("a:\n\t- b\n", "found character that cannot start any token at line 2 column 1"),
+            (
+                "a:\n\t- b\n",
+                "found character that cannot start any token at line 2 column 1, while scanning for the next token; \
+                 YAML is indented by blanks, not by tabs",
+            ),
         ] {
             let error = Form::Yaml.read(text).map(|value| panic!("{text:?}: {value}")).unwrap_err();
             let why =
