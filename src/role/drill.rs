@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{EXIT_FAILURE, EXIT_OK, StartError, convert, stop_signal, with_runtime};
 use crate::amqp::AmqpError;
-use crate::amqp::publish::{LinkState, Publisher};
+use crate::amqp::publish::{LinkState, PublishFailure, Publisher};
 use crate::clock;
 use crate::config::DrillConfig;
 use crate::publisher::{Drill, Stage};
@@ -20,6 +20,9 @@ use crate::tls::Expiry;
 /// Longest wait for a connection to the broker, and for one to say goodbye.
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 const GOODBYE: Duration = Duration::from_secs(3);
+
+/// Longest wait, after a failure of a heartbeat, for the link to say that it ended: it does so in its next breath.
+const LINK_SAYS_SO: Duration = Duration::from_millis(500);
 
 /// Time between two heartbeats: short, so that a subscriber is sure of it soon.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -188,12 +191,20 @@ impl Play<'_> {
         while self.goes_on() && Instant::now() < ends {
             let next = (Instant::now() + INTERVAL).min(ends);
             if let Err(failure) = self.drill.tell(stage, &self.publisher).await {
-                let why = failure.as_str();
-                self.fail(&format!(
-                    "A heartbeat was not confirmed ({why}); `heartbeat doctor publisher` may say why"
-                ));
+                let why = self.why_not_confirmed(failure).await;
+                self.fail(&format!("A heartbeat was not confirmed: {why}"));
             }
             self.wait_until(next).await;
+        }
+    }
+
+    /// What the link ended for, where it did.
+    async fn why_not_confirmed(&self, failure: PublishFailure) -> String {
+        let mut state = self.publisher.state();
+        let link = timeout(LINK_SAYS_SO, state.wait_for(|link| link.failure.is_some())).await;
+        match link {
+            Ok(Ok(link)) => why_not(&link),
+            _ => format!("{}; `heartbeat doctor publisher` may say why", failure.as_str()),
         }
     }
 

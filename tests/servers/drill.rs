@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::bridge::{SOON, role};
+use crate::support::bridge::{EXCHANGE, QUEUE, SOON, role};
 use crate::support::field::{BOUND, config};
 use crate::support::ports::free_port;
 use crate::support::program::Setup;
@@ -68,6 +68,21 @@ async fn an_exchange_that_may_not_be_made_is_told() {
     let log = drill.log();
     let why = "Nothing was played: RabbitMQ: creating exchange \"nowhere\" failed: ACCESS_REFUSED - ";
     assert!(log.contains(why) && !log.contains("takes no messages"), "{log}");
+}
+
+/// Likewise where it takes no message of this user.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_may_not_be_written_to_is_told() {
+    let vhost = RabbitMq::vhost().await;
+    vhost.declare_exchange(EXCHANGE).await;
+    vhost.declare_queue(QUEUE, json!({})).await;
+    vhost.api.permit(&vhost.name, &vhost.name, Permissions::NONE).await;
+    let path = Proxy::start(([127, 0, 0, 1], vhost.ports.amqp).into());
+    let mut drill = drill(&vhost, &path).start();
+    assert_eq!(drill.exit_code(BOUND).await, Some(1), "{}", drill.log());
+    let log = drill.log();
+    let (_, why) = log.split_once("A heartbeat was not confirmed: ").unwrap_or_else(|| panic!("{log}"));
+    assert!(why.contains("ACCESS_REFUSED - ") && !why.starts_with("unconfirmed"), "{log}");
 }
 
 fn drill(vhost: &Vhost, path: &Proxy) -> Setup {
