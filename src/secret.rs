@@ -100,37 +100,29 @@ impl SecretFile {
     }
 }
 
-/// Where a secret comes from: given once and for all, or a file that is read anew whenever the secret is
-/// needed, so that one that was rotated counts at the next connection. Cheap to clone.
+/// Where something secret comes from: given once and for all, or a file that is read anew whenever it is needed, so that one
+/// that was rotated counts at the next connection. Cheap to clone.
 #[derive(Clone)]
-pub struct SecretSource(Arc<Origin>);
+pub struct Source<T>(Arc<Origin<T>>);
 
-enum Origin {
-    Given(Secret),
-    File { path: PathBuf, last: Arc<LastGood<Secret>> },
+/// Where a secret comes from.
+pub type SecretSource = Source<Secret>;
+
+enum Origin<T> {
+    Given(T),
+    File { path: PathBuf, last: Arc<LastGood<T>> },
 }
 
-impl SecretSource {
+impl<T: Clone + PartialEq + Send + Sync + 'static> Source<T> {
     /// One that never changes.
-    pub fn given(secret: Secret) -> Self {
-        Self(Arc::new(Origin::Given(secret)))
+    pub fn given(value: T) -> Self {
+        Self(Arc::new(Origin::Given(value)))
     }
 
-    /// One in a file.
-    ///
-    /// # Errors
-    /// Where the file gives none now.
-    pub fn file(path: PathBuf) -> Result<Self, SecretFileError> {
-        let (secret, file) = (in_file(&path)?, path.clone());
-        let read = move |_: &Secret| in_file(&file).map_err(|error| told(&error));
-        let last = LastGood::new("secret", path.display(), secret, read);
-        Ok(Self(Arc::new(Origin::File { path, last })))
-    }
-
-    /// The secret as it is now; while its file gives none, the last that it gave. It may wait for a disk.
-    pub fn read(&self) -> Secret {
+    /// What it gives now; while its file gives nothing that can be used, the last that it gave. It may wait for a disk.
+    pub fn read(&self) -> T {
         match &*self.0 {
-            Origin::Given(secret) => secret.clone(),
+            Origin::Given(value) => value.clone(),
             Origin::File { last, .. } => {
                 last.read_here();
                 last.last()
@@ -138,12 +130,52 @@ impl SecretSource {
         }
     }
 
-    /// As [`SecretSource::read`], where others wait: see [`LastGood::now`].
-    pub async fn read_aside(&self) -> Secret {
+    /// As [`Source::read`], where others wait: see [`LastGood::now`].
+    pub async fn read_aside(&self) -> T {
         match &*self.0 {
-            Origin::Given(secret) => secret.clone(),
+            Origin::Given(value) => value.clone(),
             Origin::File { last, .. } => last.now().await,
         }
+    }
+
+    /// What is made of the secret in a file that gave `value` a moment ago.
+    fn in_file(
+        path: PathBuf,
+        value: T,
+        parse: impl Fn(Secret) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Self {
+        let file = path.clone();
+        let read = move |_: &T| in_file(&file).map_err(|error| told(&error)).and_then(&parse);
+        let last = LastGood::new("secret", path.display(), value, read);
+        Self(Arc::new(Origin::File { path, last }))
+    }
+}
+
+impl SecretSource {
+    /// One in a file.
+    ///
+    /// # Errors
+    /// Where the file gives none now.
+    pub fn file(path: PathBuf) -> Result<Self, SecretFileError> {
+        let secret = in_file(&path)?;
+        Ok(Self::in_file(path, secret, Ok))
+    }
+
+    /// Where that comes from which is made of the secret.
+    ///
+    /// # Errors
+    /// Why nothing can be made of it now. It holds nothing of the secret, as `parse` has it.
+    pub fn parsed<T: Clone + PartialEq + Send + Sync + 'static>(
+        self,
+        parse: fn(&str) -> Result<T, String>,
+    ) -> Result<Source<T>, String> {
+        Ok(match &*self.0 {
+            Origin::Given(secret) => Source::given(parse(secret.expose())?),
+            Origin::File { path, last } => {
+                let value = parse(last.last().expose())?;
+                Source::in_file(path.clone(), value, move |secret| parse(secret.expose()))
+            }
+        })
     }
 }
 
@@ -153,17 +185,17 @@ impl Default for SecretSource {
     }
 }
 
-impl fmt::Debug for SecretSource {
+impl<T: fmt::Debug> fmt::Debug for Source<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {
-            Origin::Given(secret) => secret.fmt(f),
+            Origin::Given(value) => value.fmt(f),
             Origin::File { path, .. } => write!(f, "{REDACTED}, in {}", path.display()),
         }
     }
 }
 
-/// The same secret, or the same file.
-impl PartialEq for SecretSource {
+/// The same, or of the same file.
+impl<T: PartialEq> PartialEq for Source<T> {
     fn eq(&self, other: &Self) -> bool {
         match (&*self.0, &*other.0) {
             (Origin::Given(one), Origin::Given(other)) => one == other,
@@ -173,7 +205,7 @@ impl PartialEq for SecretSource {
     }
 }
 
-impl Eq for SecretSource {}
+impl<T: Eq> Eq for Source<T> {}
 
 /// With the system's words, where it has some.
 fn told(error: &SecretFileError) -> String {
@@ -237,6 +269,24 @@ mod tests {
         assert_eq!(source.read().expose(), "two");
         std::fs::write(&path, "three").unwrap();
         assert_eq!(source.read().expose(), "three");
+    }
+
+    #[test]
+    fn what_is_made_of_a_secret_holds_while_nothing_can_be_made_of_it() {
+        let number = |text: &str| text.parse::<u32>().map_err(|_| "it holds no number".to_owned());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        let source = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            SecretSource::file(path.clone()).unwrap()
+        };
+        assert_eq!(source("canary").parsed(number), Err("it holds no number".into()));
+        let numbers = source("1").parsed(number).unwrap();
+        for (text, wanted) in [("1", 1), ("canary", 1), ("", 1), ("2", 2)] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(numbers.read(), wanted, "{text}");
+        }
+        assert_eq!(SecretSource::given(Secret::new("3")).parsed(number).unwrap().read(), 3);
     }
 
     /// A pipe gives nothing until somebody writes to it.

@@ -193,11 +193,13 @@ fn destination(r: &mut Reader<'_>, from: Exporter, added: Option<&str>) -> Optio
 }
 
 fn headers(r: &mut Reader<'_>, setting: &'static Setting) -> Headers {
-    let headers = Headers::new(r.secret(setting), parse::headers);
-    if let Err(why) = headers.read() {
-        r.problem(setting, None, why);
-    }
-    headers
+    let parsed = r.secret(setting).map(|source| source.parsed(parse::headers)).transpose();
+    parsed
+        .unwrap_or_else(|why| {
+            r.problem(setting, None, why);
+            None
+        })
+        .unwrap_or_else(|| Headers::given(Vec::new()))
 }
 
 /// The files of TLS, tried once for all signals that name the same.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::secret::{Secret, SecretSource};
+use crate::secret::{Secret, Source};
 use crate::tls::TlsFiles;
 
 /// Everything about OTLP. Off, signal by signal, where no endpoint is set.
@@ -74,47 +74,8 @@ pub struct Endpoint {
     pub tls: TlsFiles,
 }
 
-/// The headers of each request, as they are set: read anew for each connection.
-#[derive(Clone, Debug)]
-pub struct Headers {
-    source: Option<SecretSource>,
-    parse: ParseHeaders,
-}
-
-/// Reads what is set.
-pub type ParseHeaders = fn(&str) -> Result<Vec<(String, Secret)>, String>;
-
-impl Headers {
-    /// Those of a setting, in the form that `parse` knows.
-    pub fn new(source: Option<SecretSource>, parse: ParseHeaders) -> Self {
-        Self { source, parse }
-    }
-
-    /// As they are now.
-    ///
-    /// # Errors
-    /// Where the file of a setting has come to hold something else.
-    pub fn read(&self) -> Result<Vec<(String, Secret)>, String> {
-        self.source.as_ref().map_or(Ok(Vec::new()), |source| (self.parse)(source.read().expose()))
-    }
-
-    /// As [`Headers::read`], where others wait: see [`SecretSource::read_aside`].
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn read_aside(&self) -> Result<Vec<(String, Secret)>, String> {
-        let Some(source) = &self.source else { return Ok(Vec::new()) };
-        (self.parse)(source.read_aside().await.expose())
-    }
-}
-
-impl PartialEq for Headers {
-    fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
-    }
-}
-
-impl Eq for Headers {}
+/// The headers of each request, read anew for each connection.
+pub type Headers = Source<Vec<(String, Secret)>>;
 
 /// How an endpoint is spoken to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

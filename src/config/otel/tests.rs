@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::tests::pem_files;
 use crate::config::{Flags, MapSource, Problem, load, settings};
-use crate::secret::{Secret, SecretSource};
+use crate::secret::Secret;
 use crate::tls::ClientFiles;
 
 mod problems;
@@ -74,8 +74,7 @@ fn it_is_off_unless_an_endpoint_is_set() {
 }
 
 fn headers(text: &str) -> Headers {
-    let source = (!text.is_empty()).then(|| SecretSource::given(Secret::new(text)));
-    Headers::new(source, parse::headers)
+    Headers::given(parse::headers(text).unwrap())
 }
 
 #[test]
@@ -239,10 +238,10 @@ fn headers_come_from_a_file_too() {
     let config =
         fine(&[ON, ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), ("OTEL_EXPORTER_OTLP_TRACES_HEADERS_FILE", &path)]);
     assert_eq!(
-        config.traces.unwrap().headers.read().unwrap(),
+        config.traces.unwrap().headers.read(),
         [("authorization".to_owned(), Secret::new("Bearer canary"))]
     );
-    assert_eq!(config.logs.unwrap().headers.read().unwrap(), [("a".to_owned(), Secret::new("1"))]);
+    assert_eq!(config.logs.unwrap().headers.read(), [("a".to_owned(), Secret::new("1"))]);
     let both =
         problems(&[ON, ("OTEL_EXPORTER_OTLP_HEADERS", "a=1"), ("OTEL_EXPORTER_OTLP_HEADERS_FILE", &path)]);
     assert_eq!(both.len(), 1);

@@ -120,7 +120,7 @@ impl Transport {
             let tls = tls.unwrap_or_else(|error| Err(Arc::new(error.into())));
             self.tls = Some(tls.map_err(SendError::Tls)?);
         }
-        let headers = endpoint.headers.read_aside().await.map_err(|why| SendError::Request(why.into()))?;
+        let headers = endpoint.headers.read_aside().await;
         self.headers.clone_from(&headers);
         let tls = self.tls.as_ref();
         Ok(match endpoint.protocol {
@@ -167,9 +167,8 @@ mod tests {
         fs::write(&file, "canary-one").unwrap();
         let receiver = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}/v1/traces", receiver.local_addr().unwrap());
-        let headers = Headers::new(Some(SecretSource::file(file.clone()).unwrap()), |key| {
-            Ok(vec![("x-key".to_owned(), Secret::new(key))])
-        });
+        let headers = SecretSource::file(file.clone()).unwrap();
+        let headers = headers.parsed(|key| Ok(vec![("x-key".to_owned(), Secret::new(key))])).unwrap();
         let endpoint = Endpoint {
             uri: uri.parse().unwrap(),
             protocol: Protocol::HttpProtobuf,
@@ -219,7 +218,7 @@ mod tests {
         let endpoint = Endpoint {
             uri: "https://127.0.0.1:1/v1/traces".parse().unwrap(),
             protocol: Protocol::HttpProtobuf,
-            headers: Headers::new(None, |_| Ok(Vec::new())),
+            headers: Headers::given(Vec::new()),
             timeout: Duration::from_millis(300),
             compression: Compression::None,
             tls: TlsFiles { ca: Some(ca.clone()), client: None },
