@@ -4,13 +4,15 @@ use std::error::Error;
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use heartbeat_bridge::cli::{
     self, Command, EXIT_USAGE, Invocation, KeysCommand, MaintenanceCommand, StatusCommand,
 };
 use heartbeat_bridge::config::{
-    self, Config, LogConfig, LogLevel, Problems, ProcessEnvironment, Role, Warning,
+    self, Config, LogConfig, LogLevel, Problem, Problems, ProcessEnvironment, Role, Warning,
 };
 use heartbeat_bridge::otlp::Otlp;
 use heartbeat_bridge::role::Asked;
@@ -164,13 +166,40 @@ fn init_log_of_command(config: LogConfig, console: &mut Console) {
     init_log(LogConfig { level, ..config }, None, console);
 }
 
+/// For the files of a configuration that is to be checked: a disk that does not answer is what is wrong with it.
+const FILES_TIME: Duration = Duration::from_secs(10);
+
+/// As [`load`], on a thread that is left to itself where it takes too long.
+fn load_in_time(named: Option<Role>, invocation: &Invocation) -> Result<(Config, Vec<Warning>), Problems> {
+    let invocation = invocation.clone();
+    let (done, loaded) = mpsc::sync_channel(1);
+    let work = move || drop(done.send(load(named, &invocation)));
+    let begun = thread::Builder::new().name("file".into()).spawn(work);
+    let why = match begun.map(|_| loaded.recv_timeout(FILES_TIME)) {
+        Ok(Ok(loaded)) => return loaded,
+        Ok(Err(RecvTimeoutError::Timeout)) => {
+            format!("the disk of one of them has not answered for {} s", FILES_TIME.as_secs())
+        }
+        Ok(Err(RecvTimeoutError::Disconnected)) => "the thread that read them has panicked".into(),
+        Err(error) => format!("no thread can be begun to read them: {error}"),
+    };
+    let mut problems = Problems::default();
+    problems.push(Problem {
+        name: "the files that are set".into(),
+        value: None,
+        why,
+        example: String::new(),
+    });
+    Err(problems)
+}
+
 fn check(
     named: Option<Role>,
     once: bool,
     invocation: &Invocation,
     console: &mut Console,
 ) -> Result<u8, Problems> {
-    let (config, mut warnings) = load(named, invocation)?;
+    let (config, mut warnings) = load_in_time(named, invocation)?;
     // A single round waits for no job.
     warnings.extend(config.hears_no_job().filter(|_| !once));
     let config = console.warned(Ok((config, warnings)))?;

@@ -559,6 +559,18 @@ fn a_configuration_is_checked_for_any_role() {
     golden("check-once-subscriber.txt", &nothing_to_check.stderr);
 }
 
+/// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone.
+#[test]
+fn a_check_ends_where_a_disk_does_not_answer() {
+    let dir = TempDir::new().expect("a folder");
+    let path = dir.path().join("password");
+    let pipe = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).expect("a pipe");
+    let check = run(&["check", "subscriber"], &[("RABBITMQ_PASS_FILE", path.to_str().expect("UTF-8"))]);
+    assert_eq!((check.code, check.stdout.as_str()), (Some(64), ""));
+    golden("check-hangs.txt", &check.stderr);
+}
+
 /// All of it in one run: whoever mends a file should not find one more problem each time.
 #[test]
 fn problems_of_a_file_are_as_they_were_read() {
