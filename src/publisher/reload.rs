@@ -32,6 +32,9 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 /// For the disks of the file and of all that it names, until they count as ones that do not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// And then, with others served meanwhile.
+const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 86_400);
+
 /// What is said of them then.
 const HANGS: &str = "its disk, or that of a file that it needs, does not answer";
 
@@ -156,8 +159,10 @@ pub struct Reloader {
     looking: Reading<Option<Stamp>>,
     reading: Reading<Read>,
     watching: Option<Watching>,
-    /// Whether it is to be read once its disk answers.
+    /// Whether a reading is under way that did not end in time. It counts when it ends.
     hangs: bool,
+    /// Whether somebody asked meanwhile, of whose change that reading may know nothing.
+    asked_meanwhile: bool,
     /// Why the file could not be used when it was last read.
     refused: Option<String>,
     metrics: Metrics,
@@ -210,9 +215,19 @@ impl Reloader {
         let watching = watch.then(Watching::begin);
         let metrics = Metrics::register(registry);
         let (looking, reading) = (Reading::default(), Reading::default());
-        let (hangs, refused) = (false, None);
-        let reloader =
-            Self { path, prepare, wanted, requests, looking, reading, watching, hangs, refused, metrics };
+        let reloader = Self {
+            path,
+            prepare,
+            wanted,
+            requests,
+            looking,
+            reading,
+            watching,
+            hangs: false,
+            asked_meanwhile: false,
+            refused: None,
+            metrics,
+        };
         (reloader, Reloads(sender), in_force)
     }
 
@@ -228,6 +243,7 @@ impl Reloader {
         let mut looks = interval(LOOKS_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let late = self.reading.within(AS_LONG_AS_IT_TAKES, self.read());
             tokio::select! {
                 Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
                 Some(reply) = self.requests.recv() => {
@@ -236,17 +252,19 @@ impl Reloader {
                         let _ = reply.send(self.reload("request").await);
                     }
                 }
-                _ = looks.tick(), if self.hangs || self.watching.is_some() => self.look().await,
+                read = late, if self.hangs => drop(self.take(RETRY, read)),
+                _ = looks.tick(), if self.hangs || self.watching.is_some() => {
+                    // What hangs for long is given up when the next waits for it.
+                    if !self.hangs {
+                        self.look().await;
+                    }
+                }
                 else => return,
             }
         }
     }
 
     async fn look(&mut self) {
-        if self.hangs {
-            let _ = self.reload(RETRY).await;
-            return;
-        }
         let path = self.path.clone();
         let looked = self.looking.within(PATIENCE, move || Stamp::of(&path).ok()).await;
         let is_to_be_read = match (looked, &mut self.watching) {
@@ -260,11 +278,22 @@ impl Reloader {
         }
     }
 
-    /// Reads the file, and puts what it says in force. The one place where a reload begins and ends.
+    /// Reads the file, and puts what it says in force.
     async fn reload(&mut self, cause: &'static str) -> Reloaded {
+        let read = self.reading.within(PATIENCE, self.read()).await;
+        self.asked_meanwhile |= self.hangs && is_late(&read);
+        self.take(cause, read)
+    }
+
+    /// For a thread.
+    fn read(&self) -> impl FnOnce() -> Read + Send + use<> {
         let (path, prepare) = (self.path.clone(), Arc::clone(&self.prepare));
-        let read = self.reading.within(PATIENCE, move || read(&path, &prepare)).await;
-        self.hangs = matches!(read, Err(Unread::Late { .. }));
+        move || read(&path, &prepare)
+    }
+
+    /// Puts what was read in force. The one place where a reload ends.
+    fn take(&mut self, cause: &'static str, read: Result<Read, Unread>) -> Reloaded {
+        self.hangs = is_late(&read) || std::mem::take(&mut self.asked_meanwhile);
         let (stamp, loaded) = read.unwrap_or_else(|error| match error {
             Unread::Late { .. } => (None, Err(HANGS.into())),
             _ => (None, Err(error.to_string())),
@@ -314,6 +343,10 @@ impl Reloader {
         self.wanted.send_replace(wanted);
         if is_emptied { Outcome::Emptied } else { Outcome::Changed }
     }
+}
+
+fn is_late(read: &Result<Read, Unread>) -> bool {
+    matches!(read, Err(Unread::Late { .. }))
 }
 
 /// Reads the file, and makes what its checks take.
@@ -482,6 +515,34 @@ mod tests {
     }
 
     /// As where the first queue takes a client whose CA lies on such a disk.
+    /// As a slow disk with thousands of secrets, and a file that changes while it is read.
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_late_counts_and_what_changed_meanwhile_does_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("publisher.json");
+        let (answer, slow) = std::sync::mpsc::channel::<()>();
+        let slow = std::sync::Mutex::new(slow);
+        let prepare = move |_: &Targets| {
+            slow.lock().unwrap().recv_timeout(SOON).unwrap();
+            Ok((None, Vec::new()))
+        };
+        let running = Running::preparing(&path, false, Arc::new(prepare));
+        for name in ["first", "second"] {
+            replace(&path, json!({"hosts": [{"host": name, "port": 1}]}));
+            let reloads = running.reloads.clone();
+            let asking = tokio::spawn(async move { reloads.ask().await });
+            pass_until("told", || asking.is_finished()).await;
+            assert!(asking.await.unwrap().unwrap_err().contains(HANGS));
+        }
+        for name in ["first", "second"] {
+            answer.send(()).unwrap();
+            let is_in_force =
+                || running.in_force.borrow().targets.hosts.iter().any(|host| &*host.name == name);
+            pass_until(name, is_in_force).await;
+        }
+        pass_until("as it should be", || running.successful.get() == 1).await;
+    }
+
     #[tokio::test]
     async fn what_is_prepared_on_a_disk_that_hangs_holds_nobody_up() {
         let folder = tempfile::tempdir().unwrap();
