@@ -68,20 +68,22 @@ impl Commanded {
         drop(self.keep());
     }
 
-    /// Begins one, or plans it. Those that are over make room. What it gives tells whether a restart will remember it.
+    /// Begins one, or plans it. Those that are over make room. Gives its number, and whether a restart will remember it.
     ///
     /// # Errors
     /// Where there is no room.
-    pub fn begin(&self, window: Window, now: Timestamp) -> Result<Keeping, TooMany> {
-        let is_begun = self.0.windows.send_if_modified(|windows| {
+    pub fn begin(&self, window: Window, now: Timestamp) -> Result<(u32, Keeping), TooMany> {
+        let mut number = Err(TooMany);
+        self.0.windows.send_if_modified(|windows| {
             windows.retain(|begun| now < begun.window.ends_at());
-            let has_room = windows.len() < WINDOWS_MAX;
-            if has_room {
-                windows.push(self.numbered(window));
+            if windows.len() < WINDOWS_MAX {
+                let begun = self.numbered(window);
+                number = Ok(begun.number);
+                windows.push(begun);
             }
-            has_room
+            number.is_ok()
         });
-        if is_begun { Ok(self.keep()) } else { Err(TooMany) }
+        number.map(|number| (number, self.keep()))
     }
 
     /// Ends all of them; says how many there were that were not over. What it gives is as in [`Commanded::begin`].
@@ -219,7 +221,7 @@ mod tests {
         let commanded = begun_with(&first, 0);
         let named = Window::new((at(0), at(100)), Some("new disks"), &["db"]).unwrap();
         drop(commanded.begin(window(0, 10), at(0)).unwrap());
-        assert!(commanded.begin(named.clone(), at(0)).unwrap().is_stored().await);
+        assert!(commanded.begin(named.clone(), at(0)).unwrap().1.is_stored().await);
         first.close().await;
         let second = InFile::open(&path).await;
         let again = begun_with(&second, 10);
@@ -235,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         let first = InFile::open(&path).await;
-        assert!(begun_with(&first, 0).begin(window(0, 100), at(0)).unwrap().is_stored().await);
+        assert!(begun_with(&first, 0).begin(window(0, 100), at(0)).unwrap().1.is_stored().await);
         first.close().await;
         let late = InFile::open(&path).await.memory;
         let mut is_told = false;

@@ -514,6 +514,24 @@ mod tests {
         drop(std::fs::File::options().read(true).write(true).open(&pipe).unwrap());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_was_written_while_the_disk_hung_is_what_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &token, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+        replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
+        let running = Running::start(&path, false);
+        let reloads = running.reloads.clone();
+        let asking = tokio::spawn(async move { reloads.ask().await });
+        pass_until("told", || asking.is_finished()).await;
+        replace(&path, json!({"hosts": [{"host": "b", "port": 1}]}));
+        std::fs::write(&token, "sesame").unwrap();
+        pass_until("in force", || !running.in_force.borrow().targets.check_nothing()).await;
+        let targets = Arc::clone(&running.in_force.borrow().targets);
+        assert_eq!((targets.hosts.len(), targets.probes.len()), (1, 0), "what the file says now");
+    }
+
     /// As where the first queue takes a client whose CA lies on such a disk.
     /// As a slow disk with thousands of secrets, and a file that changes while it is read.
     #[tokio::test(start_paused = true)]

@@ -79,6 +79,17 @@ async fn which_status_came_is_told() {
     assert_eq!(checked.detail.as_deref(), Some("it answered 404 Not Found, where 2xx is right"));
 }
 
+#[tokio::test]
+async fn a_port_that_speaks_in_the_clear_is_told() {
+    let url = serve(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+    let spec = spec(&url.replace("http:", "https:"));
+    let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());
+    let checked = prober.check(Duration::from_secs(20)).await;
+    assert_eq!(checked.reason, Some(Reason::Tls));
+    let detail = checked.detail.unwrap_or_default();
+    assert!(detail.ends_with("; does the port speak without TLS?"), "{detail}");
+}
+
 /// As one check of the publisher, with what it found.
 async fn checked(spec: HttpSpec, deadline: Duration) -> (Outcome, Option<Reason>) {
     let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());

@@ -28,7 +28,9 @@ pub(super) fn begin(maintenance: Commanded, in_force: watch::Receiver<Wanted>) -
             }
             let text = told(&window);
             match maintenance.begin(window, now) {
-                Ok(kept) => done(&format!(": {text}"), kept.is_stored().await),
+                Ok((number, kept)) => {
+                    done(&format!(": {text}; its number is {number}"), kept.is_stored().await)
+                }
                 Err(too_many) => Said::not(StatusCode::CONFLICT, format!("Not begun: {too_many}")),
             }
         })
@@ -140,7 +142,11 @@ mod tests {
                 "Not begun: no component of this publisher is named \"bd\"",
             ),
             (r#"{"lasts": "2h", "components": ["db"]}"#, 200, "OK: maintenance from 2"),
-            (r#"{"begins": "2999-12-06T02:00:00.001Z", "lasts": 90}"#, 200, "02:01:30Z, of everything"),
+            (
+                r#"{"begins": "2999-12-06T02:00:00.001Z", "lasts": 90}"#,
+                200,
+                "02:01:30Z, of everything; its number is 2",
+            ),
         ] {
             let said = begin(maintenance.clone(), in_force.clone())(Bytes::from(body)).await;
             assert!(said.status == status && said.text.contains(text), "{body}: {said:?}");
