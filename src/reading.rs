@@ -211,7 +211,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             };
-            asked.await;
+            timeout(LONG, asked).await.expect("it is asked in time");
             assert_eq!(self.asked.load(Ordering::SeqCst), times);
         }
     }
