@@ -24,7 +24,7 @@ pub use expiry::{Certificate, Expiry};
 pub use files::{ClientFiles, TlsError, TlsFile, TlsFiles};
 pub use handshake::{client_hello, failure, handshake};
 pub use peer::{Peer, PeerTls, TlsConfig};
-pub use refusal::{Refusal, of_certificate, refusal};
+pub use refusal::{Refusal, refusal};
 
 /// Makes aws-lc-rs the provider of the process, for the libraries that ask for the default one.
 /// The first thing in `main`; later calls change nothing.

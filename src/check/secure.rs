@@ -15,7 +15,7 @@ use super::{Finding, Seen, Verdict};
 use crate::clock;
 use crate::heartbeat::{Reason, Timestamp};
 use crate::telemetry::Chain;
-use crate::tls::{Handshake, Own, TlsFiles, failure, of_certificate};
+use crate::tls::{Handshake, Own, TlsFiles, failure, refusal};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -61,10 +61,12 @@ pub(super) async fn secure(
     }
     secured.map_err(|error| {
         let verdict = if looked.refused { Verdict::down(Reason::Certificate) } else { broken(&error) };
-        let text = Chain(&error).to_string();
+        if let Some(refusal) = refusal(&error) {
+            return verdict.because(refusal.to_string());
+        }
         let in_clear = matches!(failure(&error), Some(rustls::Error::InvalidMessage(_)));
         let hint = if in_clear { "; does the port speak without TLS?" } else { "" };
-        verdict.because(format!("{}{hint}", of_certificate(&text).unwrap_or(&text)))
+        verdict.because(format!("{}{hint}", Chain(&error)))
     })
 }
 

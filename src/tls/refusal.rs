@@ -118,11 +118,6 @@ impl fmt::Debug for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What a text on a failure says of the peer's certificate, without the words of the libraries around it.
-pub fn of_certificate(text: &str) -> Option<&str> {
-    text.find("the server's certificate").map(|at| &text[at..])
-}
-
 /// A name as rustls has it, `DnsName("a")` or `IpAddress(::1)`, without its kind.
 fn bare(name: &str) -> &str {
     let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
