@@ -169,11 +169,12 @@ fn init_log_of_command(config: LogConfig, console: &mut Console) {
 /// For the files of a configuration that is to be checked: a disk that does not answer is what is wrong with it.
 const FILES_TIME: Duration = Duration::from_secs(10);
 
-/// As [`load`], on a thread that is left to itself where it takes too long.
-fn load_in_time(named: Option<Role>, invocation: &Invocation) -> Result<(Config, Vec<Warning>), Problems> {
-    let invocation = invocation.clone();
+/// What `load` gives, on a thread that is left to itself where it takes too long.
+fn in_time<T: Send + 'static>(
+    load: impl FnOnce() -> Result<T, Problems> + Send + 'static,
+) -> Result<T, Problems> {
     let (done, loaded) = mpsc::sync_channel(1);
-    let work = move || drop(done.send(load(named, &invocation)));
+    let work = move || drop(done.send(load()));
     let begun = thread::Builder::new().name("file".into()).spawn(work);
     let why = match begun.map(|_| loaded.recv_timeout(FILES_TIME)) {
         Ok(Ok(loaded)) => return loaded,
@@ -199,7 +200,8 @@ fn check(
     invocation: &Invocation,
     console: &mut Console,
 ) -> Result<u8, Problems> {
-    let (config, mut warnings) = load_in_time(named, invocation)?;
+    let asked = invocation.clone();
+    let (config, mut warnings) = in_time(move || load(named, &asked))?;
     // A single round waits for no job.
     warnings.extend(config.hears_no_job().filter(|_| !once));
     let config = console.warned(Ok((config, warnings)))?;
@@ -214,7 +216,8 @@ fn check(
 
 fn doctor(named: Option<Role>, invocation: &Invocation, console: &mut Console) -> Result<u8, Problems> {
     let role = named.unwrap_or_else(|| config::mode(&invocation.flags, &ProcessEnvironment).0);
-    let config = console.warned(config::load_doctor(role, &invocation.flags, &ProcessEnvironment))?;
+    let flags = invocation.flags.clone();
+    let config = console.warned(in_time(move || config::load_doctor(role, &flags, &ProcessEnvironment)))?;
     init_log_of_command(config.log, console);
     Ok(role::doctor(config, &mut console.out))
 }

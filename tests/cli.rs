@@ -561,14 +561,21 @@ fn a_configuration_is_checked_for_any_role() {
 
 /// Who opens such a file to read it is kept waiting until somebody writes, as by a mount whose server is gone.
 #[test]
-fn a_check_ends_where_a_disk_does_not_answer() {
+fn a_check_and_a_doctor_end_where_a_disk_does_not_answer() {
     let dir = TempDir::new().expect("a folder");
     let path = dir.path().join("password");
     let pipe = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, rustix::fs::Mode::RWXU, 0).expect("a pipe");
-    let check = run(&["check", "subscriber"], &[("RABBITMQ_PASS_FILE", path.to_str().expect("UTF-8"))]);
-    assert_eq!((check.code, check.stdout.as_str()), (Some(64), ""));
-    golden("check-hangs.txt", &check.stderr);
+    let file = ("RABBITMQ_PASS_FILE", path.to_str().expect("UTF-8"));
+    std::thread::scope(|scope| {
+        for command in ["check", "doctor"] {
+            scope.spawn(move || {
+                let ended = run(&[command, "subscriber"], &[file]);
+                assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""), "{command}");
+                golden("check-hangs.txt", &ended.stderr);
+            });
+        }
+    });
 }
 
 /// All of it in one run: whoever mends a file should not find one more problem each time.

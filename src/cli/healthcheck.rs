@@ -30,7 +30,7 @@ fn describe() -> clap::Command {
     clap::Command::new("healthcheck")
         .about("Say by the exit code whether a role on this machine is well")
         .after_help(NOTES)
-        .arg(role_arg().help("The role that has to run there; whichever does, where none is named"))
+        .arg(role_arg().help("The role that has to run there [default: whichever notes its health in HEALTH_FILE; where that is not set, as HEARTBEAT_MODE says]"))
         .arg(
             Arg::new("ready")
                 .long("ready")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgGroup, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches};
 
 use super::flags::{setting_args, settings_notes};
 use super::{Command, Entry};
@@ -59,6 +59,10 @@ fn read(matches: &ArgMatches) -> Command {
         Some(("end", end)) => MaintenanceCommand::End { number: end.get_one::<u32>("number").copied() },
         _ => MaintenanceCommand::List,
     })
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "it is no number of a window; `heartbeat maintenance list` has them".into())
 }
 
 fn lasts(text: &str) -> Result<Duration, String> {
@@ -119,7 +123,7 @@ fn describe() -> clap::Command {
                     Arg::new("number")
                         .value_name("NUMBER")
                         .help("Which one, as `heartbeat maintenance list` has it")
-                        .value_parser(value_parser!(u32)),
+                        .value_parser(number),
                 )
                 .arg(Arg::new("all").long("all").action(ArgAction::SetTrue).help("All that a command began"))
                 // Where a script has lost the number, not all end.

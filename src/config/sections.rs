@@ -451,13 +451,15 @@ pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
 /// Whether there is a publisher's file, for who can do without: the way to the servers is looked at before what is to be checked
 /// is written down.
 pub(super) fn has_file(r: &mut Reader<'_>, role: Role) -> bool {
-    let has = r.is_given(&s::PUBLISHER_CONFIG_PATH) || Path::new(s::PUBLISHER_CONFIG_PATH.default).exists();
-    if !has && role == Role::Publisher {
-        let why =
-            "it is not set, and the default file is not there; going on as for one that checks no consumers";
+    let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
+    let path = chosen.unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default));
+    let is_missing =
+        std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    if is_missing && role == Role::Publisher {
+        let why = format!("{} is not there; going on as for one that checks no consumers", path.display());
         r.warn(&s::PUBLISHER_CONFIG_PATH, why);
     }
-    has
+    !is_missing
 }
 
 /// The publisher's file, and what it says.

@@ -130,6 +130,10 @@ async fn fail_login(
                     "Set RABBITMQ_VHOST to one that there is (rabbitmqctl list_vhosts), or make it: rabbitmqctl add_vhost {}",
                     word(vhost)
                 )
+            } else if why.contains("node connection limit") {
+                "Close a connection that is not needed (rabbitmqctl list_connections user vhost name), or raise \
+                 connection_max in the rabbitmq.conf of that node."
+                    .to_owned()
             } else if why.contains("connection limit (") {
                 format!(
                     "Close a connection that is not needed (rabbitmqctl list_connections user vhost name), or raise the \

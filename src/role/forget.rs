@@ -163,13 +163,23 @@ async fn try_forget(
             tombstone = tombstone.without_starts();
         }
         tombstone.revision = revisions.after(expected);
+        let revision = tombstone.revision;
         let batch = Batch { writes: vec![Write::new(Arc::new(tombstone), expected)], ..Batch::default() };
-        let written = store.put(&batch).await.map_err(|error| match error {
-            StoreError::Denied { .. } => NotForgotten::Refused(error),
-            _ => NotForgotten::Doubtful(error),
-        })?;
-        if let Some(Written::Stored) = written.first() {
-            return Ok(Forgotten::Now);
+        match store.put(&batch).await {
+            Ok(written) if matches!(written.first(), Some(Written::Stored)) => return Ok(Forgotten::Now),
+            Ok(_) => {}
+            Err(error) => {
+                // What a script did before it was denied a step is done.
+                let is_denied = matches!(error, StoreError::Denied { .. });
+                let is_as_before = async || {
+                    let record = store.get(id).await;
+                    record.is_ok_and(|record| record.is_none_or(|record| record.revision != revision))
+                };
+                return Err(match is_denied && is_as_before().await {
+                    true => NotForgotten::Refused(error),
+                    false => NotForgotten::Doubtful(error),
+                });
+            }
         }
     }
     Err(NotForgotten::Beating { id: name() })

@@ -2,7 +2,7 @@
 
 use super::{EXIT_OK, answer, convert};
 use crate::amqp::tap::Tap;
-use crate::amqp::{AmqpError, Config};
+use crate::amqp::{AmqpError, Config, Mechanism};
 use crate::config::TapConfig;
 use crate::heartbeat::wire::Limits;
 use crate::tap::Passed;
@@ -20,7 +20,7 @@ pub enum NotTold {
         why: String,
     },
     /// The broker does not let this user make, bind or read a queue of its own.
-    #[error("{why}; make a user for it alone, by whatever name: {commands}")]
+    #[error("{why}; make a user for it alone, by whatever name, and connect as that: {commands}")]
     NotAllowed {
         /// Why not.
         why: String,
@@ -82,8 +82,13 @@ fn not_listening(config: &Config, error: &AmqpError) -> NotTold {
 fn making_a_user(config: &Config, by_topic: bool) -> String {
     let vhost = word(&config.vhost);
     let read = word(&format!("^({}|amq\\.gen-.*)$", literally(&config.exchange)));
+    // By a certificate one is always the one that it names.
+    let how = match config.mechanism {
+        Mechanism::Plain => "",
+        Mechanism::External => "RABBITMQ_AUTH_MECHANISM=plain RABBITMQ_USER=TAP_USER; ",
+    };
     let mut commands = format!(
-        "rabbitmqctl add_user TAP_USER; rabbitmqctl set_permissions -p {vhost} TAP_USER '^amq\\.gen-' '^amq\\.gen-' {read}"
+        "{how}rabbitmqctl add_user TAP_USER; rabbitmqctl set_permissions -p {vhost} TAP_USER '^amq\\.gen-' '^amq\\.gen-' {read}"
     );
     if by_topic {
         let (exchange, key) =

@@ -132,6 +132,15 @@ async fn who_may_not_forget_is_told_so() {
         assert!(told.starts_with("heartbeat: not forgotten: Redis at ") && told.contains(&denied), "{told}");
         bridge.redis.command(&["ACL", "SETUSER", USER, &format!("+{right}")]).await;
     }
+    // What the script does before that is done, and nobody may be told that it is not.
+    bridge.redis.command(&["ACL", "SETUSER", USER, "-xadd"]).await;
+    let mut command = as_user(Setup::new("forget")).envs(bridge.redis.environment()).arg("oslo").start();
+    assert_eq!(command.exit_code(SOON).await, Some(1), "{}", command.log());
+    assert!(
+        command.log().starts_with("heartbeat: it is not known whether it is forgotten"),
+        "{}",
+        command.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
