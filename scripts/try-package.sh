@@ -129,6 +129,10 @@ main() {
   # The file is written every two seconds.
   wait_for 10 "the health file says that the subscriber is ready" \
     inside env HEALTH_FILE=/run/heartbeat-subscriber/health heartbeat healthcheck --ready 2> /dev/null
+  for role in publisher subscriber; do
+    inside grep --quiet --extended-regexp '"boot_id":"[0-9a-f-]{36}"' "/run/heartbeat-$role/health" ||
+      die "the $role does not know which run of the machine this is"
+  done
   follow "Look after them"
   say "resident: publisher $(resident publisher) kB, subscriber $(resident subscriber) kB"
   watchdog_bites

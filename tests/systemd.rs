@@ -72,6 +72,18 @@ fn the_units_are_as_confined_as_the_page_says() {
     }
 }
 
+/// `/proc/sys/kernel/random/boot_id` names the run of the machine, by which moments in files are understood.
+#[test]
+fn the_units_may_read_which_run_of_the_machine_it_is() {
+    for role in ROLES {
+        for line in unit(role).lines().filter(|line| !line.starts_with('#')) {
+            let hides = line.starts_with("ProcSubset=") && line != "ProcSubset=all";
+            let keeps_from = line.starts_with("InaccessiblePaths=") && line.contains("/proc");
+            assert!(!hides && !keeps_from, "{line}");
+        }
+    }
+}
+
 #[test]
 fn the_units_differ_in_their_role_alone() {
     let neutral = |role: Role| {

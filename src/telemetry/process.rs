@@ -53,7 +53,7 @@ impl Figures {
 }
 
 /// When the machine started, by its clock as it stood when this was asked first: the process started once, though clocks
-/// are set. `/proc/stat` says it too, which a service may not see (`ProcSubset=pid`).
+/// are set. `/proc/stat` says it too, and is hidden from a service that is confined further (`ProcSubset=pid`).
 fn boot_seconds() -> f64 {
     static BOOT: OnceLock<f64> = OnceLock::new();
     let seconds = |time: Timespec| time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
