@@ -78,6 +78,24 @@ async fn a_disk_that_hangs_holds_up_neither_heartbeats_nor_signs_of_life() {
     assert_eq!(ours.terminate(BOUND).await, Some(0), "{}", ours.log());
 }
 
+/// As where a service may not read `/proc/sys`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_does_not_name_its_run_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state.json");
+    const UNNAMED: &str = "boot_id cannot be read";
+    let mut named = remembering(&state).await.start();
+    wait_socket(&named).await;
+    assert!(!named.log().contains(UNNAMED), "{}", named.log());
+    assert_eq!(named.terminate(BOUND).await, Some(0), "{}", named.log());
+    let hide = "mount --bind /dev/null /proc/sys/kernel/random/boot_id && exec \"$@\"";
+    let hidden = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", hide, "sh"];
+    let ours = remembering(&state).await.through(&hidden).start();
+    ours.wait_log(BOUND, UNNAMED).await;
+    wait_socket(&ours).await;
+    is_stored(&ours);
+}
+
 /// What was answered with 200 is not forgotten for a disk that was slow.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_disk_tells_late_is_taken_over() {

@@ -8,9 +8,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::file::{InUse, NotOpened, StateFile};
-use super::recalled::Recalled;
+use super::recalled::{Clock, Recalled};
 use super::writer::{Disk, RETRY_MAX, Writer};
 use crate::backoff::Backoff;
 use crate::heartbeat::PublisherId;
@@ -20,6 +21,9 @@ const UNREAD: &str = "The state file cannot be read yet; until it can be, nothin
 
 /// The log's words for a file that is not.
 const LEFT_ALONE: &str = "The state file is left alone; what is told will not outlive this process";
+
+/// Likewise for a system that does not say which run of the machine it is, as one that hides `/proc/sys`.
+const UNNAMED: &str = "/proc/sys/kernel/random/boot_id cannot be read; after a restart, moments in the state file go by the wall clock";
 
 /// Opens the file, and has what is remembered written.
 pub(super) struct Keeper {
@@ -47,6 +51,9 @@ impl Keeper {
 
     /// The file, to be written, once all that it held is taken over: some of it was promised to outlive a process.
     async fn open(&mut self) -> Option<StateFile> {
+        if !Clock::now().names_its_run() {
+            warn!("{UNNAMED}");
+        }
         let mut backoff = Backoff::new(RETRY_MAX);
         loop {
             let (path, publisher) = (self.path.clone(), self.publisher.clone());

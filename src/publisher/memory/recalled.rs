@@ -14,6 +14,10 @@ pub(in crate::publisher) struct Recalled {
     shift: Millis,
 }
 
+/// How far a wall clock may move within one run of the machine that is not named, in milliseconds: it is slewed then, and not
+/// stepped.
+const SLEWED_MAX: Millis = 60_000;
+
 /// Two clocks' readings of one moment.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Clock {
@@ -27,12 +31,22 @@ impl Clock {
         Self { boot_id: clock::boot_id(), boot_ms: clock::boot_ms(), wall_ms: clock::wall().unix_ms() }
     }
 
+    /// Whether the system says which run of the machine it is.
+    pub(super) fn names_its_run(&self) -> bool {
+        !self.boot_id.is_empty()
+    }
+
     /// How far moments of this clock have moved as the clock `now` counts.
     fn shift_to(&self, now: &Self) -> Millis {
-        if !self.boot_id.is_empty() && self.boot_id == now.boot_id {
-            return 0;
-        }
-        (now.boot_ms.saturating_sub(now.wall_ms)).saturating_sub(self.boot_ms.saturating_sub(self.wall_ms))
+        let shift = (now.boot_ms.saturating_sub(now.wall_ms))
+            .saturating_sub(self.boot_ms.saturating_sub(self.wall_ms));
+        let is_same_run = if self.names_its_run() && now.names_its_run() {
+            self.boot_id == now.boot_id
+        } else {
+            // Both began at one moment, as the wall clock tells it.
+            self.boot_ms <= now.boot_ms && shift.abs() <= SLEWED_MAX
+        };
+        if is_same_run { 0 } else { shift }
     }
 }
 
@@ -71,8 +85,20 @@ mod tests {
         let now = clock("b", 20_000, 5_000);
         let recalled = Recalled { subjects: Map::new(), shift: then.shift_to(&now) };
         assert_eq!(recalled.moment(990_000, 20_000), None);
-        // A system that does not name its runs is taken to have been started anew.
-        let now = clock("", 1_060_000, 50_060_000);
-        assert_eq!(clock("", 1_000_000, 50_000_000).shift_to(&now), 0);
+    }
+
+    #[test]
+    fn a_run_that_is_not_named_is_the_same_where_both_clocks_went_on_alike() {
+        let clock = |boot_id: &str, boot_ms, wall_ms| Clock { boot_id: boot_id.into(), boot_ms, wall_ms };
+        for (id, id_now) in [("", ""), ("", "a"), ("a", "")] {
+            let then = clock(id, 1_000_000, 50_000_000);
+            // Slewed back by a second: what was just told is not of the future.
+            assert_eq!(then.shift_to(&clock(id_now, 1_060_000, 50_059_000)), 0);
+            // Stepped, or started anew and up for longer: nobody knows, and it is taken for the latter.
+            assert_eq!(then.shift_to(&clock(id_now, 1_060_000, 57_260_000)), -7_200_000);
+            assert_eq!(then.shift_to(&clock(id_now, 20_000, 50_120_000)), -1_100_000);
+            // It ran for less than what a clock is slewed by.
+            assert_eq!(clock(id, 30_000, 50_000_000).shift_to(&clock(id_now, 20_000, 50_020_000)), -30_000);
+        }
     }
 }
