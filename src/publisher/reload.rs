@@ -243,7 +243,7 @@ impl Reloader {
         let mut looks = interval(LOOKS_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let late = self.reading.within(AS_LONG_AS_IT_TAKES, self.read());
+            let late = come_late(&self.reading, self.read());
             tokio::select! {
                 Some(()) = hangups.recv() => drop(self.reload("SIGHUP").await),
                 Some(reply) = self.requests.recv() => {
@@ -252,7 +252,7 @@ impl Reloader {
                         let _ = reply.send(self.reload("request").await);
                     }
                 }
-                read = late, if self.hangs => drop(self.take(RETRY, read)),
+                read = late, if self.hangs => self.take_late(read).await,
                 _ = looks.tick(), if self.hangs || self.watching.is_some() => {
                     // What hangs for long is given up when the next waits for it.
                     if !self.hangs {
@@ -284,6 +284,14 @@ impl Reloader {
         self.take(cause, read)
     }
 
+    /// Puts what came late in force. A problem is one of before the disk hung, and may be mended since.
+    async fn take_late(&mut self, read: Result<Read, Unread>) {
+        let _ = match read {
+            Ok((_, Ok(_))) => self.take(RETRY, read),
+            _ => self.reload(RETRY).await,
+        };
+    }
+
     /// For a thread.
     fn read(&self) -> impl FnOnce() -> Read + Send + use<> {
         let (path, prepare) = (self.path.clone(), Arc::clone(&self.prepare));
@@ -292,7 +300,12 @@ impl Reloader {
 
     /// Puts what was read in force. The one place where a reload ends.
     fn take(&mut self, cause: &'static str, read: Result<Read, Unread>) -> Reloaded {
-        self.hangs = matches!(read, Err(Unread::Late { .. }));
+        self.hangs = match read {
+            Err(Unread::Late { .. }) => true,
+            // Whoever waits for the disk goes on waiting.
+            Err(Unread::NoThread(_)) => self.hangs,
+            _ => false,
+        };
         let (stamp, loaded) = read.unwrap_or_else(|error| match error {
             Unread::Late { .. } => (None, Err(HANGS.into())),
             _ => (None, Err(error.to_string())),
@@ -341,6 +354,18 @@ impl Reloader {
         let is_emptied = wanted.targets.check_nothing() && !before.check_nothing();
         self.wanted.send_replace(wanted);
         if is_emptied { Outcome::Emptied } else { Outcome::Changed }
+    }
+}
+
+/// What comes of a reading that hangs, and of those that are begun beside it.
+async fn come_late(
+    reading: &Reading<Read>,
+    read: impl FnOnce() -> Read + Send + 'static,
+) -> Result<Read, Unread> {
+    match reading.within(AS_LONG_AS_IT_TAKES, read).await {
+        // It still hangs: the next look begins another, where there is a thread again.
+        Err(Unread::NoThread(_)) => std::future::pending().await,
+        read => read,
     }
 }
 

@@ -143,6 +143,33 @@ async fn what_was_written_while_the_disk_hung_is_what_counts() {
     assert_eq!((targets.hosts.len(), targets.probes.len()), (1, 0), "what the file says now");
 }
 
+/// The reading that hangs has seen the problem, and its end tells of it.
+#[tokio::test(start_paused = true)]
+async fn what_was_mended_while_the_disk_hung_is_no_problem_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (path, missing, token, pipe) = (file("publisher.json"), file("missing"), file("token"), file("pipe"));
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+    std::fs::hard_link(&pipe, &token).unwrap();
+    let probe = |url: &str, token: &Path| json!({"url": url, "bearer_token_file": token.to_str().unwrap()});
+    replace(&path, json!({"http": [probe("http://a/", &missing), probe("http://b/", &token)]}));
+    let running = Running::start(&path, false);
+    for _ in 0..2 {
+        let reloads = running.reloads.clone();
+        let asking = tokio::spawn(async move { reloads.ask().await });
+        pass_until("told", || asking.is_finished()).await;
+        assert!(asking.await.unwrap().unwrap_err().contains(HANGS));
+        // Before somebody asks again.
+        std::fs::write(&missing, "sesame").unwrap();
+    }
+    std::fs::write(file("mended"), "sesame").unwrap();
+    std::fs::rename(file("mended"), &token).unwrap();
+    std::fs::write(&pipe, "sesame").unwrap();
+    pass_until("in force", || running.in_force.borrow().targets.probes.len() == 2).await;
+    pass_until("as it should be", || running.successful.get() == 1).await;
+}
+
 /// As of a slow disk with thousands of secrets.
 #[tokio::test(start_paused = true)]
 async fn what_comes_late_counts() {
