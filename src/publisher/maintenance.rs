@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::Value;
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::memory::{Keeping, Memory, Recalled};
 use crate::config::targets::PlannedWindow;
@@ -52,19 +53,27 @@ impl Commanded {
 
     /// Takes in those that a process before remembered, once they are known, unless somebody has ended all since.
     pub(super) fn take_over(&self, recalled: &Recalled, now: Timestamp) {
+        let mut left_out = Vec::new();
         self.0.windows.send_if_modified(|windows| {
             let before = windows.clone();
             windows.retain(|begun| now < begun.window.ends_at());
             let ended = self.0.ended.load(Ordering::Relaxed);
             let remembered = if ended { Vec::new() } else { kept_before(recalled) };
             for window in to_come(remembered, now) {
-                let is_there = windows.iter().any(|begun| begun.window == window);
-                if !is_there && windows.len() < WINDOWS_MAX {
-                    windows.push(self.numbered(window));
+                if windows.iter().any(|begun| begun.window == window) {
+                    continue;
+                }
+                match windows.len() {
+                    0..WINDOWS_MAX => windows.push(self.numbered(window)),
+                    _ => left_out.push(window),
                 }
             }
             *windows != before
         });
+        for window in left_out {
+            let ends = window.ends_at();
+            warn!(%ends, "No room for a window of maintenance that was begun before the restart; it is forgotten");
+        }
         drop(self.keep());
     }
 
@@ -230,6 +239,37 @@ mod tests {
         second.close().await;
         let third = InFile::open(&path).await;
         assert_eq!(begun_with(&third, 20).windows(at(20)), []);
+    }
+
+    /// What is logged while `events` runs.
+    fn logged(events: impl FnOnce()) -> String {
+        let (writer, mut reader) = std::os::unix::net::UnixStream::pair().unwrap();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(std::sync::Mutex::new(writer));
+        tracing::subscriber::with_default(log.finish(), events);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn what_is_remembered_late_and_has_no_room_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        let first = InFile::open(&path).await;
+        let before = begun_with(&first, 0);
+        for ends in [20, 100] {
+            assert!(before.begin(window(0, ends), at(0)).unwrap().1.is_stored().await);
+        }
+        first.close().await;
+        let late = InFile::open(&path).await.memory;
+        let commanded = Commanded::new(Memory::of_this_process());
+        for ends in 51..=65 {
+            drop(commanded.begin(window(5, ends), at(5)).unwrap());
+        }
+        let log = logged(|| late.hand_over(|recalled| commanded.take_over(recalled, at(6))));
+        assert_eq!(windows(&commanded, 6).last(), Some(&window(0, 20)));
+        let told: Vec<&str> = log.lines().collect();
+        assert!(matches!(told[..], [line] if line.contains(&at(100).to_string())), "{log}");
     }
 
     #[tokio::test]
