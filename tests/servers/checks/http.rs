@@ -1,4 +1,3 @@
-use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -9,7 +8,7 @@ use crate::support::certificates::{Authority, Certificates};
 use crate::support::field::Shown::{Down, Unknown, Up};
 use crate::support::field::{BOUND, Field, host, stop};
 use crate::support::nginx::{Nginx, file};
-use crate::support::ports::{free_port, listen};
+use crate::support::ports::free_port;
 use crate::support::process::folder;
 use crate::support::rabbitmq::RabbitMq;
 use crate::support::tcp::{Accepting, FakeHttp, Greeting};
@@ -210,10 +209,9 @@ async fn a_redirect_is_followed_with_open_eyes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_read_holds_up_nothing_else() {
     let folder = folder("files");
-    let (port, gone) =
-        (Accepting::open(), listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).local_addr().unwrap());
+    let (port, gone) = (Accepting::open(), free_port());
     let token = file(&folder, "token", "sesame");
-    let asked = |number: usize| json!({"name": format!("asked {number}"), "url": format!("http://{gone}/"), "bearer_token_file": token});
+    let asked = |number: usize| json!({"name": format!("asked {number}"), "url": format!("http://127.0.0.1:{gone}/"), "bearer_token_file": token});
     let http: Vec<_> = (0..100).map(asked).collect();
     let wanted = json!({"heartbeat": {"http": http, "hosts": [host("beside", port.address)]}});
     let field = Field::start(RabbitMq::vhost().await).await;
@@ -273,7 +271,7 @@ async fn https_is_judged_by_its_certificate_too() {
     }
     let _nginx = Nginx::start(&folder, &servers, &ports).await;
     let [good, soon, expired, elsewhere, untrusted] = ports[..] else { unreachable!() };
-    let plain = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).local_addr().unwrap();
+    let gone = free_port();
     let url = |port: u16| json!({"url": format!("https://localhost:{port}/"), "ca_file": ours.ca});
     let entries = [
         named("good", url(good), json!({"min_certificate_days": 14})),
@@ -283,7 +281,7 @@ async fn https_is_judged_by_its_certificate_too() {
         named("elsewhere", url(elsewhere), json!({})),
         named("by its name", url(elsewhere), json!({"server_name": "elsewhere.example.org"})),
         named("untrusted", url(untrusted), json!({})),
-        named("gone", json!({"url": format!("https://{plain}/")}), json!({"ca_file": ours.ca})),
+        named("gone", url(gone), json!({})),
     ];
     let program = checking(&json!({"http": entries})).await;
     let expected = [
