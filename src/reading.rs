@@ -3,42 +3,40 @@
 //!
 //! So each file is read on a thread of its own, by one [`Reading`] that all share who look at it meanwhile, and a disk that
 //! hangs costs its own files' threads and nobody else's. One that hangs for long is given up, and another begins beside it: a
-//! mount that was mended answers those who ask anew, and not always those who asked before. [`LastGood`] is for who has what
-//! the file held before.
+//! mount that was mended answers those who ask anew, and not always those who asked before. That is after a minute where there
+//! is a cause, as that a mount was made or taken away since, and without one ever more seldom, so that days are no more threads
+//! than there may be. [`LastGood`] is for who has what the file held before.
 
 mod last_good;
+mod mounts;
+mod thread;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::{Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 pub use last_good::LastGood;
+pub use thread::GIVEN_UP_MAX;
+use thread::{Thread, Threads, Why};
 
 /// Longest time that a file is waited for by those who have what it held before.
 pub const READ_TIME: Duration = Duration::from_millis(500);
 
-/// A reading that takes longer is given up.
+/// A reading that takes longer is given up: the first, and where there is a cause each. From one to the next it doubles
+/// otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Threads that one file may hold, those that were given up included.
-const THREADS_OF_ONE: usize = 5;
-
-/// Threads that all files hold, of some 33 KiB each, from which on none begins beside one that was given up. A file
-/// that has none may always begin one, and waits for nobody: of these there are no more than the configuration names files.
-const THREADS_OF_ALL: usize = 2000;
+/// And is no longer than that.
+const PATIENCE_MAX: Duration = Duration::from_secs(3600);
 
 /// Of each thread: twice what the deepest file takes that is parsed, without optimisation. Memory is taken as it is used.
 const STACK_BYTES: usize = 1 << 20;
-
-/// Those that there are.
-static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads a file that has to be short.
 ///
@@ -76,7 +74,7 @@ pub enum Unread {
 pub struct Reading<T> {
     /// A std lock: held for a look, and while a thread begins.
     latest: Mutex<Option<UnderWay<T>>>,
-    threads: Arc<AtomicUsize>,
+    threads: Threads,
 }
 
 /// One reading, which may have come to its end.
@@ -85,12 +83,19 @@ struct UnderWay<T> {
     begun: Instant,
     /// Since when nothing was heard: this one or, where it was begun beside one that hangs, that one began then.
     since: Instant,
+    /// For how long it is waited for where there is no cause.
+    patience: Duration,
+    /// What was mounted when it began.
+    mounts: u64,
+    /// Whether there is another cause to ask anew.
+    has_cause: bool,
+    thread: Thread,
     told: watch::Receiver<Option<T>>,
 }
 
 impl<T> Default for Reading<T> {
     fn default() -> Self {
-        Self { latest: Mutex::default(), threads: Arc::default() }
+        Self { latest: Mutex::default(), threads: Threads::default() }
     }
 }
 
@@ -117,30 +122,39 @@ impl<T: Clone + Send + Sync + 'static> Reading<T> {
         }
     }
 
+    /// There is a cause to ask anew: what hangs may not be what would be read now.
+    pub fn has_cause(&self) {
+        if let Some(latest) = &mut *self.latest.lock().unwrap_or_else(PoisonError::into_inner) {
+            latest.has_cause = true;
+        }
+    }
+
     /// The one that is under way, unless it is to be given up, or one that begins.
     fn under_way(&self, read: impl FnOnce() -> T + Send + 'static) -> Result<UnderWay<T>, Unread> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let (now, mounts) = (Instant::now(), mounts::now());
         let hangs = latest.as_ref().filter(|latest| !latest.is_over());
         if let Some(hangs) = hangs
-            && (now < hangs.begun + PATIENCE || !may_begin_beside(&self.threads))
+            && !hangs.is_given_up(now, mounts)
         {
             return Ok(hangs.clone());
         }
         let since = hangs.map_or(now, |hangs| hangs.since);
+        let patience = hangs.map_or(PATIENCE, |hangs| PATIENCE_MAX.min(2 * hangs.patience));
         let (tell, told) = watch::channel(None);
-        let thread = Thread::counted(&self.threads);
+        let (thread, at_work) = self.threads.another();
         let work = move || {
             // Counted no longer when its end is told, even where that is a panic: what is declared last is dropped first.
             let tell = tell;
-            let thread = thread;
+            let at_work = at_work;
             let read = read();
-            drop(thread);
+            drop(at_work);
             let _ = tell.send(Some(read));
         };
-        let begun = thread::Builder::new().name("file".into()).stack_size(STACK_BYTES).spawn(work);
+        let begun = Builder::new().name("file".into()).stack_size(STACK_BYTES).spawn(work);
         begun.map_err(Unread::NoThread)?;
-        Ok(latest.insert(UnderWay { begun: now, since, told }).clone())
+        let begun = UnderWay { begun: now, since, patience, mounts, has_cause: false, thread, told };
+        Ok(latest.insert(begun).clone())
     }
 }
 
@@ -149,33 +163,20 @@ impl<T> UnderWay<T> {
         // Where nobody can tell any more, it was told, or came to no end of its own.
         self.told.borrow().is_some() || self.told.has_changed().is_err()
     }
-}
 
-/// A thread, counted as long as it reads.
-struct Thread(Arc<AtomicUsize>);
-
-impl Thread {
-    fn counted(of_one: &Arc<AtomicUsize>) -> Self {
-        of_one.fetch_add(1, Ordering::Relaxed);
-        THREADS.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(of_one))
+    /// Whether another is to begin beside it.
+    fn is_given_up(&self, now: Instant, mounts: u64) -> bool {
+        let (took, has_cause) = (now - self.begun, self.has_cause || self.mounts != mounts);
+        (took >= PATIENCE && has_cause && self.thread.give_up(Why::Cause))
+            || (took >= self.patience && self.thread.give_up(Why::Time))
     }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-        THREADS.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn may_begin_beside(of_one: &AtomicUsize) -> bool {
-    of_one.load(Ordering::Relaxed) < THREADS_OF_ONE && THREADS.load(Ordering::Relaxed) < THREADS_OF_ALL
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, mpsc};
+    use std::thread;
 
     use tokio::time::timeout;
 
@@ -267,37 +268,85 @@ mod tests {
         timeout(LONG, back).await.expect("what answers at last is read anew");
     }
 
-    /// As after a mount that was taken away and made anew: who asked before is never answered.
-    #[tokio::test]
-    async fn what_hangs_for_long_is_given_up_and_read_beside() {
+    /// A reading of which one thread hangs for each of these, after which it is as if so much time had passed.
+    async fn hanging(patiences: &[Duration]) -> (Disk, Reading<u32>, Vec<mpsc::Sender<u32>>) {
         let (disk, reading) = (Disk::default(), Reading::default());
         let mut answers = Vec::new();
-        for count in 1..=THREADS_OF_ONE {
+        for patience in patiences {
             let (answer, hangs) = mpsc::channel();
             let late = reading.within(SOON, disk.read(hangs)).await;
             assert!(is_late(&late), "{late:?}");
-            disk.was_asked(count).await;
             answers.push(answer);
-            age(&reading, PATIENCE);
+            disk.was_asked(answers.len()).await;
+            age(&reading, *patience - LONG);
+            assert!(is_late(&reading.within(SOON, disk.unasked()).await), "not yet after {patience:?}");
+            disk.was_asked(answers.len()).await;
+            age(&reading, LONG);
         }
-        for _ in 0..3 {
-            assert!(is_late(&reading.within(SOON, disk.unasked()).await), "no more of them");
-        }
-        // One of those that were given up ends: there may be another.
-        answers[0].send(1).unwrap();
+        (disk, reading, answers)
+    }
+
+    /// Reads until that is done, and nobody asks those who hang.
+    async fn read_beside(reading: &Reading<u32>) -> u32 {
         let read = async {
             loop {
-                let (answer, answered) = mpsc::channel();
-                answer.send(9).unwrap();
-                match reading.within(LONG, disk.read(answered)).await {
+                match reading.within(LONG, || 9).await {
                     Ok(read) => break read,
                     Err(_) => tokio::task::yield_now().await,
                 }
             }
         };
-        assert_eq!(timeout(LONG, read).await.expect("it is read beside"), 9);
+        timeout(LONG, read).await.expect("it is read beside")
+    }
+
+    #[tokio::test]
+    async fn what_hangs_for_long_is_given_up_and_read_beside() {
+        let minutes = [1, 2, 4, 8, 16, 32, 60, 60, 60].map(|minutes| minutes * PATIENCE);
+        let (_, reading, _answers) = hanging(&minutes).await;
+        // As a file in the place of the one that hangs.
+        assert_eq!(read_beside(&reading).await, 9);
         assert_eq!(reading.within(LONG, || 10).await.unwrap(), 10, "whatever hangs still");
-        assert_eq!(reading.threads.load(Ordering::SeqCst), THREADS_OF_ONE - 1, "those that hang");
+        assert_eq!(reading.threads.given_up(), minutes.len(), "those that hang");
+    }
+
+    /// As after a mount that was taken away and made anew: who asked before is never answered.
+    #[tokio::test]
+    async fn a_cause_is_as_good_as_a_long_time() {
+        type Cause = fn(&Reading<u32>);
+        let mounts: Cause = |reading| reading.latest.lock().unwrap().as_mut().unwrap().mounts ^= 1;
+        for cause in [mounts, Reading::has_cause] {
+            let (disk, reading, _answers) = hanging(&[1, 2, 4].map(|minutes| minutes * PATIENCE)).await;
+            let (_answer, hangs) = mpsc::channel();
+            assert!(is_late(&reading.within(SOON, disk.read(hangs)).await));
+            cause(&reading);
+            age(&reading, PATIENCE - LONG);
+            assert!(is_late(&reading.within(SOON, disk.unasked()).await), "not at once");
+            assert_eq!(reading.threads.given_up(), 3);
+            age(&reading, LONG);
+            assert_eq!(read_beside(&reading).await, 9);
+        }
+    }
+
+    #[tokio::test]
+    async fn where_too_many_hang_none_begins_beside_until_one_ends() {
+        let (disk, reading) = (Disk::default(), Reading::default());
+        let mut answers = Vec::new();
+        loop {
+            let (answer, hangs) = mpsc::channel();
+            let asked = answers.len();
+            answers.push(answer);
+            assert!(is_late(&reading.within(Duration::ZERO, disk.read(hangs)).await));
+            if reading.threads.given_up() < asked {
+                break;
+            }
+            disk.was_asked(asked + 1).await;
+            age(&reading, PATIENCE_MAX);
+        }
+        let asked = answers.len() - 1;
+        assert!((20..GIVEN_UP_MAX).contains(&asked), "{asked}");
+        // One of those that were given up ends: there may be another.
+        answers[0].send(1).unwrap();
+        assert_eq!(read_beside(&reading).await, 9);
     }
 
     #[tokio::test]
@@ -306,7 +355,7 @@ mod tests {
         let lost = timeout(LONG, reading.within(LONG, || panic!("a mistake"))).await.expect("it is told");
         assert!(matches!(lost, Err(Unread::Panicked)), "{lost:?}");
         assert_eq!(reading.within(LONG, || 1).await.unwrap(), 1);
-        assert_eq!(reading.threads.load(Ordering::SeqCst), 0);
+        assert_eq!(reading.threads.given_up(), 0);
     }
 
     #[test]

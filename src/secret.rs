@@ -146,7 +146,7 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> Source<T> {
     ) -> Self {
         let file = path.clone();
         let read = move |_: &T| in_file(&file).map_err(|error| told(&error)).and_then(&parse);
-        let last = LastGood::new("secret", path.display(), value, read);
+        let last = LastGood::new("secret", path.display(), value, read, |_| {});
         Self(Arc::new(Origin::File { path, last }))
     }
 }

@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use heartbeat_bridge::config::{Scopes, settings};
+use heartbeat_bridge::reading::GIVEN_UP_MAX;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -239,6 +240,15 @@ fn every_image_is_of_one_version() {
 /// What follows an instruction, line by line.
 fn instructions<'a>(dockerfile: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
     dockerfile.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' '))
+}
+
+/// For names, for disks that were given up, and for a few hundred files, of which each may hang.
+#[test]
+fn our_own_have_threads_for_all_that_may_be_waited_for() {
+    for (name, _, service) in heartbeats() {
+        let threads = service["pids_limit"].as_u64().unwrap();
+        assert!(threads > 512 + GIVEN_UP_MAX as u64 + 300, "{name}: {threads}");
+    }
 }
 
 #[test]

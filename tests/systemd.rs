@@ -10,9 +10,16 @@ use std::time::Duration;
 
 use heartbeat_bridge::cli::EXIT_USAGE;
 use heartbeat_bridge::config::{Role, settings};
+use heartbeat_bridge::reading::GIVEN_UP_MAX;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_heartbeat");
 const ROLES: [Role; 2] = [Role::Publisher, Role::Subscriber];
+
+/// Of the runtime that has most.
+const THREADS_FOR_NAMES: usize = 512;
+
+/// As many files as a large configuration names, and may lie on disks that hang.
+const FILES: usize = 3000;
 
 fn path_of(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
@@ -115,6 +122,8 @@ fn the_units_and_the_program_agree() {
         let grace = humantime::parse_duration(settings::SHUTDOWN_GRACE.default).unwrap();
         let stop: u64 = value(&unit, "TimeoutStopSec").parse().unwrap();
         assert!(Duration::from_secs(stop) > grace * 2, "{stop} s are not enough for {grace:?}");
+        let tasks: usize = value(&unit, "TasksMax").parse().unwrap();
+        assert!(tasks > THREADS_FOR_NAMES + GIVEN_UP_MAX + FILES, "{tasks} are too few");
     }
 }
 

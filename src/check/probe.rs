@@ -164,14 +164,15 @@ impl Prober {
     }
 
     /// Asks once, within one deadline for the whole of it; it begins when the files are read, so that a slow disk of this
-    /// machine leaves the component no less of it.
-    pub async fn check(&self, deadline: Duration) -> Checked {
+    /// machine leaves the component no less of it. Only then it waits for its `turn`, which others are to have meanwhile.
+    pub async fn check<T>(&self, deadline: Duration, turn: impl Future<Output = T>) -> Checked {
         let on_hand = match self.files.read(deadline.min(FILES_TIME)).await {
             Ok(on_hand) => on_hand,
             Err(Finding { verdict, detail }) => {
                 return Checked { detail, ..verdict.after(Duration::ZERO, None) };
             }
         };
+        let _turn = turn.await;
         let start = Instant::now();
         let end = start + deadline;
         let mut seen = Seen::default();
@@ -195,6 +196,8 @@ impl Prober {
 
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+
     use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
@@ -214,7 +217,7 @@ mod tests {
         let grpc = GrpcSpec { host: host.into(), port, service: "".into(), secure: Some(secure()) };
         let mut shared = SharedFiles::default();
         for spec in [ProbeSpec::Tls(tls), ProbeSpec::Grpc(Box::new(grpc))] {
-            let checked = Prober::new(spec, &mut shared).check(Duration::from_millis(100)).await;
+            let checked = Prober::new(spec, &mut shared).check(Duration::from_millis(100), ready(())).await;
             assert_eq!((checked.outcome, checked.reason), (Outcome::Unknown, Some(Reason::Local)));
         }
         // What hangs is known to, and however many need it, a round is not held up.
@@ -223,7 +226,7 @@ mod tests {
         let (begun, limit) = (Instant::now(), Duration::from_millis(500));
         tokio::time::sleep(limit).await;
         for _ in 0..100 {
-            let checked = prober.check(limit).await;
+            let checked = prober.check(limit, ready(())).await;
             assert_eq!((checked.outcome, checked.reason), (Outcome::Unknown, Some(Reason::Local)));
         }
         assert!(begun.elapsed() < 20 * limit, "it took {:?}", begun.elapsed());

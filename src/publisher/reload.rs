@@ -162,8 +162,8 @@ pub struct Reloader {
     looking: Reading<Option<Stamp>>,
     reading: Reading<Read>,
     watching: Option<Watching>,
-    /// Whether a reading is under way that did not end in time. It counts when it ends.
-    hangs: bool,
+    /// Where a reading is under way that did not end in time: how the file looks meanwhile. It counts when it ends.
+    hung: Option<Watching>,
     /// Why the file could not be used when it was last read.
     refused: Option<String>,
     metrics: Metrics,
@@ -224,7 +224,7 @@ impl Reloader {
             looking,
             reading,
             watching,
-            hangs: false,
+            hung: None,
             refused: None,
             metrics,
         };
@@ -252,13 +252,9 @@ impl Reloader {
                         let _ = reply.send(self.reload("request").await);
                     }
                 }
-                read = late, if self.hangs => self.take_late(read).await,
-                _ = looks.tick(), if self.hangs || self.watching.is_some() => {
-                    // What hangs for long is given up when the next waits for it.
-                    if !self.hangs {
-                        self.look().await;
-                    }
-                }
+                read = late, if self.hung.is_some() => self.take_late(read).await,
+                // What hangs for long is given up when the next waits for it.
+                _ = looks.tick(), if self.hung.is_some() || self.watching.is_some() => self.look().await,
                 else => return,
             }
         }
@@ -267,6 +263,16 @@ impl Reloader {
     async fn look(&mut self) {
         let path = self.path.clone();
         let looked = self.looking.within(PATIENCE, move || Stamp::of(&path).ok()).await;
+        if let Some(hung) = &mut self.hung {
+            if let Ok(stamp) = looked
+                && hung.look(stamp)
+            {
+                hung.was_read(stamp, true);
+                // What it says now may need no disk that hangs.
+                self.reading.has_cause();
+            }
+            return;
+        }
         let is_to_be_read = match (looked, &mut self.watching) {
             (Ok(stamp), Some(watching)) => watching.look(stamp),
             // Reading it says what is wrong.
@@ -300,11 +306,12 @@ impl Reloader {
 
     /// Puts what was read in force. The one place where a reload ends.
     fn take(&mut self, cause: &'static str, read: Result<Read, Unread>) -> Reloaded {
-        self.hangs = match read {
-            Err(Unread::Late { .. }) => true,
+        let hung = self.hung.take();
+        self.hung = match read {
+            Err(Unread::Late { .. }) => Some(hung.unwrap_or_else(Watching::begin)),
             // Whoever waits for the disk goes on waiting.
-            Err(Unread::NoThread(_)) => self.hangs,
-            _ => false,
+            Err(Unread::NoThread(_)) => hung,
+            _ => None,
         };
         let (stamp, loaded) = read.unwrap_or_else(|error| match error {
             Unread::Late { .. } => (None, Err(HANGS.into())),

@@ -117,8 +117,7 @@ impl Plan {
     async fn check_probe(&self, index: usize) -> (ComponentKey, Checked) {
         let (key, deadline, prober) = &self.probes[index];
         // Closed only when the program ends.
-        let _slot = self.slots.acquire().await;
-        (key.clone(), prober.check(*deadline).await)
+        (key.clone(), prober.check(*deadline, self.slots.acquire()).await)
     }
 
     async fn check_group(&self, group: usize, link: Link, results: mpsc::Sender<Observation>) {

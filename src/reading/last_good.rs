@@ -12,12 +12,16 @@ use super::{READ_TIME, Reading, Unread};
 /// Reads the file. May wait for its disk. It is given what is held, of which the same may be made again.
 type Read<T> = Box<dyn Fn(&T) -> Result<T, String> + Send + Sync>;
 
+/// Is told of what counts from now on.
+type Tell<T> = Box<dyn Fn(&T) + Send + Sync>;
+
 /// What a file gives now, or else what it gave when it could last be used.
 pub struct LastGood<T> {
     /// What the file is for, in the log.
     what: String,
     path: String,
     read: Read<T>,
+    tell: Tell<T>,
     /// A std lock: never held while a disk is waited for.
     held: Mutex<Held<T>>,
     reading: Reading<()>,
@@ -25,23 +29,26 @@ pub struct LastGood<T> {
 
 struct Held<T> {
     value: T,
-    /// When the reading began that gave it.
+    /// When the reading began that is known last, whether it gave this or an error.
     begun: Instant,
     /// What was last said of a file that cannot be used, so that it is said once.
     complaint: Option<String>,
 }
 
 impl<T: Clone + PartialEq + Send + Sync + 'static> LastGood<T> {
-    /// Of a file that gave `value` a moment ago.
+    /// Of a file that gave `value` a moment ago, which `tell` is told of, as of each other that counts after it.
     pub fn new(
         what: impl Into<String>,
         path: impl fmt::Display,
         value: T,
         read: impl Fn(&T) -> Result<T, String> + Send + Sync + 'static,
+        tell: impl Fn(&T) + Send + Sync + 'static,
     ) -> Arc<Self> {
+        tell(&value);
         let held = Mutex::new(Held { value, begun: Instant::now(), complaint: None });
-        let (what, path, read) = (what.into(), path.to_string(), Box::new(read));
-        Arc::new(Self { what, path, read, held, reading: Reading::default() })
+        let (what, path) = (what.into(), path.to_string());
+        let (read, tell) = (Box::new(read), Box::new(tell));
+        Arc::new(Self { what, path, read, tell, held, reading: Reading::default() })
     }
 
     /// What it gives now. A disk that does not answer is waited for [shortly](READ_TIME), and not at all once that is known.
@@ -72,11 +79,13 @@ impl<T: Clone + PartialEq + Send + Sync + 'static> LastGood<T> {
             // One that was given up ends at last, and knows less than one that was begun after it.
             return;
         }
+        held.begun = begun;
         match read {
             Ok(value) => {
                 let (what, path) = (&self.what, &self.path);
                 if value != held.value {
                     info!(path, what, "File read anew");
+                    (self.tell)(&value);
                 } else if held.complaint.is_some() {
                     info!(path, what, "File can be used again");
                 }
@@ -127,7 +136,7 @@ mod tests {
             0 => Err("it is empty".into()),
             number => Ok(number),
         };
-        (LastGood::new("number", "/number", 1, read), holds)
+        (LastGood::new("number", "/number", 1, read, |_| {}), holds)
     }
 
     fn complaint(file: &LastGood<u32>) -> Option<String> {
@@ -154,6 +163,31 @@ mod tests {
         assert_eq!(file.last(), 2);
         file.take(before, Err("it failed".into()));
         assert_eq!(complaint(&file), None);
+    }
+
+    #[test]
+    fn what_was_begun_before_an_error_does_not_undo_it() {
+        let (file, holds) = file();
+        let before = Instant::now();
+        holds.store(0, Ordering::SeqCst);
+        file.read_here();
+        for number in [1, 2] {
+            file.take(before, Ok(number));
+            assert_eq!((file.last(), complaint(&file).as_deref()), (1, Some("it is empty")));
+        }
+    }
+
+    #[test]
+    fn what_counts_is_told_of_and_nothing_else() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let teller = Arc::clone(&told);
+        let tell = move |number: &u32| teller.lock().unwrap().push(*number);
+        let file = LastGood::new("number", "/number", 1, |_: &u32| Ok(2), tell);
+        let before = Instant::now();
+        file.read_here();
+        file.read_here();
+        file.take(before, Ok(3));
+        assert_eq!(*told.lock().unwrap(), [1, 2]);
     }
 
     #[test]

@@ -76,12 +76,19 @@ impl PeerTls {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(TlsError::Provider)?;
         let (of_peer, shown) = peer.certificates();
-        let load = Load { files: config.files.clone(), provider, expiry: expiry.clone(), shown };
+        let load = Load { files: config.files.clone(), provider };
         let loaded = load.anew(Contents::read(&config.files)?)?;
         let (what, paths) = (format!("TLS with {}", of_peer.as_str()), config.files.paths());
         let read =
             move |held: &Arc<Loaded>| load.where_changed(held).map_err(|error| Chain(&error).to_string());
-        let loaded = LastGood::new(what, paths, loaded, read);
+        let of_files = expiry.clone();
+        // Of what counts alone: a disk may answer with what was renewed long since.
+        let tell = move |loaded: &Arc<Loaded>| {
+            if let Some(leaf) = loaded.own.as_ref().and_then(|own| own.cert.first()) {
+                of_files.seen(shown, leaf);
+            }
+        };
+        let loaded = LastGood::new(what, paths, loaded, read, tell);
         let rules = Arc::new(Rules { config, peer, expiry, loaded });
         let verifier: Arc<dyn ServerCertVerifier> = Arc::<Rules>::clone(&rules);
         let resolver: Arc<dyn ResolvesClientCert> = Arc::<Rules>::clone(&rules);
@@ -115,18 +122,11 @@ impl PeerTls {
 struct Load {
     files: TlsFiles,
     provider: Arc<CryptoProvider>,
-    /// Told of the certificate that is shown to the peer.
-    expiry: Expiry,
-    shown: Certificate,
 }
 
 impl Load {
     fn anew(&self, contents: Contents) -> Result<Arc<Loaded>, TlsError> {
-        let loaded = Loaded::new(contents, &self.files, &self.provider)?;
-        if let Some(leaf) = loaded.own.as_ref().and_then(|own| own.cert.first()) {
-            self.expiry.seen(self.shown, leaf);
-        }
-        Ok(Arc::new(loaded))
+        Loaded::new(contents, &self.files, &self.provider).map(Arc::new)
     }
 
     /// What is held, where the files hold what it was made of.

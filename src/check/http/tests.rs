@@ -1,3 +1,5 @@
+use std::future::ready;
+
 use http::header::AUTHORIZATION;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -74,7 +76,7 @@ async fn which_status_came_is_told() {
     let url = serve(b"HTTP/1.1 404 Not Found\r\nContent-Length: 6\r\n\r\ncanary").await;
     let spec = spec(&format!("{url}?token=canary"));
     let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());
-    let checked = prober.check(Duration::from_secs(20)).await;
+    let checked = prober.check(Duration::from_secs(20), ready(())).await;
     assert_eq!(checked.reason, Some(Reason::Status));
     assert_eq!(checked.detail.as_deref(), Some("it answered 404 Not Found, where 2xx is right"));
 }
@@ -84,7 +86,7 @@ async fn a_port_that_speaks_in_the_clear_is_told() {
     let url = serve(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
     let spec = spec(&url.replace("http:", "https:"));
     let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());
-    let checked = prober.check(Duration::from_secs(20)).await;
+    let checked = prober.check(Duration::from_secs(20), ready(())).await;
     assert_eq!(checked.reason, Some(Reason::Tls));
     let detail = checked.detail.unwrap_or_default();
     assert!(detail.ends_with("; does the port speak without TLS?"), "{detail}");
@@ -92,8 +94,16 @@ async fn a_port_that_speaks_in_the_clear_is_told() {
 
 /// As one check of the publisher, with what it found.
 async fn checked(spec: HttpSpec, deadline: Duration) -> (Outcome, Option<Reason>) {
+    checked_in_turn(spec, deadline, ready(())).await
+}
+
+async fn checked_in_turn(
+    spec: HttpSpec,
+    deadline: Duration,
+    turn: impl Future<Output = ()>,
+) -> (Outcome, Option<Reason>) {
     let prober = Prober::new(ProbeSpec::Http(Box::new(spec)), &mut SharedFiles::default());
-    let checked = prober.check(deadline).await;
+    let checked = prober.check(deadline, turn).await;
     (checked.outcome, checked.reason)
 }
 
@@ -132,7 +142,10 @@ async fn a_slow_disk_leaves_the_server_its_time() {
         tokio::task::spawn_blocking(move || std::fs::write(&file, "sesame")).await.unwrap().unwrap();
     };
     let spec = HttpSpec { secrets: vec![token], ..spec(&url) };
-    let (found, ()) = tokio::join!(checked(spec, deadline), written);
+    let begun = Instant::now();
+    // It takes no other check's turn while it waits for the disk.
+    let turn = async { assert!(begun.elapsed() >= deadline * 3 / 4, "after {:?}", begun.elapsed()) };
+    let (found, ()) = tokio::join!(checked_in_turn(spec, deadline, turn), written);
     assert_eq!(found, (Outcome::Up, None));
 }
 

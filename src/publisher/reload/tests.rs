@@ -170,6 +170,29 @@ async fn what_was_mended_while_the_disk_hung_is_no_problem_any_more() {
     pass_until("as it should be", || running.successful.get() == 1).await;
 }
 
+/// Long after it was given up for the last time, and long before it would be the next.
+#[tokio::test(start_paused = true)]
+async fn a_text_without_the_file_that_hangs_is_read_however_long_it_hung() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, &token, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+    replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
+    let running = Running::start(&path, false);
+    let begun = Instant::now();
+    let reloads = running.reloads.clone();
+    tokio::spawn(async move { reloads.ask().await });
+    pass_until("refused", || running.successful.get() == 0).await;
+    pass_until("later", || begun.elapsed() > Duration::from_secs(275)).await;
+    pass_until("later", || begun.elapsed() > Duration::from_secs(500)).await;
+    replace(&path, json!({"hosts": [{"host": "b", "port": 1}]}));
+    let changed = Instant::now();
+    pass_until("in force", || running.in_force.borrow().targets.hosts.len() == 1).await;
+    assert!(changed.elapsed() < Duration::from_secs(70), "it took {:?}", changed.elapsed());
+    // Lets the threads go that wait.
+    drop(std::fs::File::options().read(true).write(true).open(&token).unwrap());
+}
+
 /// As of a slow disk with thousands of secrets.
 #[tokio::test(start_paused = true)]
 async fn what_comes_late_counts() {
