@@ -22,6 +22,7 @@ mod source;
 mod status;
 pub mod targets;
 pub mod web;
+mod yaml;
 
 use std::path::PathBuf;
 

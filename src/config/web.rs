@@ -17,6 +17,7 @@ use yaml_serde::{Mapping, Value};
 
 use super::problem::{Problem, Problems};
 use super::reader::why_unreadable;
+use super::yaml::is_too_deep;
 use crate::reading::bounded;
 use crate::secret::Secret;
 use crate::tls::server::{self, Clients, Part, Pem, Served, ServerTls, ServerTlsError};
@@ -244,6 +245,10 @@ fn read_root(r: &mut Reader, text: &str, folder: &Path) -> WebFile {
     let mut file = WebFile::default();
     if text.len() > FILE_BYTES_MAX {
         r.problem("", None, format!("the file is longer than {FILE_BYTES_MAX} bytes"), FILE_EXAMPLE);
+        return file;
+    }
+    if is_too_deep(text) {
+        r.problem("", None, "it is nested too deeply for any that is meant", FILE_EXAMPLE);
         return file;
     }
     let root: Value = match yaml_serde::from_str(text) {

@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Visito
 use serde_json::{Map, Number, Value};
 
 use super::reader::{escaped, shown};
+use crate::config::yaml::is_too_deep;
 
 /// Longest file, in bytes: tens of thousands of components have room.
 pub(super) const FILE_BYTES_MAX: usize = 4 << 20;
@@ -61,6 +62,9 @@ impl Form {
 }
 
 fn yaml(text: &str) -> Result<Value, String> {
+    if is_too_deep(text) {
+        return Err("is nested too deeply for any that is meant".into());
+    }
     let mut room = EXPANDED_MAX;
     let read = Node { room: &mut room }.deserialize(yaml_serde::Deserializer::from_str(text));
     read.map_err(|error| {
