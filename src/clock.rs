@@ -1,5 +1,6 @@
 //! The clocks: one that nobody steps, one that people read, and the store's.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,9 +29,13 @@ pub fn boot_ms() -> i64 {
 }
 
 /// Names this run of the machine, where the system does: another one's [`boot`] counts from another beginning.
-pub fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+pub fn boot_id() -> &'static str {
+    // No process outlives it.
+    static ID: LazyLock<String> = LazyLock::new(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        id.trim().to_owned()
+    });
+    &ID
 }
 
 /// The wall clock.

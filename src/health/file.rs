@@ -101,7 +101,7 @@ impl Written {
             role: role.to_owned(),
             pid: std::process::id(),
             written_ms: u64::try_from(clock::boot().as_millis()).unwrap_or(0),
-            boot_id: clock::boot_id(),
+            boot_id: clock::boot_id().to_owned(),
             healthy: condition.is_healthy(),
             ready: *condition == Condition::Ready,
             reason: condition.reason(),

@@ -28,7 +28,8 @@ pub(super) struct Clock {
 
 impl Clock {
     pub(super) fn now() -> Self {
-        Self { boot_id: clock::boot_id(), boot_ms: clock::boot_ms(), wall_ms: clock::wall().unix_ms() }
+        let boot_id = clock::boot_id().to_owned();
+        Self { boot_id, boot_ms: clock::boot_ms(), wall_ms: clock::wall().unix_ms() }
     }
 
     /// Whether the system says which run of the machine it is.
