@@ -451,8 +451,7 @@ pub(super) fn publisher_id(r: &mut Reader<'_>) -> PublisherId {
 /// Whether there is a publisher's file, for who can do without: the way to the servers is looked at before what is to be checked
 /// is written down.
 pub(super) fn has_file(r: &mut Reader<'_>, role: Role) -> bool {
-    let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
-    let path = chosen.unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default));
+    let (_, path) = targets_file(r);
     let is_missing =
         std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     if is_missing && role == Role::Publisher {
@@ -462,11 +461,16 @@ pub(super) fn has_file(r: &mut Reader<'_>, role: Role) -> bool {
     !is_missing
 }
 
+/// Whether somebody chose the publisher's file, and where it is.
+fn targets_file(r: &mut Reader<'_>) -> (bool, PathBuf) {
+    let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
+    (chosen.is_some(), chosen.unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default)))
+}
+
 /// The publisher's file, and what it says.
 fn targets(r: &mut Reader<'_>, role: Role) -> (PathBuf, Option<Targets>) {
-    let chosen = r.path(&s::PUBLISHER_CONFIG_PATH);
-    let path = chosen.clone().unwrap_or_else(|| PathBuf::from(s::PUBLISHER_CONFIG_PATH.default));
-    if role == Role::Standalone && chosen.is_none() && !path.exists() {
+    let (is_chosen, path) = targets_file(r);
+    if role == Role::Standalone && !is_chosen && !path.exists() {
         // What README shows is not odd: the role says by itself that it checks its own port.
         return (path, None);
     }
