@@ -28,6 +28,9 @@ use thread::{Thread, Threads, Why};
 /// Longest time that a file is waited for by those who have what it held before.
 pub const READ_TIME: Duration = Duration::from_millis(500);
 
+/// For who goes on with others meanwhile: a disk may be slow for good, and what it tells late counts.
+pub const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 86_400);
+
 /// A reading that takes longer is given up: the first, and where there is a cause each. From one to the next it doubles
 /// otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);

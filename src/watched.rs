@@ -13,16 +13,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::reading::{Reading, Unread, bounded};
+use crate::reading::{AS_LONG_AS_IT_TAKES, Reading, Unread, bounded};
 
 /// How often is looked whether the file is another one.
 const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// For the disk of a file that is watched, until it counts as one that does not answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
-
-/// For a look all the same: a disk may be slow for good, and what it tells late counts.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 86_400);
 
 /// Longest file, in bytes: a million keys have room. A longer one is something else.
 const FILE_BYTES_MAX: usize = 128 << 20;

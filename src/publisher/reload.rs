@@ -19,7 +19,7 @@ use crate::backoff::Backoff;
 use crate::check::management::ManagementClient;
 use crate::clock;
 use crate::config::targets::{self, Targets, Warning};
-use crate::reading::{Reading, Unread};
+use crate::reading::{AS_LONG_AS_IT_TAKES, Reading, Unread};
 use crate::watched::Stamp;
 
 /// How often is looked whether the file changed, where it is watched, or whether its disk answers again. A file has to look
@@ -31,9 +31,6 @@ const RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// For the disks of the file and of all that it names, until they count as ones that do not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// And then, with others served meanwhile.
-const AS_LONG_AS_IT_TAKES: Duration = Duration::from_secs(365 * 86_400);
 
 /// For a file that changes as it is read.
 const TRIES_MAX: u32 = 3;

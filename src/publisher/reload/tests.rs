@@ -1,9 +1,11 @@
 use rustix::process::{Signal as Sent, getpid, kill_process};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{advance, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::watched;
+use crate::watched::tests::{hang, pass_until};
 
 const SOON: Duration = Duration::from_secs(300);
 
@@ -35,20 +37,8 @@ impl Running {
     }
 }
 
-/// Lets the clock, which is paused, go on until it is so, and gives the threads that read some time.
-async fn pass_until(what: &str, is: impl Fn() -> bool) {
-    let end = Instant::now() + SOON;
-    while !is() {
-        assert!(Instant::now() < end, "not {what}");
-        advance(Duration::from_millis(100)).await;
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn replace(path: &Path, heartbeat: serde_json::Value) {
-    let next = path.with_extension("next");
-    std::fs::write(&next, json!({"heartbeat": heartbeat}).to_string()).unwrap();
-    std::fs::rename(next, path).unwrap();
+    watched::tests::replace(path, &json!({"heartbeat": heartbeat}).to_string());
 }
 
 #[tokio::test]
@@ -87,10 +77,7 @@ async fn a_watched_file_is_tried_again_when_what_it_names_may_be_mended() {
 async fn a_disk_that_hangs_is_told_to_all_who_ask_and_the_mended_one_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
-    let (pipe, mended) = (folder.path().join("pipe"), folder.path().join("mended"));
-    let kind = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).unwrap();
-    std::fs::hard_link(&pipe, &token).unwrap();
+    let (pipe, mended) = (hang(&token), folder.path().join("mended"));
     replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
     let running = Running::start(&path, false);
     let ask = || {
@@ -129,8 +116,7 @@ async fn a_disk_that_hangs_is_told_to_all_who_ask_and_the_mended_one_is_read() {
 async fn what_was_written_while_the_disk_hung_is_what_counts() {
     let folder = tempfile::tempdir().unwrap();
     let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
-    let kind = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, &token, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+    hang(&token);
     replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
     let running = Running::start(&path, false);
     let reloads = running.reloads.clone();
@@ -148,10 +134,8 @@ async fn what_was_written_while_the_disk_hung_is_what_counts() {
 async fn what_was_mended_while_the_disk_hung_is_no_problem_any_more() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
-    let (path, missing, token, pipe) = (file("publisher.json"), file("missing"), file("token"), file("pipe"));
-    let kind = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::RWXU, 0).unwrap();
-    std::fs::hard_link(&pipe, &token).unwrap();
+    let (path, missing, token) = (file("publisher.json"), file("missing"), file("token"));
+    let pipe = hang(&token);
     let probe = |url: &str, token: &Path| json!({"url": url, "bearer_token_file": token.to_str().unwrap()});
     replace(&path, json!({"http": [probe("http://a/", &missing), probe("http://b/", &token)]}));
     let running = Running::start(&path, false);
@@ -175,8 +159,7 @@ async fn what_was_mended_while_the_disk_hung_is_no_problem_any_more() {
 async fn a_text_without_the_file_that_hangs_is_read_however_long_it_hung() {
     let folder = tempfile::tempdir().unwrap();
     let (path, token) = (folder.path().join("publisher.json"), folder.path().join("token"));
-    let kind = rustix::fs::FileType::Fifo;
-    rustix::fs::mknodat(rustix::fs::CWD, &token, kind, rustix::fs::Mode::RWXU, 0).unwrap();
+    hang(&token);
     replace(&path, json!({"http": [{"url": "http://a/", "bearer_token_file": token.to_str().unwrap()}]}));
     let running = Running::start(&path, false);
     let begun = Instant::now();
